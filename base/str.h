@@ -1,0 +1,34 @@
+/* str: the few string helpers that libc lacks. */
+#ifndef BASE_STR_H
+#define BASE_STR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+bool greta_str_eq(const char *a, const char *b);                 /* NULL equals NULL only */
+bool greta_str_starts(const char *s, const char *prefix);
+bool greta_str_ends(const char *s, const char *suffix);
+int greta_str_i64(const char *s, int64_t *out);                  /* whole string, decimal; -1 if it is not one */
+int greta_str_f64(const char *s, double *out);                   /* whole string, finite, C locale */
+void greta_str_copy(char *dst, size_t cap, const char *src);     /* always terminated, cut if too long */
+
+/* A list of owned strings; zero is empty. `items` is NULL-terminated once it holds one, so it serves as an argv. */
+struct greta_strs {
+	char **items;
+	size_t n, cap;
+};
+
+void greta_strs_add(struct greta_strs *v, const char *s);        /* copies */
+void greta_strs_addf(struct greta_strs *v, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void greta_strs_release(struct greta_strs *v);
+#define cleanup_strs __attribute__((cleanup(greta_strs_release)))
+
+/* Human sizes and times into a caller's buffer, returning it: "13.5 GB" (powers of 1000), "22.8 s", "1 h 04 min". */
+char *greta_str_bytes(char *out, size_t cap, double bytes);
+char *greta_str_seconds(char *out, size_t cap, double s);
+
+/* Edit distance, for "did you mean". */
+int greta_str_distance(const char *a, const char *b);
+
+#endif

@@ -1,0 +1,36 @@
+# What every target of the project has in common.
+
+set(GRETA_WARNINGS
+  -Wall -Wextra -Wshadow -Wvla -Wpointer-arith -Wwrite-strings -Wundef -Wformat=2 -Wno-format-nonliteral
+  -Wstrict-prototypes -Wmissing-prototypes -Wold-style-definition -Wno-missing-field-initializers)
+
+function(greta_defaults target)
+  target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR}/generated)
+  target_compile_definitions(${target} PRIVATE _GNU_SOURCE)
+  target_compile_options(${target} PRIVATE
+    $<$<COMPILE_LANGUAGE:C>:${GRETA_WARNINGS} -include ${PROJECT_SOURCE_DIR}/base/banned.h>
+    -fno-omit-frame-pointer)
+  if(GRETA_WERROR)
+    target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:C>:-Werror>)
+  endif()
+  if(GRETA_SANITIZE)
+    target_compile_options(${target} PRIVATE -fsanitize=${GRETA_SANITIZE} -fno-sanitize-recover=all)
+    target_link_options(${target} PRIVATE -fsanitize=${GRETA_SANITIZE})
+  endif()
+endfunction()
+
+# greta_library(base SOURCES a.c b.c LINK other libs): the one static library of a folder.
+function(greta_library name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;LINK" ${ARGN})
+  add_library(greta_${name} STATIC ${ARG_SOURCES})
+  greta_defaults(greta_${name})
+  target_link_libraries(greta_${name} PUBLIC ${ARG_LINK})
+endfunction()
+
+# greta_program(greta-agent SOURCES main.c LINK greta_agent): a program in build/PRESET/bin.
+function(greta_program name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;LINK" ${ARGN})
+  add_executable(${name} ${ARG_SOURCES})
+  greta_defaults(${name})
+  target_link_libraries(${name} PRIVATE ${ARG_LINK})
+endfunction()
