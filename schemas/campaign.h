@@ -1,0 +1,122 @@
+/* campaign: the campaign file as structs. schemas/campaign.schema.json is the same contract for other tools; the tests
+ * hold the two against each other. docs/campaign.md tells it to users. */
+#ifndef SCHEMAS_CAMPAIGN_H
+#define SCHEMAS_CAMPAIGN_H
+
+#include "base/str.h"
+#include "schemas/json.h"
+#include "schemas/outcome.h"
+#include "schemas/problems.h"
+#include <stdbool.h>
+#include <stdint.h>
+
+enum greta_mode { GRETA_MODE_PERF, GRETA_MODE_DEBUG };
+enum greta_order { GRETA_ORDER_INTERLEAVED, GRETA_ORDER_SEQUENTIAL };
+enum greta_adapter { GRETA_ADAPTER_PERF_TIMING, GRETA_ADAPTER_LLAMA_BENCH, GRETA_ADAPTER_JSON };
+enum greta_slot_kind { GRETA_SLOT_CPU, GRETA_SLOT_GPU, GRETA_SLOT_NODE };
+enum greta_on_slow { GRETA_ON_SLOW_CONTINUE, GRETA_ON_SLOW_STOP, GRETA_ON_SLOW_EXTEND };
+
+/* A file that attempts need: on the node already, or uploaded from the controller. */
+struct greta_artifact {
+	char *path;            /* NULL: none. Absolute for a path on the node; else relative to the campaign file */
+	bool upload;           /* from the controller's disk, content-addressed */
+	char *sha256;          /* NULL: not stated */
+};
+
+struct greta_engine {
+	struct greta_strs command;  /* argv; "{model}" "{context}" "{repeat}" "{variant}" "{samples}" "{warmup}" are replaced */
+	struct greta_artifact executable; /* argv[0]: a path on the node, an upload, or a name (greta-infer: the bundled one) */
+	enum greta_adapter adapter;
+	bool max_seq_len_env;       /* set GRETA_MAX_SEQ_LEN = context + 2 */
+	char *build_id;             /* declared id, for scripts; NULL: hashed */
+};
+
+struct greta_expect {
+	char *field, *value;        /* a result field that must read so: attn_impl = q_lds */
+};
+
+struct greta_variant {
+	char *name;
+	struct greta_strs args;     /* appended to the engine's command */
+	struct greta_strs env;      /* "K=V" */
+	struct greta_engine *engine; /* another build than the campaign's; NULL: the campaign's */
+	struct greta_expect *expect;
+	size_t n_expect, cap_expect;
+	struct greta_strs nodes;    /* only on these; empty: any */
+};
+
+struct greta_timeout { /* what holds for one context; context 0: default */
+	int64_t context;
+	double seconds;
+};
+
+struct greta_repeat {
+	int64_t context;       /* 0: default */
+	int64_t n;
+};
+
+struct greta_phase_limit {
+	double silence_s;      /* no progress for this long: look for a verdict; 0: no limit */
+	double limit_s;        /* longest that the phase may take; 0: the wall budget alone */
+};
+
+struct greta_gates {
+	bool no_spill;              /* refuse a variant whose kernels use scratch memory */
+	char *logits_reference;     /* variant whose logits are the reference; NULL: no gate */
+	double logits_tolerance;    /* largest difference / std of the reference row; 0: same sha256 */
+	bool same_top1;             /* top-1 token equal to the reference's */
+	int64_t min_counted;        /* counted results a cell needs; 0: all repeats */
+};
+
+struct greta_campaign {
+	char *name;
+	char *description;          /* NULL: none */
+	char *file;                 /* where it came from; NULL: standard input or the database */
+	enum greta_mode mode;
+	struct greta_artifact model; /* path NULL: the engine brings its own */
+	struct greta_engine engine;
+	struct greta_strs env;      /* for every variant, "K=V" */
+	struct greta_variant *variants;
+	size_t n_variants, cap_variants;
+	int64_t *contexts;          /* expanded from list and ranges, in file order, no duplicates */
+	size_t n_contexts, cap_contexts;
+	struct greta_repeat *repeats; /* [0] is the default */
+	size_t n_repeats, cap_repeats;
+	int64_t samples_per_attempt; /* timed prefills in one process */
+	int64_t warmup;             /* untimed ones before them */
+	enum greta_order order;
+	uint64_t seed;              /* of the interleaving */
+	struct greta_timeout *timeouts; /* wall budget of an attempt; [0] is the default */
+	size_t n_timeouts, cap_timeouts;
+	struct greta_phase_limit phases[GRETA_PHASE_COUNT];
+	enum greta_on_slow on_slow;
+	int retries[GRETA_OUTCOME_COUNT]; /* -1: free */
+	struct greta_strs nodes;    /* names; empty: every node */
+	struct greta_strs labels;   /* "K=V", all must match */
+	enum greta_slot_kind slot;
+	int64_t n_gpus;             /* of a gpu slot */
+	int64_t cpus;               /* of a cpu slot; 0: all of the node's */
+	int64_t max_jobs_per_node;  /* 0: as many as slots */
+	int64_t priority;           /* higher first; default 0 */
+	double telemetry_interval_s; /* 0: off */
+	int64_t log_limit_bytes;    /* kept of each attempt's output: head and tail */
+	struct greta_gates gates;
+};
+
+/* Reads and checks a campaign. Returns 0, with warnings perhaps; or -1 with every mistake in *problems. */
+int greta_campaign_parse(const char *name, const char *text, size_t n, struct greta_campaign *out,
+			 struct greta_problems *problems);
+int greta_campaign_load(const char *path, struct greta_campaign *out, struct greta_problems *problems,
+			struct greta_buf *text); /* text: the file as it was, for the database; NULL: not wanted */
+void greta_campaign_release(struct greta_campaign *c);
+
+int64_t greta_campaign_repeats(const struct greta_campaign *c, int64_t context);
+double greta_campaign_timeout_s(const struct greta_campaign *c, int64_t context);
+const struct greta_engine *greta_campaign_engine(const struct greta_campaign *c, const struct greta_variant *v);
+
+const char *greta_mode_name(enum greta_mode m);
+const char *greta_order_name(enum greta_order o);
+const char *greta_adapter_name(enum greta_adapter a);
+const char *greta_slot_kind_name(enum greta_slot_kind s);
+
+#endif
