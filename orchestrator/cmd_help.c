@@ -1,0 +1,57 @@
+/* help: the overview of all commands, or one command's page. */
+#include "base/cleanup.h"
+#include "base/version.h"
+#include "orchestrator/cmd.h"
+#include "orchestrator/help.h"
+#include <stdio.h>
+
+void help_overview(struct greta_buf *out)
+{
+	greta_buf_addf(out,
+		       "greta-orch %s - benchmark campaigns of GPU inference kernels, on many nodes\n\n"
+		       "Usage: greta-orch COMMAND [OPTIONS]\n",
+		       GRETA_VERSION);
+	const char *group = NULL;
+	for (size_t i = 0; cmd_list[i]; i++) {
+		if (!greta_str_eq(group, cmd_list[i]->group)) {
+			group = cmd_list[i]->group;
+			greta_buf_addf(out, "\n%s\n", group);
+		}
+		greta_buf_addf(out, "  %-12s %s\n", cmd_list[i]->name, cmd_list[i]->summary);
+	}
+	greta_buf_adds(out, "\nOne command's options and examples: greta-orch COMMAND --help\n");
+}
+
+void help_command(const struct cmd *c, struct greta_buf *out)
+{
+	char program[64];
+	cleanup_free struct greta_opt *all = cmd_all_opts(c);
+	struct greta_opts o = cmd_opts(c, all, program, sizeof program);
+	greta_opt_help(&o, out);
+}
+
+static int help_exec(struct cmd_ctx *ctx, const void *values, struct greta_err *e)
+{
+	(void)values;
+	cleanup_buf struct greta_buf out = {0};
+	if (ctx->operands.n == 0) {
+		help_overview(&out);
+	} else {
+		const struct cmd *c = cmd_find(ctx->operands.items[0]);
+		if (!c)
+			return greta_err_set(e, GRETA_EINVAL, "there is no command '%s' (greta-orch help lists them)",
+					     ctx->operands.items[0]);
+		help_command(c, &out);
+	}
+	fputs(greta_buf_str(&out), stdout);
+	return CMD_OK;
+}
+
+const struct cmd cmd_help = {
+	.name = "help",
+	.group = "Help",
+	.summary = "this overview, or one command's page",
+	.operands = "[COMMAND]",
+	.max_operands = 1,
+	.exec = help_exec,
+};

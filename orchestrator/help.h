@@ -1,0 +1,12 @@
+/* help: what a terminal is told about the commands, from their table. */
+#ifndef ORCHESTRATOR_HELP_H
+#define ORCHESTRATOR_HELP_H
+
+#include "base/buf.h"
+
+struct cmd;
+
+void help_overview(struct greta_buf *out);
+void help_command(const struct cmd *c, struct greta_buf *out);
+
+#endif
