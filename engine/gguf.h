@@ -19,29 +19,32 @@
 
 #define GGUF_DEFAULT_ALIGNMENT 32
 #define GGUF_MAX_DIMS 4
-#define GGUF_MAX_NAME 63 /* bytes in a tensor's name */
+#define GGUF_MIN_ALIGNMENT 8
+#define GGUF_MAX_NAME 63       /* bytes in a tensor's name */
+#define GGUF_MAX_KEY 65535     /* bytes in a key */
+#define GGUF_MAX_COUNT 1000000 /* keys, or tensors: far beyond any model, and a bound on memory for a bad file */
 
-/* X(name, id in the file, bytes of one; 0: varies) */
+/* X(name, as it is shown, id in the file, bytes of one; 0: varies) */
 #define GGUF_VALUE_TYPES(X)                                                                                            \
-	X(U8, 0, 1)                                                                                                    \
-	X(I8, 1, 1)                                                                                                    \
-	X(U16, 2, 2)                                                                                                   \
-	X(I16, 3, 2)                                                                                                   \
-	X(U32, 4, 4)                                                                                                   \
-	X(I32, 5, 4)                                                                                                   \
-	X(F32, 6, 4)                                                                                                   \
-	X(BOOL, 7, 1)                                                                                                  \
-	X(STR, 8, 0)                                                                                                   \
-	X(ARRAY, 9, 0)                                                                                                 \
-	X(U64, 10, 8)                                                                                                  \
-	X(I64, 11, 8)                                                                                                  \
-	X(F64, 12, 8)
+	X(U8, u8, 0, 1)                                                                                                \
+	X(I8, i8, 1, 1)                                                                                                \
+	X(U16, u16, 2, 2)                                                                                              \
+	X(I16, i16, 3, 2)                                                                                              \
+	X(U32, u32, 4, 4)                                                                                              \
+	X(I32, i32, 5, 4)                                                                                              \
+	X(F32, f32, 6, 4)                                                                                              \
+	X(BOOL, bool, 7, 1)                                                                                            \
+	X(STR, str, 8, 0)                                                                                              \
+	X(ARRAY, array, 9, 0)                                                                                          \
+	X(U64, u64, 10, 8)                                                                                             \
+	X(I64, i64, 11, 8)                                                                                             \
+	X(F64, f64, 12, 8)
 
 enum gguf_value_type {
-#define X(name, id, bytes) GGUF_##name = id,
+	GGUF_VALUE_TYPE_LIMIT = 13, /* ids are below this */
+#define X(name, shown, id, bytes) GGUF_##name = id,
 	GGUF_VALUE_TYPES(X)
 #undef X
-	GGUF_VALUE_TYPE_LIMIT
 };
 
 const char *gguf_value_type_name(enum gguf_value_type type); /* "u32", "str" */
@@ -83,19 +86,19 @@ const char *gguf_path(const struct gguf *g);
 uint32_t gguf_version(const struct gguf *g);
 uint32_t gguf_alignment(const struct gguf *g);
 uint64_t gguf_file_bytes(const struct gguf *g);
-const uint8_t *gguf_bytes(const struct gguf *g);     /* the whole mapping */
-uint64_t gguf_info_offset(const struct gguf *g);     /* where tensor infos begin: metadata ends here */
-uint64_t gguf_data_offset(const struct gguf *g);     /* where tensor data begins */
+const uint8_t *gguf_bytes(const struct gguf *g); /* the whole mapping */
+uint64_t gguf_info_offset(const struct gguf *g); /* where tensor infos begin: metadata ends here */
+uint64_t gguf_data_offset(const struct gguf *g); /* where tensor data begins */
 
 size_t gguf_n_tensors(const struct gguf *g);
-const struct gguf_tensor *gguf_tensor_at(const struct gguf *g, size_t i);          /* in the file's order */
-const struct gguf_tensor *gguf_tensor(const struct gguf *g, const char *name);     /* NULL if it has none */
-const void *gguf_tensor_row(const struct gguf_tensor *t, uint64_t row);            /* row: over all dims but ne[0] */
-uint64_t gguf_tensor_rows(const struct gguf_tensor *t);                            /* ne[1] * ne[2] * ne[3] */
+const struct gguf_tensor *gguf_tensor_at(const struct gguf *g, size_t i);      /* in the file's order */
+const struct gguf_tensor *gguf_tensor(const struct gguf *g, const char *name); /* NULL if it has none */
+const void *gguf_tensor_row(const struct gguf_tensor *t, uint64_t row);        /* row: over all dims but ne[0] */
+uint64_t gguf_tensor_rows(const struct gguf_tensor *t);                        /* ne[1] * ne[2] * ne[3] */
 
 size_t gguf_n_kv(const struct gguf *g);
 const struct gguf_kv *gguf_kv_at(const struct gguf *g, size_t i);
-const struct gguf_kv *gguf_find(const struct gguf *g, const char *key);            /* NULL if absent */
+const struct gguf_kv *gguf_find(const struct gguf *g, const char *key); /* NULL if absent */
 
 /* Typed values. Integers are taken from any integer type whose value fits, floats from any float type. A key that is
  * missing (ENOENT) or of another type or out of range (EINVAL) is an error that names file and key. The _or forms take
@@ -117,8 +120,8 @@ bool gguf_str_eq(struct gguf_str a, const char *b);
 const struct gguf_kv *gguf_get_array(const struct gguf *g, const char *key, enum gguf_value_type item_type,
 				     struct greta_err *e);
 /* Item i < n of a number's or number array's value (a single value is item 0). */
-int64_t gguf_item_i64(const struct gguf_kv *kv, uint64_t i); /* integer types and bool; U64 above INT64_MAX: INT64_MAX */
-double gguf_item_f64(const struct gguf_kv *kv, uint64_t i);  /* any number */
+int64_t gguf_item_i64(const struct gguf_kv *kv, uint64_t i); /* integers and bool; U64 above INT64_MAX: INT64_MAX */
+double gguf_item_f64(const struct gguf_kv *kv, uint64_t i); /* any number */
 
 /* Strings have no index, so they are walked: struct gguf_str s; for (at = 0; gguf_next_str(kv, &at, &s);) */
 bool gguf_next_str(const struct gguf_kv *kv, uint64_t *at, struct gguf_str *out);

@@ -12,21 +12,21 @@
 #include <stdint.h>
 #include <string.h>
 
-/* X(name, id in the file, values per block, bytes per block): formats with arithmetic. */
+/* X(name, its functions' prefix, id in the file, values per block, bytes per block): formats with arithmetic. */
 #define QUANT_TYPES(X)                                                                                                 \
-	X(F32, 0, 1, 4)                                                                                                \
-	X(F16, 1, 1, 2)                                                                                                \
-	X(Q4_0, 2, 32, 18)                                                                                             \
-	X(Q4_1, 3, 32, 20)                                                                                             \
-	X(Q5_0, 6, 32, 22)                                                                                             \
-	X(Q5_1, 7, 32, 24)                                                                                             \
-	X(Q8_0, 8, 32, 34)                                                                                             \
-	X(Q4_K, 12, 256, 144)                                                                                          \
-	X(Q5_K, 13, 256, 176)                                                                                          \
-	X(Q6_K, 14, 256, 210)                                                                                          \
-	X(BF16, 30, 1, 2)
+	X(F32, f32, 0, 1, 4)                                                                                           \
+	X(F16, f16, 1, 1, 2)                                                                                           \
+	X(Q4_0, q4_0, 2, 32, 18)                                                                                       \
+	X(Q4_1, q4_1, 3, 32, 20)                                                                                       \
+	X(Q5_0, q5_0, 6, 32, 22)                                                                                       \
+	X(Q5_1, q5_1, 7, 32, 24)                                                                                       \
+	X(Q8_0, q8_0, 8, 32, 34)                                                                                       \
+	X(Q4_K, q4_k, 12, 256, 144)                                                                                    \
+	X(Q5_K, q5_k, 13, 256, 176)                                                                                    \
+	X(Q6_K, q6_k, 14, 256, 210)                                                                                    \
+	X(BF16, bf16, 30, 1, 2)
 
-/* Formats known by name and size only. */
+/* X(name, id, values per block, bytes per block): formats known by name and size only. */
 #define QUANT_FOREIGN_TYPES(X)                                                                                         \
 	X(Q8_1, 9, 32, 36)                                                                                             \
 	X(Q2_K, 10, 256, 84)                                                                                           \
@@ -51,16 +51,19 @@
 	X(MXFP4, 39, 32, 17)
 
 enum quant_type {
-#define X(name, id, n, bytes) QUANT_##name = id,
-	QUANT_TYPES(X) QUANT_FOREIGN_TYPES(X)
+	QUANT_ID_LIMIT = 40, /* ids in files are below this */
+#define X(name, prefix, id, n, bytes) QUANT_##name = id,
+	QUANT_TYPES(X)
 #undef X
-	QUANT_ID_LIMIT = 40 /* ids in files are below this */
+#define X(name, id, n, bytes) QUANT_##name = id,
+		QUANT_FOREIGN_TYPES(X)
+#undef X
 };
 
 struct quant_traits {
-	const char *name;     /* "Q4_K" */
+	const char *name; /* "Q4_K" */
 	enum quant_type type;
-	uint32_t block_n;     /* values in a block; a row has a whole number of blocks */
+	uint32_t block_n; /* values in a block; a row has a whole number of blocks */
 	uint32_t block_bytes;
 	/* n is a multiple of block_n. NULL: no arithmetic (foreign). */
 	void (*to_f32)(const void *row, float *out, size_t n);
