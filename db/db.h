@@ -11,6 +11,7 @@
 #include "base/err.h"
 #include "base/uuid.h"
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct greta_db;
@@ -18,8 +19,10 @@ struct greta_db;
 /* The path by --db, GRETA_DB, else greta.db in the XDG data folder (greta/). The caller owns it. */
 char *greta_db_default_path(const char *from_option);
 
-struct greta_db *greta_db_open_writer(const char *path, struct greta_err *e); /* creates, migrates; the caller holds the lock */
-struct greta_db *greta_db_open_reader(const char *path, struct greta_err *e); /* ENOENT names the path and the way out */
+/* Creates and migrates; the caller holds the lock. */
+struct greta_db *greta_db_open_writer(const char *path, struct greta_err *e);
+/* Never waits for the writer. ENOENT names the path and the way out; EVERSION: an older one that no writer migrated. */
+struct greta_db *greta_db_open_reader(const char *path, struct greta_err *e);
 void greta_db_close(struct greta_db *db);
 const char *greta_db_path(const struct greta_db *db);
 const char *greta_db_uuid(const struct greta_db *db);
@@ -42,8 +45,11 @@ void greta_txn_release(struct greta_txn *t); /* rolls back unless committed */
 #define cleanup_txn __attribute__((cleanup(greta_txn_release)))
 
 /* Reading: a statement step that is not a row is the end only when SQLite said DONE; anything else is an error.
- * fmt binds: each '?' in sql takes one argument by a letter of `types`: i int64_t, f double, s const char* (NULL ok),
- * b const struct greta_buf*. */
+ * Each '?' in sql takes one argument by a letter of `types`: i int64_t, o int64_t of which 0 becomes NULL (an id that
+ * may be missing), f double of which NAN becomes NULL, s const char * (NULL ok), b const struct greta_buf * (a blob;
+ * NULL ok). Integers must be passed as int64_t: greta_query_open(db, e, "... = ?", "i", (int64_t)1).
+ * Texts are borrowed until the query is closed. Statements are kept prepared by the address of their text, so literals
+ * are the fast way. */
 struct greta_query;
 struct greta_query *greta_query_open(struct greta_db *db, struct greta_err *e, const char *sql, const char *types, ...);
 int greta_query_step(struct greta_query *q, struct greta_err *e); /* 1 a row, 0 the end, -1 an error */
@@ -61,11 +67,24 @@ void greta_query_cleanup_(struct greta_query **q);
 
 /* One statement that changes something, in the transaction at hand or its own. */
 int greta_db_exec(struct greta_db *db, struct greta_err *e, const char *sql, const char *types, ...);
+int64_t greta_db_changes(struct greta_db *db);                 /* rows that the last greta_db_exec touched */
+int64_t greta_db_inserted(struct greta_db *db);                /* id of the row it inserted */
 
-/* For `query`: one user's statement on a read-only connection; refuses anything but one SELECT/EXPLAIN/VALUES/WITH. */
+/* For `query`: one statement of a user's, on a reader; EINVAL for anything that would write, for two statements, and for
+ * mistakes, in SQLite's words. */
 struct greta_query *greta_query_user(struct greta_db *db, const char *sql, struct greta_err *e);
 
+/* A whole, consistent copy while work goes on. to_path must not exist; it appears complete or not at all. */
 int greta_db_backup(struct greta_db *db, const char *to_path, struct greta_err *e);
 int greta_db_check(struct greta_db *db, struct greta_err *e); /* integrity_check and foreign_key_check */
+
+/* One campaign (0: all of them) with all that belongs to it, as a database of its own, without WAL: for sending away. */
+int greta_db_snapshot(struct greta_db *db, int64_t campaign_id, const char *to_path, struct greta_err *e);
+
+/* Drops logs and telemetry (summaries, results and evidence stay) of attempts that ended before before_ns. */
+struct greta_pruned {
+	int64_t n_attempts, log_bytes, telemetry_rows; /* log_bytes: as stored */
+};
+int greta_db_prune(struct greta_db *db, int64_t before_ns, struct greta_pruned *out, struct greta_err *e);
 
 #endif

@@ -158,7 +158,6 @@ CREATE TABLE attempt (
   build_id        INTEGER REFERENCES build(id),
   model_id        INTEGER REFERENCES model(id),
   environment_id  INTEGER REFERENCES environment(id),
-  spec            TEXT,                   -- JSON as sent to the node, secrets redacted
   fence           INTEGER NOT NULL,       -- of the controller that planned it
   committed_seq   INTEGER NOT NULL DEFAULT 0, -- last event that is in this database
   planned_ns      INTEGER,
@@ -171,21 +170,41 @@ CREATE TABLE attempt (
   peak_rss_bytes  INTEGER,
   exit_code       INTEGER,
   signal          INTEGER,
+  survivors       INTEGER NOT NULL DEFAULT 0, -- processes of it that could not be killed were left on the node
   tokens_verified INTEGER NOT NULL DEFAULT 0,
+  n_samples       INTEGER NOT NULL DEFAULT 0, -- timed ones; what follows sums them up, so that views need not
+  prompt_tokens   INTEGER,
+  attn_impl       TEXT,
+  prefill_s       REAL,                   -- medians over the timed samples
+  prefill_min_s   REAL,
+  prefill_max_s   REAL,
+  decode_s        REAL,
+  model_load_s    REAL,
+  tokenize_s      REAL,
   class           TEXT,                   -- of a verdict
   certainty       TEXT,
+  verdict         TEXT,                   -- its words
   blamed          TEXT,
   blind           TEXT,
+  fingerprint     TEXT,                   -- of a hang: class, breadcrumb, frames
   phase           TEXT,                   -- last heard
   progress        TEXT,                   -- last progress line, JSON
-  log_bytes       INTEGER NOT NULL DEFAULT 0,
+  progress_dropped INTEGER NOT NULL DEFAULT 0,
+  log_bytes       INTEGER NOT NULL DEFAULT 0, -- output that came, kept or not
   log_dropped     INTEGER NOT NULL DEFAULT 0,
-  log_tail        TEXT,                   -- the last 4 KiB of output, plain, for the shell
-  fingerprint     TEXT                    -- of a hang: class, breadcrumb, frames
+  log_sealed      INTEGER NOT NULL DEFAULT 0  -- up to here log_chunk is in its final, compressed form
 ) STRICT;
 CREATE INDEX attempt_job ON attempt(job_id);
+CREATE INDEX attempt_build ON attempt(build_id, model_id);
 CREATE INDEX attempt_open ON attempt(state) WHERE state IN ('planned', 'dispatched', 'running');
 CREATE INDEX attempt_node ON attempt(node_id, started_ns);
+
+-- What is long and seldom asked for, apart from the rows that every table scan reads.
+CREATE TABLE attempt_text (
+  attempt_id INTEGER PRIMARY KEY REFERENCES attempt(id),
+  spec       TEXT,                        -- JSON as sent to the node, secrets redacted
+  log_tail   TEXT                         -- the last 4 KiB of output, plain, for the shell
+) STRICT;
 
 CREATE TABLE attempt_device (
   attempt_id INTEGER NOT NULL REFERENCES attempt(id),
@@ -214,16 +233,24 @@ CREATE TABLE event (
   PRIMARY KEY (attempt_id, seq)
 ) STRICT, WITHOUT ROWID;
 
+-- An attempt's output, both streams interleaved as they came. While it runs, one loose row an event; some 256 KiB of
+-- them, cut at a line end, are sealed into one compressed row.
 CREATE TABLE log_chunk (
   id         INTEGER PRIMARY KEY,
   attempt_id INTEGER NOT NULL REFERENCES attempt(id),
-  stream     TEXT NOT NULL,               -- out, err
   offset     INTEGER NOT NULL,            -- in the attempt's whole output
   raw_bytes  INTEGER NOT NULL,
-  zstd       BLOB NOT NULL,
-  trigrams   BLOB                         -- filter for logs --grep; NULL: look inside
+  dropped    INTEGER NOT NULL DEFAULT 0,  -- bytes that were not kept: such a row has no text
+  streams    TEXT NOT NULL DEFAULT 'out', -- 'out', 'err', or pieces in order: 'out 120 err 33 out 5'
+  raw        BLOB,                        -- of a loose row
+  zstd       BLOB,                        -- of a sealed one
+  UNIQUE (attempt_id, offset)
 ) STRICT;
-CREATE INDEX log_chunk_attempt ON log_chunk(attempt_id, offset);
+-- Which three-byte strings a sealed chunk may have, for logs --grep. A chunk without a row must be looked into.
+CREATE TABLE log_filter (
+  chunk_id   INTEGER PRIMARY KEY REFERENCES log_chunk(id),
+  bits       BLOB NOT NULL
+) STRICT;
 
 CREATE TABLE telemetry_chunk (
   attempt_id INTEGER NOT NULL REFERENCES attempt(id),
@@ -231,6 +258,7 @@ CREATE TABLE telemetry_chunk (
   t_first_ns INTEGER NOT NULL,
   t_last_ns  INTEGER NOT NULL,
   n          INTEGER NOT NULL,            -- time stamps in it
+  sealed     INTEGER NOT NULL DEFAULT 0,  -- 0: to be joined with its neighbours once there are enough
   columns    TEXT NOT NULL,               -- JSON array of reading names
   data       BLOB NOT NULL,               -- docs/database.md has the layout
   PRIMARY KEY (attempt_id, chunk_no)
@@ -243,13 +271,14 @@ CREATE TABLE telemetry_summary (
   PRIMARY KEY (attempt_id, name)
 ) STRICT, WITHOUT ROWID;
 
-CREATE TABLE evidence (
+CREATE TABLE evidence_part (
   attempt_id INTEGER NOT NULL REFERENCES attempt(id),
   name       TEXT NOT NULL,
-  position   INTEGER NOT NULL,
+  part       INTEGER NOT NULL,            -- from 0
+  parts      INTEGER NOT NULL,            -- as announced
   raw_bytes  INTEGER NOT NULL,
   zstd       BLOB NOT NULL,
-  PRIMARY KEY (attempt_id, name)
+  PRIMARY KEY (attempt_id, name, part)
 ) STRICT;
 
 CREATE TABLE baseline (
