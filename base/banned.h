@@ -8,7 +8,7 @@
 #include <string.h>
 #include <time.h>
 
-#pragma GCC poison strcpy strcat sprintf vsprintf gets strtok system popen tmpnam mktemp atoi atol atof alloca
+#pragma GCC poison strcpy strcat sprintf vsprintf gets strtok system popen tmpnam mktemp atoi atol atof
 #endif
 
 #endif

@@ -1,7 +1,7 @@
 /* child: spawn a program, bound it, reap it.
  *
  * Commands are argv arrays; nothing here passes through a shell. Descriptors not named are closed in the child, the
- * signal mask is emptied and dispositions are reset.
+ * signal mask is emptied and dispositions are reset. death_signal comes when the thread that spawned it ends.
  */
 #ifndef BASE_CHILD_H
 #define BASE_CHILD_H
@@ -18,7 +18,7 @@ struct greta_child_fd {
 };
 
 struct greta_child_spec {
-	const char *const *argv;        /* argv[0] is searched in PATH unless it has a slash */
+	const char *const *argv;        /* argv[0] is searched in the PATH it will see, unless it has a slash */
 	const char *const *env;         /* NULL: inherit; else the whole environment, "K=V" */
 	const char *cwd;                /* NULL: inherit */
 	const struct greta_child_fd *fds; /* 0, 1 and 2 not named here become /dev/null (0) or are inherited (1, 2) */
@@ -33,9 +33,11 @@ struct greta_child_spec {
 /* Starts it; returns the pid, or -1 with *e naming the program and why exec failed (not found, not executable). */
 pid_t greta_child_spawn(const struct greta_child_spec *spec, struct greta_err *e);
 
-/* Runs it to its end, or kills its process group when deadline_ms passes (TERM, KILL 500 ms later). */
+/* Runs it to its end, or kills its process group deadline_ms after its start (TERM, KILL 500 ms later; -1: no limit).
+ * A deadline that passes is no error: the result tells. Output that it wrote is kept; of what its descendants write
+ * after its end, nothing. */
 struct greta_child_result {
-	int status;         /* as waitpid gives it; valid unless timed_out_unreaped */
+	int status;         /* as waitpid gives it; -1, neither exited nor signalled: not known */
 	bool timed_out;
 	bool unreaped;      /* still not dead 2 s after KILL (D state): left behind, never waited for */
 	bool truncated;     /* output was longer than max_output */

@@ -10,24 +10,29 @@
 #include <stdbool.h>
 
 /* A code exists only where some caller acts on it differently. */
+#define GRETA_CODES(X)                                                                                                 \
+	X(OK)                                                                                                          \
+	X(EFAIL)        /* went wrong; nothing but the text to tell */                                                 \
+	X(EINVAL)       /* the input is wrong: a bad file, a bad argument (exit code 2) */                             \
+	X(ENOENT)       /* the named thing does not exist */                                                           \
+	X(EEXIST)       /* it exists already */                                                                        \
+	X(EAGAIN)       /* nothing yet; try again when the loop says so */                                             \
+	X(EBUSY)        /* somebody else holds it; the text says who */                                                \
+	X(ETIMEOUT)     /* a deadline passed */                                                                        \
+	X(EPROTO)       /* the peer broke the protocol */                                                              \
+	X(EVERSION)     /* the peer or file is of a version we do not speak */                                         \
+	X(EAUTH)        /* host key or user authentication refused */                                                  \
+	X(EFENCED)      /* a newer controller owns this */                                                             \
+	X(ENOSPC)       /* disk or quota full */                                                                       \
+	X(ENOMEM)       /* memory refused for a size that came from input */                                           \
+	X(EUNSUPPORTED) /* a valid request that this build or machine can't serve */                                   \
+	X(ECLOSED)      /* end of stream */                                                                            \
+	X(ECANCELLED)   /* a person asked to stop */
+
 enum greta_code {
-	GRETA_OK = 0,
-	GRETA_EFAIL,        /* went wrong; nothing but the text to tell */
-	GRETA_EINVAL,       /* the input is wrong: a bad file, a bad argument (exit code 2) */
-	GRETA_ENOENT,       /* the named thing does not exist */
-	GRETA_EEXIST,       /* it exists already */
-	GRETA_EAGAIN,       /* nothing yet; try again when the loop says so */
-	GRETA_EBUSY,        /* somebody else holds it; the text says who */
-	GRETA_ETIMEOUT,     /* a deadline passed */
-	GRETA_EPROTO,       /* the peer broke the protocol */
-	GRETA_EVERSION,     /* the peer or file is of a version we do not speak */
-	GRETA_EAUTH,        /* host key or user authentication refused */
-	GRETA_EFENCED,      /* a newer controller owns this */
-	GRETA_ENOSPC,       /* disk or quota full */
-	GRETA_ENOMEM,       /* memory refused for a size that came from input */
-	GRETA_EUNSUPPORTED, /* a valid request that this build or machine can't serve */
-	GRETA_ECLOSED,      /* end of stream */
-	GRETA_ECANCELLED,   /* a person asked to stop */
+#define X(name) GRETA_##name,
+	GRETA_CODES(X)
+#undef X
 };
 
 struct greta_err {

@@ -1,7 +1,7 @@
 # What every target of the project has in common.
 
 set(GRETA_WARNINGS
-  -Wall -Wextra -Wshadow -Wvla -Wpointer-arith -Wwrite-strings -Wundef -Wformat=2 -Wno-format-nonliteral
+  -Wall -Wextra -Wshadow -Wvla -Walloca -Wpointer-arith -Wwrite-strings -Wundef -Wformat=2 -Wno-format-nonliteral
   -Wstrict-prototypes -Wmissing-prototypes -Wold-style-definition -Wno-missing-field-initializers)
 
 function(greta_defaults target)
