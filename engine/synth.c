@@ -1,0 +1,378 @@
+#include "engine/synth.h"
+
+#include "base/cleanup.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "engine/synth_normal.h"
+#include <inttypes.h>
+#include <math.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <strings.h>
+
+/* tiny is for demonstrations and tests: 10 MB in F16 and a context that a campaign can grow into. llama-0.2b is the
+ * 201-million-parameter model that CPU speed is measured on. */
+static const struct synth_shape shapes[] = {
+	/* name          layers  embd heads  kv  dim    ffn   vocab     ctx   theta  tied  factors bpe */
+	{"tiny",              4,  256,    8,  4,  32,   688,   4096,  32768, 10000.0f, false, false, false},
+	{"llama-0.2b",       12, 1024,   16,  4,  64,  2816,  32000,  32768, 10000.0f, false, false, false},
+	{"tinyllama",        22, 2048,   32,  4,  64,  5632,  32000,   2048, 10000.0f, false, false, false},
+	{"llama2-7b",        32, 4096,   32, 32, 128, 11008,  32000,   4096, 10000.0f, false, false, false},
+	{"llama2-13b",       40, 5120,   40, 40, 128, 13824,  32000,   4096, 10000.0f, false, false, false},
+	{"llama2-70b",       80, 8192,   64,  8, 128, 28672,  32000,   4096, 10000.0f, false, false, false},
+	{"llama3-8b",        32, 4096,   32,  8, 128, 14336, 128256,   8192, 500000.0f, false, false, true},
+	{"llama3.1-8b",      32, 4096,   32,  8, 128, 14336, 128256, 131072, 500000.0f, false, true, true},
+	{"llama3.1-70b",     80, 8192,   64,  8, 128, 28672, 128256, 131072, 500000.0f, false, true, true},
+	{"llama3.2-1b",      16, 2048,   32,  8,  64,  8192, 128256, 131072, 500000.0f, true, true, true},
+	{"llama3.2-3b",      28, 3072,   24,  8, 128,  8192, 128256, 131072, 500000.0f, true, true, true},
+};
+
+const struct synth_shape *synth_shape_at(size_t i)
+{
+	return i < GRETA_COUNT(shapes) ? &shapes[i] : NULL;
+}
+
+const struct synth_shape *synth_shape_named(const char *name)
+{
+	for (size_t i = 0; i < GRETA_COUNT(shapes); i++)
+		if (!strcasecmp(shapes[i].name, name))
+			return &shapes[i];
+	return NULL;
+}
+
+/* --- types ---------------------------------------------------------------------------------------------------------- */
+
+/* A type for all matrices, or a mix: `more` for those that hurt most when rounded (llama.cpp's choice of which). */
+struct recipe {
+	const char *name;
+	enum quant_type type, more;
+	uint32_t file_type; /* general.file_type */
+};
+
+static const struct recipe recipes[] = {
+	{"F32", QUANT_F32, QUANT_F32, 0},       {"F16", QUANT_F16, QUANT_F16, 1},
+	{"BF16", QUANT_BF16, QUANT_BF16, 32},   {"Q8_0", QUANT_Q8_0, QUANT_Q8_0, 7},
+	{"Q4_0", QUANT_Q4_0, QUANT_Q4_0, 2},    {"Q4_1", QUANT_Q4_1, QUANT_Q4_1, 3},
+	{"Q5_0", QUANT_Q5_0, QUANT_Q5_0, 8},    {"Q5_1", QUANT_Q5_1, QUANT_Q5_1, 9},
+	{"Q4_K", QUANT_Q4_K, QUANT_Q4_K, 14},   {"Q5_K", QUANT_Q5_K, QUANT_Q5_K, 16},
+	{"Q6_K", QUANT_Q6_K, QUANT_Q6_K, 18},   {"Q4_K_M", QUANT_Q4_K, QUANT_Q6_K, 15},
+	{"Q5_K_M", QUANT_Q5_K, QUANT_Q6_K, 17},
+};
+
+static const struct recipe *recipe_named(const char *name)
+{
+	for (size_t i = 0; i < GRETA_COUNT(recipes); i++)
+		if (!strcasecmp(recipes[i].name, name))
+			return &recipes[i];
+	return NULL;
+}
+
+/* --- the tensors ---------------------------------------------------------------------------------------------------- */
+
+enum fill { FILL_NORMAL, FILL_NORM_WEIGHT, FILL_ROPE_FACTORS };
+
+struct plan_tensor {
+	char name[GGUF_MAX_NAME + 1];
+	const struct quant_traits *type;
+	int n_dims;
+	uint64_t ne[2];
+	enum fill fill;
+	float deviation;
+};
+
+struct plan {
+	const struct synth_spec *spec;
+	const struct recipe *recipe;
+	struct plan_tensor *tensors;
+	size_t n, cap;
+};
+
+/* The type for rows of n values: a K type that does not divide them falls back as llama.cpp's quantizer does. */
+static const struct quant_traits *type_for_row(enum quant_type wanted, uint64_t n)
+{
+	static const enum quant_type fallback[QUANT_ID_LIMIT] = {
+		[QUANT_Q4_K] = QUANT_Q5_0, [QUANT_Q5_K] = QUANT_Q5_1, [QUANT_Q6_K] = QUANT_Q8_0};
+	const struct quant_traits *t = quant_traits(wanted);
+
+	if (n % t->block_n && t->block_n == 256)
+		t = quant_traits(fallback[wanted]);
+	return n % t->block_n ? quant_traits(QUANT_F16) : t;
+}
+
+static void add_matrix(struct plan *p, const char *name, uint64_t n_in, uint64_t n_out, bool more)
+{
+	struct plan_tensor *t = GRETA_PUSH(p->tensors, p->n, p->cap);
+
+	greta_str_copy(t->name, sizeof t->name, name);
+	t->type = type_for_row(more ? p->recipe->more : p->recipe->type, n_in);
+	t->n_dims = 2;
+	t->ne[0] = n_in;
+	t->ne[1] = n_out;
+	t->fill = FILL_NORMAL;
+	t->deviation = 1 / sqrtf((float)n_in);
+}
+
+static void add_vector(struct plan *p, const char *name, uint64_t n, enum fill fill)
+{
+	struct plan_tensor *t = GRETA_PUSH(p->tensors, p->n, p->cap);
+
+	greta_str_copy(t->name, sizeof t->name, name);
+	t->type = quant_traits(QUANT_F32);
+	t->n_dims = 1;
+	t->ne[0] = n;
+	t->ne[1] = 1;
+	t->fill = fill;
+	t->deviation = 0.1f;
+}
+
+/* Q4_K_M and its like give attn_v and ffn_down of the first and last eighth, and of every third layer between, more. */
+static bool layer_takes_more(uint32_t i, uint32_t n)
+{
+	return i < n / 8 || i >= 7 * n / 8 || (i - n / 8) % 3 == 2;
+}
+
+static void add_layer(struct plan *p, uint32_t i)
+{
+	const struct synth_shape *s = &p->spec->shape;
+	uint64_t q = (uint64_t)s->n_heads * s->head_dim, kv = (uint64_t)s->n_kv_heads * s->head_dim;
+	bool more = layer_takes_more(i, s->n_layers);
+	const struct {
+		const char *name;
+		uint64_t n_in, n_out; /* n_out 0: a norm */
+		bool more;
+	} parts[] = {
+		{"attn_norm", s->n_embd, 0, false},      {"attn_q", s->n_embd, q, false},
+		{"attn_k", s->n_embd, kv, false},        {"attn_v", s->n_embd, kv, more},
+		{"attn_output", q, s->n_embd, false},    {"ffn_norm", s->n_embd, 0, false},
+		{"ffn_gate", s->n_embd, s->n_ffn, false}, {"ffn_up", s->n_embd, s->n_ffn, false},
+		{"ffn_down", s->n_ffn, s->n_embd, more},
+	};
+	char name[GGUF_MAX_NAME + 1];
+
+	for (size_t k = 0; k < GRETA_COUNT(parts); k++) {
+		snprintf(name, sizeof name, "blk.%" PRIu32 ".%s.weight", i, parts[k].name);
+		if (parts[k].n_out)
+			add_matrix(p, name, parts[k].n_in, parts[k].n_out, parts[k].more);
+		else
+			add_vector(p, name, parts[k].n_in, FILL_NORM_WEIGHT);
+	}
+}
+
+static void plan_init(struct plan *p, const struct synth_spec *spec)
+{
+	const struct synth_shape *s = &spec->shape;
+
+	*p = (struct plan){.spec = spec, .recipe = recipe_named(spec->type)};
+	add_matrix(p, "token_embd.weight", s->n_embd, s->n_vocab, s->tied);
+	if (s->rope_factors)
+		add_vector(p, "rope_freqs.weight", s->head_dim / 2, FILL_ROPE_FACTORS);
+	for (uint32_t i = 0; i < s->n_layers; i++)
+		add_layer(p, i);
+	add_vector(p, "output_norm.weight", s->n_embd, FILL_NORM_WEIGHT);
+	if (!s->tied)
+		add_matrix(p, "output.weight", s->n_embd, s->n_vocab, true);
+}
+
+static void plan_release(struct plan *p)
+{
+	free(p->tensors);
+}
+
+uint64_t synth_parameters(const struct synth_shape *s)
+{
+	struct synth_spec spec = {.shape = *s, .type = "F32"};
+	struct plan p;
+	uint64_t n = 0;
+
+	plan_init(&p, &spec);
+	for (size_t i = 0; i < p.n; i++)
+		n += p.tensors[i].fill == FILL_ROPE_FACTORS ? 0 : p.tensors[i].ne[0] * p.tensors[i].ne[1];
+	plan_release(&p);
+	return n;
+}
+
+/* --- values -------------------------------------------------------------------------------------------------------------- */
+
+#define UNIT_VALUES (UINT64_C(1) << 20) /* of one piece of work: 4 MiB of floats; a multiple of every block */
+
+struct work {
+	const struct plan *plan;
+	struct gguf_write *out;
+	atomic_size_t next; /* unit, counted over all tensors */
+	atomic_bool failed;
+	pthread_mutex_t lock; /* of err */
+	struct greta_err err;
+};
+
+/* Llama 3.1's stretching of the slow frequencies: factor 8 below a quarter turn in 8192 positions, 1 above one turn,
+ * smooth between (the reference implementation's constants). */
+static void rope_factors(const struct synth_shape *s, float *out)
+{
+	for (uint32_t i = 0; i < s->head_dim / 2; i++) {
+		double freq = pow((double)s->rope_theta, -2.0 * i / s->head_dim);
+		double turns = 8192 * freq / (2 * M_PI), smooth = (turns - 1) / (4 - 1);
+		out[i] = turns < 1 ? 8.0f : turns > 4 ? 1.0f : (float)(1 / ((1 - smooth) / 8 + smooth));
+	}
+}
+
+/* Values first .. first + n - 1 of tensor i. The buffer has room for whole groups. */
+static void make_values(const struct plan *p, size_t i, uint64_t first, uint64_t n, float *out)
+{
+	const struct plan_tensor *t = &p->tensors[i];
+	uint64_t groups = (n + SYNTH_NORMAL_GROUP - 1) / SYNTH_NORMAL_GROUP;
+
+	if (t->fill == FILL_ROPE_FACTORS)
+		rope_factors(&p->spec->shape, out);
+	else
+		synth_normal(synth_normal_key(p->spec->seed, i), first, groups * SYNTH_NORMAL_GROUP,
+			     t->fill == FILL_NORM_WEIGHT ? 1 : 0, t->deviation, out);
+}
+
+/* Which tensor and value unit number `unit` begins at; false behind the last. */
+static bool unit_locate(const struct plan *p, size_t unit, size_t *tensor, uint64_t *first)
+{
+	for (size_t i = 0; i < p->n; i++) {
+		uint64_t n = p->tensors[i].ne[0] * p->tensors[i].ne[1];
+		size_t units = (size_t)((n + UNIT_VALUES - 1) / UNIT_VALUES);
+		if (unit < units) {
+			*tensor = i;
+			*first = unit * UNIT_VALUES;
+			return true;
+		}
+		unit -= units;
+	}
+	return false;
+}
+
+static int do_unit(struct work *w, size_t tensor, uint64_t first, float *values, void *encoded, struct greta_err *e)
+{
+	const struct plan_tensor *t = &w->plan->tensors[tensor];
+	uint64_t total = t->ne[0] * t->ne[1], n = total - first < UNIT_VALUES ? total - first : UNIT_VALUES;
+
+	make_values(w->plan, tensor, first, n, values);
+	t->type->from_f32(values, encoded, n);
+	return gguf_write_data(w->out, tensor, quant_bytes(t->type, first), encoded, quant_bytes(t->type, n), e);
+}
+
+static void *work_thread(void *arg)
+{
+	struct work *w = arg;
+	float *values = greta_alloc((UNIT_VALUES + SYNTH_NORMAL_GROUP) * sizeof *values);
+	void *encoded = greta_alloc(UNIT_VALUES * sizeof *values);
+	struct greta_err e;
+	uint64_t first;
+	size_t tensor;
+
+	while (!atomic_load(&w->failed) && unit_locate(w->plan, atomic_fetch_add(&w->next, 1), &tensor, &first))
+		if (do_unit(w, tensor, first, values, encoded, &e)) {
+			pthread_mutex_lock(&w->lock);
+			w->err = e;
+			pthread_mutex_unlock(&w->lock);
+			atomic_store(&w->failed, true);
+		}
+	free(values);
+	free(encoded);
+	return NULL;
+}
+
+static int write_values(const struct plan *p, struct gguf_write *out, struct greta_err *e)
+{
+	struct work w = {.plan = p, .out = out, .lock = PTHREAD_MUTEX_INITIALIZER};
+	long cores = sysconf(_SC_NPROCESSORS_ONLN);
+	size_t n = p->spec->n_threads > 0 ? (size_t)p->spec->n_threads : cores > 1 ? (size_t)cores : 1, started = 0;
+	pthread_t *threads = greta_alloc(n * sizeof *threads);
+
+	while (started < n - 1 && !pthread_create(&threads[started], NULL, work_thread, &w))
+		started++;
+	work_thread(&w);
+	for (size_t i = 0; i < started; i++)
+		pthread_join(threads[i], NULL);
+	free(threads);
+	if (!w.failed)
+		return 0;
+	if (e)
+		*e = w.err;
+	return -1;
+}
+
+/* --- the file ------------------------------------------------------------------------------------------------------------ */
+
+static void write_keys(const struct plan *p, struct gguf_write *w)
+{
+	const struct synth_shape *s = &p->spec->shape;
+
+	gguf_write_str(w, "general.architecture", "llama");
+	gguf_write_str(w, "general.name", s->name);
+	gguf_write_str(w, "general.description", "random weights, for benchmarks; made by greta-gguf synth");
+	gguf_write_u32(w, "general.file_type", p->recipe->file_type);
+	gguf_write_u32(w, "general.quantization_version", 2);
+	gguf_write_u32(w, "llama.vocab_size", s->n_vocab);
+	gguf_write_u32(w, "llama.context_length", s->n_ctx);
+	gguf_write_u32(w, "llama.embedding_length", s->n_embd);
+	gguf_write_u32(w, "llama.block_count", s->n_layers);
+	gguf_write_u32(w, "llama.feed_forward_length", s->n_ffn);
+	gguf_write_u32(w, "llama.attention.head_count", s->n_heads);
+	gguf_write_u32(w, "llama.attention.head_count_kv", s->n_kv_heads);
+	gguf_write_u32(w, "llama.attention.key_length", s->head_dim);
+	gguf_write_u32(w, "llama.attention.value_length", s->head_dim);
+	gguf_write_u32(w, "llama.rope.dimension_count", s->head_dim);
+	gguf_write_f32(w, "llama.rope.freq_base", s->rope_theta);
+	gguf_write_f32(w, "llama.attention.layer_norm_rms_epsilon", 1e-5f);
+	synth_vocab(s, w);
+}
+
+static int check_range(const char *option, uint64_t value, uint64_t min, uint64_t max, struct greta_err *e)
+{
+	if (value >= min && value <= max)
+		return 0;
+	return greta_err_set(e, GRETA_EINVAL, "--%s is %" PRIu64 ", %" PRIu64 " to %" PRIu64 " is expected", option, value,
+			     min, max);
+}
+
+int synth_check(const struct synth_spec *spec, struct greta_err *e)
+{
+	const struct synth_shape *s = &spec->shape;
+
+	if (!recipe_named(spec->type))
+		return greta_err_set(e, GRETA_EINVAL,
+				     "--type %s is not known; F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K, "
+				     "Q6_K, Q4_K_M and Q5_K_M are",
+				     spec->type);
+	if (check_range("layers", s->n_layers, 1, 10000, e) || check_range("embd", s->n_embd, 2, 1 << 20, e) ||
+	    check_range("heads", s->n_heads, 1, 1 << 16, e) || check_range("kv-heads", s->n_kv_heads, 1, s->n_heads, e) ||
+	    check_range("head-dim", s->head_dim, 2, 1 << 12, e) || check_range("ffn", s->n_ffn, 1, 1 << 22, e) ||
+	    check_range("vocab", s->n_vocab, SYNTH_MIN_VOCAB, 1 << 22, e) ||
+	    check_range("ctx", s->n_ctx, 1, INT32_MAX, e))
+		return -1;
+	if (s->n_heads % s->n_kv_heads)
+		return greta_err_set(e, GRETA_EINVAL, "--heads %" PRIu32 " is not a multiple of --kv-heads %" PRIu32,
+				     s->n_heads, s->n_kv_heads);
+	if (s->head_dim % 2)
+		return greta_err_set(e, GRETA_EINVAL, "--head-dim %" PRIu32 " is odd, and rotation takes pairs",
+				     s->head_dim);
+	return 0;
+}
+
+int synth_file(const struct synth_spec *spec, const char *path, uint64_t *file_bytes, struct greta_err *e)
+{
+	struct gguf_write *w;
+	struct plan p;
+	int rc = -1;
+
+	if (synth_check(spec, e))
+		return -1;
+	w = gguf_write_create(path, e);
+	if (!w)
+		return -1;
+	plan_init(&p, spec);
+	write_keys(&p, w);
+	for (size_t i = 0; i < p.n; i++)
+		gguf_write_tensor(w, p.tensors[i].name, p.tensors[i].type, p.tensors[i].n_dims, p.tensors[i].ne);
+	if (!gguf_write_start(w, e) && !write_values(&p, w, e) && !gguf_write_commit(w, e))
+		rc = 0;
+	if (file_bytes)
+		*file_bytes = gguf_write_total_bytes(w);
+	gguf_write_destroy(w);
+	plan_release(&p);
+	return rc;
+}
