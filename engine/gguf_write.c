@@ -4,6 +4,7 @@
 #include "base/fs.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include <stdio.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>

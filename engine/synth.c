@@ -3,6 +3,7 @@
 #include "base/cleanup.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include <stdio.h>
 #include "engine/synth_normal.h"
 #include <inttypes.h>
 #include <math.h>

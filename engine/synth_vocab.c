@@ -4,6 +4,7 @@
 
 #include "base/mem.h"
 #include "base/str.h"
+#include <stdio.h>
 
 #define SPACE "\xe2\x96\x81" /* U+2581, SentencePiece's space */
 #define BPE_SPACE "\xc4\xa0" /* U+0120, byte 0x20 in byte-level BPE */
