@@ -10,11 +10,27 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum greta_mode { GRETA_MODE_PERF, GRETA_MODE_DEBUG };
-enum greta_order { GRETA_ORDER_INTERLEAVED, GRETA_ORDER_SEQUENTIAL };
-enum greta_adapter { GRETA_ADAPTER_PERF_TIMING, GRETA_ADAPTER_LLAMA_BENCH, GRETA_ADAPTER_JSON };
-enum greta_slot_kind { GRETA_SLOT_CPU, GRETA_SLOT_GPU, GRETA_SLOT_NODE };
-enum greta_on_slow { GRETA_ON_SLOW_CONTINUE, GRETA_ON_SLOW_STOP, GRETA_ON_SLOW_EXTEND };
+#define GRETA_MODES(X) X(PERF, "perf") X(DEBUG, "debug")
+#define GRETA_ORDERS(X) X(INTERLEAVED, "interleaved") X(SEQUENTIAL, "sequential")
+#define GRETA_ADAPTERS(X) X(PERF_TIMING, "perf_timing") X(LLAMA_BENCH, "llama-bench") X(JSON, "json")
+#define GRETA_SLOT_KINDS(X) X(CPU, "cpu") X(GPU, "gpu") X(NODE, "node")
+#define GRETA_ON_SLOWS(X) X(CONTINUE, "continue") X(STOP, "stop") X(EXTEND, "extend")
+
+#define X(id, name) GRETA_MODE_##id,
+enum greta_mode { GRETA_MODES(X) };
+#undef X
+#define X(id, name) GRETA_ORDER_##id,
+enum greta_order { GRETA_ORDERS(X) };
+#undef X
+#define X(id, name) GRETA_ADAPTER_##id,
+enum greta_adapter { GRETA_ADAPTERS(X) };
+#undef X
+#define X(id, name) GRETA_SLOT_##id,
+enum greta_slot_kind { GRETA_SLOT_KINDS(X) };
+#undef X
+#define X(id, name) GRETA_ON_SLOW_##id,
+enum greta_on_slow { GRETA_ON_SLOWS(X) }; /* what follows when an attempt is projected to miss its wall budget */
+#undef X
 
 /* A file that attempts need: on the node already, or uploaded from the controller. */
 struct greta_artifact {
@@ -118,5 +134,6 @@ const char *greta_mode_name(enum greta_mode m);
 const char *greta_order_name(enum greta_order o);
 const char *greta_adapter_name(enum greta_adapter a);
 const char *greta_slot_kind_name(enum greta_slot_kind s);
+const char *greta_on_slow_name(enum greta_on_slow s);
 
 #endif

@@ -20,6 +20,7 @@
 #include "schemas/result.h"
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #define GRETA_PROTOCOL_MIN 1
 #define GRETA_PROTOCOL_MAX 1
@@ -220,12 +221,18 @@ void greta_spec_release(struct greta_spec *s);
 void greta_facts_release(struct greta_facts *f);
 void greta_end_release(struct greta_end *end);
 
-/* Appends the whole frame (line and raw bytes). -1 with EINVAL when its line would exceed GRETA_FRAME_MAX. */
+/* Appends the whole frame (line and raw bytes), or nothing and -1 with EINVAL when its line would exceed
+ * GRETA_FRAME_MAX or its bytes GRETA_FRAME_BYTES_MAX. An event's long detail (an outcome with many samples) travels in
+ * front of its raw bytes; decode puts it back. */
 int greta_msg_encode(const struct greta_msg *m, struct greta_buf *out, struct greta_err *e);
 
 /* Takes one frame from the front of in[0..n). Returns the bytes it used, 0 when more are needed, -1 with EPROTO (an
  * unknown type is named, an over-long line refused without buffering it). */
 ssize_t greta_msg_decode(const char *in, size_t n, struct greta_msg *out, struct greta_err *e);
+
+/* Looks for the magic line of this nonce in what came so far. Returns the bytes up to its end and sets *protocol; 0:
+ * not yet there; -1 with EPROTO: GRETA_FRAME_MAX bytes of something else, of which the text shows the start. */
+ssize_t greta_msg_find_magic(const char *in, size_t n, const char *nonce, int *protocol, struct greta_err *e);
 
 /* The same structs as JSON texts, for spec.json, outcome.json and event details. */
 void greta_spec_print(const struct greta_spec *s, struct greta_buf *out);
@@ -234,6 +241,8 @@ void greta_end_print(const struct greta_end *end, struct greta_buf *out);
 int greta_end_parse(const char *text, size_t n, struct greta_end *out, struct greta_err *e);
 void greta_facts_print(const struct greta_facts *f, struct greta_buf *out);
 int greta_facts_parse(const char *text, size_t n, struct greta_facts *out, struct greta_err *e);
+void greta_event_print(const struct greta_event *ev, struct greta_buf *out); /* without its raw bytes */
+int greta_event_parse(const char *text, size_t n, struct greta_event *out, struct greta_err *e);
 void greta_progress_print(const struct greta_progress *p, struct greta_buf *out);
 
 #endif

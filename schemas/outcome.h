@@ -72,7 +72,17 @@ enum greta_class {
 	GRETA_CLASS_COUNT
 };
 
-enum greta_certainty { GRETA_CERTAINTY_NONE, GRETA_HYPOTHESIS, GRETA_SUPPORTED, GRETA_ESTABLISHED };
+#define GRETA_CERTAINTIES(X)                      \
+	X(CERTAINTY_NONE, "none")                \
+	X(HYPOTHESIS,     "hypothesis")          \
+	X(SUPPORTED,      "supported")           \
+	X(ESTABLISHED,    "established")
+
+enum greta_certainty {
+#define X(id, name) GRETA_##id,
+	GRETA_CERTAINTIES(X)
+#undef X
+};
 
 const char *greta_outcome_name(enum greta_outcome o);
 enum greta_outcome greta_outcome_parse(const char *name); /* UNKNOWN for anything else */

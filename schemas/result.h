@@ -5,9 +5,17 @@
 
 #include "base/buf.h"
 #include "schemas/campaign.h"
+#include "schemas/json.h"
 #include "schemas/outcome.h"
 #include <stdbool.h>
 #include <stdint.h>
+
+#define GRETA_METRICS_MAX 64      /* readings of a sample; more are left out */
+#define GRETA_METRIC_NAME_MAX 64
+#define GRETA_METRIC_TEXT_MAX 256 /* longer texts are cut */
+#define GRETA_SAMPLES_MAX 256     /* of one attempt, and GRETA_SAMPLES_BYTES_MAX of readings in all */
+#define GRETA_SAMPLES_BYTES_MAX (96 * 1024)
+#define GRETA_RESULT_LINE_MAX (1024 * 1024) /* a longer line of output is skipped */
 
 struct greta_progress {
 	enum greta_phase phase;
@@ -42,7 +50,12 @@ const struct greta_metric *greta_sample_get(const struct greta_sample *s, const 
 double greta_sample_number(const struct greta_sample *s, const char *name);  /* NAN: not said */
 void greta_sample_set_number(struct greta_sample *s, const char *name, double value);
 void greta_sample_set_text(struct greta_sample *s, const char *name, const char *text);
+void greta_sample_release(struct greta_sample *s);
 void greta_samples_release(struct greta_samples *v);
+
+/* The readings of one result object: its top-level numbers, strings and booleans (as 0 and 1). "sample" is left to the
+ * caller; a decode_s under a microsecond means "not measured" and is dropped. What was left out is said in *why. */
+void greta_sample_read(struct greta_sample *out, const struct greta_json_val *object, struct greta_buf *why);
 
 /* An incremental reader of an engine's stdout: feed it bytes as they come, in any pieces. Memory is bounded. */
 struct greta_result_reader;

@@ -1,0 +1,688 @@
+/* Two passes. The scan checks the grammar strictly, blanks comments, and notes where every value stands, in document
+ * order; cJSON then parses the blanked text (it decodes strings and numbers but knows no places, loses integers beyond
+ * 2^53, and takes several things that are no JSON); a walk of both ties each place to its cJSON item. */
+#include "schemas/json.h"
+#include "base/cleanup.h"
+#include "base/fs.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include <cjson/cJSON.h>
+#include <ctype.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define NUMBER_MAX 60 /* cJSON reads at most 63 characters of a number */
+
+/* A document's values lie in one array, parents before their children, so the first child follows its parent. */
+struct greta_json_val {
+	const char *text;        /* of the value, in the document */
+	const char *key_text;    /* opening quote of a member's key; NULL: an element */
+	uint32_t len;
+	uint32_t n_children;
+	uint32_t next;           /* distance to the next sibling; 0: the last */
+	enum greta_json_type type;
+	const cJSON *item;
+};
+
+struct greta_json {
+	char *text;              /* comments blanked, NUL-terminated */
+	size_t len;
+	struct greta_json_val *vals;
+	size_t n_vals, cap_vals;
+	cJSON *tree;
+};
+
+/* ---- the scan */
+
+struct scan {
+	struct greta_json *j;
+	const char *name;
+	char *at, *end;
+	int depth;
+	struct greta_err *e;
+};
+
+static void place_of(const struct greta_json *j, const char *at, int *line, int *column)
+{
+	*line = *column = 1;
+	for (const char *c = j->text; c < at; c++) {
+		if (*c == '\n') {
+			++*line;
+			*column = 1;
+		} else if (((unsigned char)*c & 0xc0) != 0x80) {
+			++*column;
+		}
+	}
+}
+
+__attribute__((format(printf, 3, 4))) static int fail(const struct scan *s, const char *at, const char *fmt, ...)
+{
+	cleanup_buf struct greta_buf what = {0};
+	int line, column;
+	va_list ap;
+
+	va_start(ap, fmt);
+	greta_buf_vaddf(&what, fmt, ap);
+	va_end(ap);
+	for (size_t i = 0; i < what.len; i++) /* a key that is quoted goes to a terminal */
+		if ((unsigned char)what.data[i] < 0x20 || what.data[i] == 0x7f)
+			what.data[i] = '?';
+	place_of(s->j, at, &line, &column);
+	return greta_err_set(s->e, GRETA_EINVAL, "%s:%d:%d: %s", s->name, line, column, what.data);
+}
+
+/* Length of the comment at s->at, 0 if there is none, -1 if it never ends. */
+static ptrdiff_t comment_len(const struct scan *s)
+{
+	size_t left = (size_t)(s->end - s->at);
+	const char *close;
+
+	if (left < 2 || s->at[0] != '/')
+		return 0;
+	if (s->at[1] == '/') {
+		close = memchr(s->at, '\n', left);
+		return close ? close - s->at : (ptrdiff_t)left;
+	}
+	if (s->at[1] != '*')
+		return 0;
+	close = memmem(s->at + 2, left - 2, "*/", 2);
+	return close ? close + 2 - s->at : -1;
+}
+
+static void blank_out(char *at, ptrdiff_t n)
+{
+	for (ptrdiff_t i = 0; i < n; i++)
+		if (at[i] != '\n')
+			at[i] = ' ';
+}
+
+static int skip_blank(struct scan *s)
+{
+	for (;;) {
+		ptrdiff_t n;
+
+		while (s->at < s->end && (*s->at == ' ' || *s->at == '\t' || *s->at == '\n' || *s->at == '\r'))
+			s->at++;
+		n = comment_len(s);
+		if (n < 0)
+			return fail(s, s->at, "this comment never ends; expected */");
+		if (n == 0)
+			return 0;
+		blank_out(s->at, n);
+		s->at += n;
+	}
+}
+
+/* Bytes of the UTF-8 character at c, 0 if it is none (overlong forms, surrogates and beyond U+10FFFF are none). */
+static int utf8_len(const char *c, const char *end)
+{
+	const unsigned char *u = (const unsigned char *)c;
+	ptrdiff_t left = end - c;
+	int n = u[0] < 0x80 ? 1 : u[0] < 0xc2 ? 0 : u[0] < 0xe0 ? 2 : u[0] < 0xf0 ? 3 : u[0] < 0xf5 ? 4 : 0;
+
+	if (n > left)
+		return 0;
+	for (int i = 1; i < n; i++)
+		if ((u[i] & 0xc0) != 0x80)
+			return 0;
+	if ((u[0] == 0xe0 && u[1] < 0xa0) || (u[0] == 0xed && u[1] > 0x9f) || (u[0] == 0xf0 && u[1] < 0x90) ||
+	    (u[0] == 0xf4 && u[1] > 0x8f))
+		return 0;
+	return n;
+}
+
+/* The four hex digits at c, or -1. */
+static int hex4(const char *c, const char *end)
+{
+	int v = 0;
+
+	if (end - c < 4)
+		return -1;
+	for (int i = 0; i < 4; i++) {
+		int ch = tolower((unsigned char)c[i]);
+
+		if (!isxdigit(ch))
+			return -1;
+		v = v * 16 + (ch <= '9' ? ch - '0' : ch - 'a' + 10);
+	}
+	return v;
+}
+
+/* s->at is at the 'u' of \uXXXX. */
+static int scan_unicode_escape(struct scan *s)
+{
+	const char *at = s->at - 1;
+	int high = hex4(s->at + 1, s->end);
+
+	if (high < 0)
+		return fail(s, at, "\\u needs four hex digits");
+	if (high == 0)
+		return fail(s, at, "\\u0000 is not allowed");
+	s->at += 5;
+	if (high < 0xd800 || high > 0xdfff)
+		return 0;
+	if (high < 0xdc00 && s->end - s->at >= 6 && s->at[0] == '\\' && s->at[1] == 'u') {
+		int low = hex4(s->at + 2, s->end);
+
+		if (low >= 0xdc00 && low <= 0xdfff) {
+			s->at += 6;
+			return 0;
+		}
+	}
+	return fail(s, at, "half of a surrogate pair");
+}
+
+static int scan_escape(struct scan *s)
+{
+	s->at++;
+	if (s->at < s->end && *s->at == 'u')
+		return scan_unicode_escape(s);
+	if (s->at >= s->end || !*s->at || !strchr("\"\\/bfnrt", *s->at))
+		return fail(s, s->at - 1, "no such escape; a backslash is written \\\\");
+	s->at++;
+	return 0;
+}
+
+static int scan_string(struct scan *s)
+{
+	const char *open = s->at++;
+
+	while (s->at < s->end && *s->at != '"') {
+		int n;
+
+		if (*s->at == '\\') {
+			if (scan_escape(s))
+				return -1;
+			continue;
+		}
+		if (*s->at == '\n')
+			return fail(s, open, "this string is not closed on its line; expected \"");
+		if ((unsigned char)*s->at < 0x20)
+			return fail(s, s->at, "a control character inside a string; write it as an escape");
+		n = utf8_len(s->at, s->end);
+		if (n == 0)
+			return fail(s, s->at, "not valid UTF-8");
+		s->at += n;
+	}
+	if (s->at >= s->end)
+		return fail(s, open, "this string is not closed; expected \"");
+	s->at++;
+	return 0;
+}
+
+static bool digits(struct scan *s)
+{
+	const char *begin = s->at;
+
+	while (s->at < s->end && isdigit((unsigned char)*s->at))
+		s->at++;
+	return s->at > begin;
+}
+
+static bool take(struct scan *s, char c)
+{
+	if (s->at >= s->end || *s->at != c)
+		return false;
+	s->at++;
+	return true;
+}
+
+static int scan_number(struct scan *s)
+{
+	const char *begin = s->at;
+	bool ok;
+
+	take(s, '-');
+	ok = take(s, '0') || digits(s);
+	if (ok && take(s, '.'))
+		ok = digits(s);
+	if (ok && (take(s, 'e') || take(s, 'E'))) {
+		if (!take(s, '+'))
+			take(s, '-');
+		ok = digits(s);
+	}
+	if (!ok || (s->at < s->end && (isalnum((unsigned char)*s->at) || *s->at == '.')))
+		return fail(s, begin, "not a number as JSON writes it (1, -2.5, 3e-4)");
+	if (s->at - begin > NUMBER_MAX)
+		return fail(s, begin, "a number of more than %d characters", NUMBER_MAX);
+	if (!isfinite(strtod(begin, NULL)))
+		return fail(s, begin, "a number beyond the range of a double");
+	return 0;
+}
+
+static int scan_value(struct scan *s, const char *key_text);
+
+/* Where a value or a closing bracket was expected. */
+static int fail_at_value(const struct scan *s)
+{
+	if (s->at >= s->end)
+		return fail(s, s->at, "the text ends too early; expected a value");
+	if (*s->at == '\'')
+		return fail(s, s->at, "strings are written in double quotes");
+	if (strchr("]},", *s->at) && *s->at)
+		return fail(s, s->at, "expected a value here (a trailing comma is not allowed)");
+	return fail(s, s->at, "expected a value: a string, a number, true, false, null, [ or {");
+}
+
+static int scan_word(struct scan *s, enum greta_json_type *type)
+{
+	static const struct {
+		const char *word;
+		enum greta_json_type type;
+	} words[] = {{"null", GRETA_JSON_NULL}, {"true", GRETA_JSON_BOOL}, {"false", GRETA_JSON_BOOL}};
+	size_t n = 0;
+
+	while (s->at + n < s->end && (isalnum((unsigned char)s->at[n]) || s->at[n] == '_'))
+		n++;
+	for (size_t i = 0; i < GRETA_COUNT(words); i++) {
+		if (n == strlen(words[i].word) && !memcmp(s->at, words[i].word, n)) {
+			s->at += n;
+			*type = words[i].type;
+			return 0;
+		}
+	}
+	if ((n == 3 && !strncasecmp(s->at, "nan", 3)) || (n && !strncasecmp(s->at, "inf", 3)))
+		return fail(s, s->at, "JSON has no NaN and no infinity");
+	return fail_at_value(s);
+}
+
+/* Behind an element: 1 when another follows, 0 at the closing bracket, -1. */
+static int scan_separator(struct scan *s, char close)
+{
+	if (skip_blank(s))
+		return -1;
+	if (take(s, close))
+		return 0;
+	if (take(s, ','))
+		return 1;
+	return fail(s, s->at, "expected , or %c here%s", close, s->at >= s->end ? ", where the text ends" : "");
+}
+
+static int scan_key(struct scan *s)
+{
+	if (skip_blank(s))
+		return -1;
+	if (s->at < s->end && *s->at == '}')
+		return fail(s, s->at, "expected another key (a trailing comma is not allowed)");
+	if (s->at >= s->end || *s->at != '"')
+		return fail(s, s->at, "expected a key in double quotes");
+	if (scan_string(s) || skip_blank(s))
+		return -1;
+	return take(s, ':') ? 0 : fail(s, s->at, "expected : after the key");
+}
+
+/* The values of one container, from behind its opening bracket to behind its closing one. */
+static int scan_children(struct scan *s, size_t parent, char close)
+{
+	size_t previous = 0;
+	int more = 1;
+
+	if (++s->depth > GRETA_JSON_DEPTH_MAX)
+		return fail(s, s->at, "nested more than %d deep", GRETA_JSON_DEPTH_MAX);
+	if (skip_blank(s))
+		return -1;
+	if (take(s, close))
+		more = 0;
+	while (more > 0) {
+		size_t child = s->j->n_vals;
+		const char *key_text = NULL;
+
+		if (close == '}') {
+			if (skip_blank(s))
+				return -1;
+			key_text = s->at;
+			if (scan_key(s))
+				return -1;
+		}
+		if (scan_value(s, key_text))
+			return -1;
+		if (previous)
+			s->j->vals[previous].next = (uint32_t)(child - previous);
+		previous = child;
+		s->j->vals[parent].n_children++;
+		more = scan_separator(s, close);
+	}
+	s->depth--;
+	return more;
+}
+
+static int scan_value(struct scan *s, const char *key_text)
+{
+	size_t self = s->j->n_vals;
+	enum greta_json_type type = GRETA_JSON_NULL;
+	struct greta_json_val *v;
+	char *begin;
+	int rc;
+
+	if (skip_blank(s))
+		return -1;
+	if (s->at >= s->end)
+		return fail_at_value(s);
+	begin = s->at;
+	v = GRETA_PUSH(s->j->vals, s->j->n_vals, s->j->cap_vals);
+	*v = (struct greta_json_val){.text = begin, .key_text = key_text};
+	if (*begin == '{' || *begin == '[') {
+		type = *begin == '{' ? GRETA_JSON_OBJECT : GRETA_JSON_ARRAY;
+		s->at++;
+		rc = scan_children(s, self, *begin == '{' ? '}' : ']');
+	} else if (*begin == '"') {
+		type = GRETA_JSON_STRING;
+		rc = scan_string(s);
+	} else if (*begin == '-' || isdigit((unsigned char)*begin)) {
+		type = GRETA_JSON_NUMBER;
+		rc = scan_number(s);
+	} else {
+		rc = scan_word(s, &type);
+	}
+	v = &s->j->vals[self]; /* the array may have moved */
+	v->type = type;
+	v->len = (uint32_t)(s->at - begin);
+	return rc;
+}
+
+static int scan_document(struct scan *s)
+{
+	if (skip_blank(s))
+		return -1;
+	if (s->at >= s->end)
+		return greta_err_set(s->e, GRETA_EINVAL, "%s: is empty; expected JSON", s->name);
+	if (scan_value(s, NULL) || skip_blank(s))
+		return -1;
+	return s->at < s->end ? fail(s, s->at, "more text behind the end of the JSON value") : 0;
+}
+
+/* ---- tying cJSON's items to their places */
+
+static bool same_type(enum greta_json_type type, const cJSON *item)
+{
+	switch (type) {
+	case GRETA_JSON_NULL:
+		return cJSON_IsNull(item);
+	case GRETA_JSON_BOOL:
+		return cJSON_IsBool(item);
+	case GRETA_JSON_NUMBER:
+		return cJSON_IsNumber(item);
+	case GRETA_JSON_STRING:
+		return cJSON_IsString(item);
+	case GRETA_JSON_ARRAY:
+		return cJSON_IsArray(item);
+	case GRETA_JSON_OBJECT:
+		return cJSON_IsObject(item);
+	}
+	return false;
+}
+
+static bool tie(struct greta_json_val *v, const cJSON *item)
+{
+	const cJSON *child = item->child;
+	struct greta_json_val *c = v + 1;
+
+	v->item = item;
+	if (!same_type(v->type, item))
+		return false;
+	for (uint32_t i = 0; i < v->n_children; i++, child = child->next, c += c->next)
+		if (!child || !tie(c, child))
+			return false;
+	return !child;
+}
+
+static int compare_keys(const void *a, const void *b)
+{
+	const struct greta_json_val *const *x = a, *const *y = b;
+	int order = strcmp((*x)->item->string, (*y)->item->string);
+
+	return order ? order : (*x)->text < (*y)->text ? -1 : 1;
+}
+
+static int check_duplicates_in(const struct scan *s, const struct greta_json_val *object,
+			       const struct greta_json_val **members)
+{
+	const struct greta_json_val *v = greta_json_first(object);
+	size_t n = 0;
+
+	for (; v; v = greta_json_next(v))
+		members[n++] = v;
+	qsort(members, n, sizeof(const struct greta_json_val *), compare_keys);
+	for (size_t i = 1; i < n; i++) {
+		int line, column;
+
+		if (strcmp(members[i - 1]->item->string, members[i]->item->string) != 0)
+			continue;
+		place_of(s->j, members[i - 1]->key_text, &line, &column);
+		return fail(s, members[i]->key_text, "the key \"%.60s\" again; it stands at %d:%d already",
+			    members[i]->item->string, line, column);
+	}
+	return 0;
+}
+
+static int check_duplicates(const struct scan *s)
+{
+	const struct greta_json_val **members = greta_alloc(s->j->n_vals * sizeof(*members));
+	int rc = 0;
+
+	for (size_t i = 0; i < s->j->n_vals && !rc; i++)
+		if (s->j->vals[i].type == GRETA_JSON_OBJECT)
+			rc = check_duplicates_in(s, &s->j->vals[i], members);
+	free(members);
+	return rc;
+}
+
+static int build(struct greta_json *j, const char *name, struct greta_err *e)
+{
+	struct scan s = {.j = j, .name = name, .at = j->text, .end = j->text + j->len, .e = e};
+
+	if (scan_document(&s))
+		return -1;
+	j->tree = cJSON_ParseWithLengthOpts(j->text, j->len, NULL, 0);
+	if (!j->tree || !tie(j->vals, j->tree))
+		return greta_err_set(e, GRETA_EINVAL, "%s: not readable as JSON", name);
+	return check_duplicates(&s);
+}
+
+/* ---- documents */
+
+struct greta_json *greta_json_parse(const char *name, const char *text, size_t n, struct greta_err *e)
+{
+	struct greta_json *j;
+
+	if (n >= 3 && !memcmp(text, "\xef\xbb\xbf", 3)) { /* byte order mark */
+		text += 3;
+		n -= 3;
+	}
+	if (n > GRETA_JSON_TEXT_MAX) {
+		greta_err_set(e, GRETA_EINVAL, "%s: %zu bytes of JSON; at most %u are read", name, n, GRETA_JSON_TEXT_MAX);
+		return NULL;
+	}
+	j = greta_alloc(sizeof(*j));
+	j->text = greta_alloc(n + 1);
+	if (n)
+		memcpy(j->text, text, n);
+	j->len = n;
+	if (build(j, name, e)) {
+		greta_json_destroy(j);
+		return NULL;
+	}
+	return j;
+}
+
+struct greta_json *greta_json_load(const char *path, size_t max_bytes, struct greta_err *e)
+{
+	cleanup_buf struct greta_buf text = {0};
+
+	if (greta_fs_read(path, max_bytes, &text, e))
+		return NULL;
+	return greta_json_parse(path, greta_buf_str(&text), text.len, e);
+}
+
+void greta_json_destroy(struct greta_json *j)
+{
+	if (!j)
+		return;
+	cJSON_Delete(j->tree);
+	free(j->vals);
+	free(j->text);
+	free(j);
+}
+
+/* ---- values */
+
+const struct greta_json_val *greta_json_root(const struct greta_json *j)
+{
+	return j->vals;
+}
+
+enum greta_json_type greta_json_type(const struct greta_json_val *v)
+{
+	return v->type;
+}
+
+const char *greta_json_type_name(enum greta_json_type t)
+{
+	static const char *const names[] = {
+		[GRETA_JSON_NULL] = "null",	  [GRETA_JSON_BOOL] = "true or false", [GRETA_JSON_NUMBER] = "a number",
+		[GRETA_JSON_STRING] = "a string", [GRETA_JSON_ARRAY] = "a list",       [GRETA_JSON_OBJECT] = "an object",
+	};
+
+	return names[t];
+}
+
+const struct greta_json_val *greta_json_get(const struct greta_json_val *object, const char *key)
+{
+	const struct greta_json_val *v = greta_json_first(object);
+
+	while (v && !greta_str_eq(greta_json_key(v), key))
+		v = greta_json_next(v);
+	return v;
+}
+
+const struct greta_json_val *greta_json_first(const struct greta_json_val *container)
+{
+	return container && container->n_children ? container + 1 : NULL;
+}
+
+const struct greta_json_val *greta_json_next(const struct greta_json_val *v)
+{
+	return v && v->next ? v + v->next : NULL;
+}
+
+size_t greta_json_size(const struct greta_json_val *container)
+{
+	return container ? container->n_children : 0;
+}
+
+const char *greta_json_key(const struct greta_json_val *member)
+{
+	return member->key_text ? member->item->string : NULL;
+}
+
+int greta_json_str(const struct greta_json_val *v, const char **out)
+{
+	if (!v || v->type != GRETA_JSON_STRING)
+		return -1;
+	*out = v->item->valuestring;
+	return 0;
+}
+
+int greta_json_i64(const struct greta_json_val *v, int64_t *out)
+{
+	double d;
+
+	if (greta_json_f64(v, &d))
+		return -1;
+	if (strcspn(v->text, ".eE") >= v->len) { /* written as an integer: exact in all of int64 */
+		char *end;
+		long long i;
+
+		errno = 0;
+		i = strtoll(v->text, &end, 10);
+		if (errno)
+			return -1;
+		*out = i;
+		return 0;
+	}
+	if (d != trunc(d) || fabs(d) > 9007199254740992.0) /* 2^53: 1e3 and 2.0 are whole numbers too */
+		return -1;
+	*out = (int64_t)d;
+	return 0;
+}
+
+int greta_json_f64(const struct greta_json_val *v, double *out)
+{
+	if (!v || v->type != GRETA_JSON_NUMBER)
+		return -1;
+	*out = v->item->valuedouble;
+	return 0;
+}
+
+int greta_json_bool(const struct greta_json_val *v, bool *out)
+{
+	if (!v || v->type != GRETA_JSON_BOOL)
+		return -1;
+	*out = cJSON_IsTrue(v->item);
+	return 0;
+}
+
+void greta_json_print(const struct greta_json_val *v, struct greta_buf *out)
+{
+	const char *end = v->text + v->len;
+	bool quoted = false;
+
+	for (const char *c = v->text; c < end; c++) {
+		if (quoted && *c == '\\') {
+			greta_buf_addc(out, *c++);
+		} else if (*c == '"') {
+			quoted = !quoted;
+		} else if (!quoted && isspace((unsigned char)*c)) {
+			continue;
+		}
+		greta_buf_addc(out, *c);
+	}
+}
+
+void greta_json_where(const struct greta_json *j, const struct greta_json_val *v, int *line, int *column)
+{
+	place_of(j, v->text, line, column);
+}
+
+void greta_json_where_key(const struct greta_json *j, const struct greta_json_val *member, int *line, int *column)
+{
+	place_of(j, member->key_text ? member->key_text : member->text, line, column);
+}
+
+static void path_step(const struct greta_json_val *v, size_t index, struct greta_buf *out)
+{
+	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-";
+	const char *key = greta_json_key(v);
+
+	if (!key)
+		greta_buf_addf(out, "[%zu]", index);
+	else if (key[0] && !key[strspn(key, plain)])
+		greta_buf_addf(out, "%s%s", out->len ? "." : "", key);
+	else
+		greta_buf_addf(out, "[\"%s\"]", key);
+}
+
+void greta_json_path(const struct greta_json *j, const struct greta_json_val *v, struct greta_buf *out)
+{
+	cleanup_buf struct greta_buf path = {0};
+	const struct greta_json_val *at = j->vals;
+
+	while (at != v) {
+		const struct greta_json_val *child = greta_json_first(at), *next;
+		size_t index = 0;
+
+		while ((next = greta_json_next(child)) && next <= v) {
+			child = next;
+			index++;
+		}
+		if (!child)
+			break;
+		path_step(child, index, &path);
+		at = child;
+	}
+	greta_buf_adds(out, greta_buf_str(&path));
+}
