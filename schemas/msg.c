@@ -7,8 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define DETAIL_INLINE_MAX (32 * 1024) /* a longer detail travels as raw bytes */
-
 /* ---- which members of struct greta_msg each type carries */
 
 static const struct field no_fields[] = {{0}};
@@ -27,6 +25,7 @@ static const struct field hello_fields[] = {
 
 static const struct field start_fields[] = {
 	{F_POINTER(struct greta_msg, spec, greta_spec, shape_spec), .required = true},
+	{F_I64(struct greta_msg, seq)},
 	{F_I64(struct greta_msg, credit_bytes)},
 	{0},
 };
@@ -169,39 +168,26 @@ void greta_end_release(struct greta_end *end)
 
 /* ---- encode */
 
-struct raw_parts { /* what follows the line */
-	const char *detail, *bytes;
-	size_t n_detail, n_bytes;
+/* Behind the line: the body (the type's members, as an object) if it was too long for the line, then the bytes. */
+struct raw {
+	size_t n_body, n_bytes;
 };
 
-static struct raw_parts raw_parts_of(const struct greta_msg *m)
-{
-	struct raw_parts raw = {0};
-
-	if (m->type != GRETA_MSG_EVENT || !m->event)
-		return raw;
-	if (m->event->detail && strlen(m->event->detail) > DETAIL_INLINE_MAX) {
-		raw.detail = m->event->detail;
-		raw.n_detail = strlen(raw.detail);
-	}
-	raw.bytes = m->event->bytes;
-	raw.n_bytes = raw.bytes ? m->event->n_bytes : 0;
-	return raw;
-}
-
-static void print_event(const struct greta_msg *m, const struct raw_parts *raw, struct greta_jsonw *w)
+static void print_members(const struct greta_msg *m, struct greta_jsonw *w)
 {
 	static char nothing[] = "{}";
-	struct greta_event ev = *m->event;
 
-	if (raw->detail)
-		ev.detail = NULL; /* travels behind the line */
-	else if (!ev.detail)
+	if (m->type == GRETA_MSG_EVENT && m->event && !m->event->detail) {
+		struct greta_event ev = *m->event;
+
 		ev.detail = nothing;
-	fields_print(&shape_event, &ev, w, "event");
+		fields_print(&shape_event, &ev, w, "event");
+		return;
+	}
+	fields_print_members(fields_of[m->type], m, w);
 }
 
-static void print_line(const struct greta_msg *m, const struct raw_parts *raw, struct greta_buf *out)
+static void print_line(const struct greta_msg *m, const struct raw *raw, struct greta_buf *out)
 {
 	struct greta_jsonw w = greta_jsonw(out);
 
@@ -209,46 +195,63 @@ static void print_line(const struct greta_msg *m, const struct raw_parts *raw, s
 	greta_jsonw_str(&w, "type", greta_msg_type_name(m->type));
 	if (m->re)
 		greta_jsonw_i64(&w, "re", m->re);
-	if (m->type == GRETA_MSG_EVENT && m->event)
-		print_event(m, raw, &w);
+	if (raw->n_body)
+		greta_jsonw_i64(&w, "body_bytes", (int64_t)raw->n_body);
 	else
-		fields_print_members(fields_of[m->type], m, &w);
-	if (raw->n_detail)
-		greta_jsonw_i64(&w, "detail_bytes", (int64_t)raw->n_detail);
-	if (raw->n_detail + raw->n_bytes)
-		greta_jsonw_i64(&w, "bytes", (int64_t)(raw->n_detail + raw->n_bytes));
+		print_members(m, &w);
+	if (raw->n_body + raw->n_bytes)
+		greta_jsonw_i64(&w, "bytes", (int64_t)(raw->n_body + raw->n_bytes));
 	greta_jsonw_end_object(&w);
 	greta_buf_addc(out, '\n');
 }
 
+static void print_body(const struct greta_msg *m, struct greta_buf *out)
+{
+	struct greta_jsonw w = greta_jsonw(out);
+
+	greta_jsonw_object(&w, NULL);
+	print_members(m, &w);
+	greta_jsonw_end_object(&w);
+}
+
+static void cut(struct greta_buf *b, size_t len)
+{
+	b->len = len;
+	if (b->data)
+		b->data[len] = '\0';
+}
+
 int greta_msg_encode(const struct greta_msg *m, struct greta_buf *out, struct greta_err *e)
 {
-	struct raw_parts raw = raw_parts_of(m);
+	const struct greta_event *ev = m->type == GRETA_MSG_EVENT ? m->event : NULL;
+	struct raw raw = {.n_bytes = ev && ev->bytes ? ev->n_bytes : 0};
+	cleanup_buf struct greta_buf body = {0};
 	size_t begin = out->len;
 
 	if (m->type <= GRETA_MSG_NONE || m->type >= GRETA_MSG_COUNT)
 		return greta_err_set(e, GRETA_EINVAL, "a message without a type can't be sent");
-	if (raw.n_detail + raw.n_bytes > GRETA_FRAME_BYTES_MAX)
-		return greta_err_set(e, GRETA_EINVAL, "a message of %zu raw bytes; at most %d travel behind one",
-				     raw.n_detail + raw.n_bytes, GRETA_FRAME_BYTES_MAX);
 	print_line(m, &raw, out);
 	if (out->len - begin > GRETA_FRAME_MAX) {
-		size_t n = out->len - begin;
-
-		out->len = begin;
-		out->data[begin] = '\0';
-		return greta_err_set(e, GRETA_EINVAL, "a \"%s\" message of %zu bytes; at most %d fit a frame",
-				     greta_msg_type_name(m->type), n, GRETA_FRAME_MAX);
+		cut(out, begin);
+		print_body(m, &body);
+		raw.n_body = body.len;
+		print_line(m, &raw, out);
 	}
-	greta_buf_add(out, raw.detail, raw.n_detail);
-	greta_buf_add(out, raw.bytes, raw.n_bytes);
+	if (raw.n_body + raw.n_bytes > GRETA_FRAME_BYTES_MAX) {
+		cut(out, begin);
+		return greta_err_set(e, GRETA_EINVAL, "a \"%s\" message with %zu bytes behind its line; at most %d fit",
+				     greta_msg_type_name(m->type), raw.n_body + raw.n_bytes, GRETA_FRAME_BYTES_MAX);
+	}
+	greta_buf_add(out, body.data, body.len);
+	if (raw.n_bytes)
+		greta_buf_add(out, ev->bytes, raw.n_bytes);
 	return 0;
 }
 
 /* ---- decode */
 
-/* "behind" fields of a line: 0 where they are absent. */
-static int read_behind(const struct greta_json_val *root, const char *name, size_t *out, struct greta_err *e)
+/* How many bytes a line says that follow it; 0 where it says nothing. */
+static int read_count(const struct greta_json_val *root, const char *name, size_t *out, struct greta_err *e)
 {
 	const struct greta_json_val *v = greta_json_get(root, name);
 	int64_t n = 0;
@@ -276,95 +279,78 @@ static int read_type(const struct greta_json_val *root, struct greta_msg *out, s
 	return 0;
 }
 
-/* A detail is one JSON object, and is not believed to be one because the frame says so. */
-static int read_detail(const char *text, size_t n, struct greta_event *ev, struct greta_err *e)
+static int read_body(const char *body, size_t n, struct greta_msg *out, struct greta_err *e)
 {
-	struct greta_json *j = greta_json_parse("detail", text, n, e);
-	struct greta_buf compact = {0};
+	struct greta_json *j = greta_json_parse("body", body, n, e);
+	int rc = -1;
 
 	if (!j)
 		return -1;
-	if (greta_json_type(greta_json_root(j)) != GRETA_JSON_OBJECT) {
-		greta_json_destroy(j);
-		return greta_err_set(e, GRETA_EPROTO, "detail: expected an object");
-	}
-	greta_json_print(greta_json_root(j), &compact);
+	if (greta_json_type(greta_json_root(j)) != GRETA_JSON_OBJECT)
+		greta_err_set(e, GRETA_EPROTO, "body: expected an object");
+	else
+		rc = fields_parse_members(fields_of[out->type], j, greta_json_root(j), out, e);
 	greta_json_destroy(j);
-	free(ev->detail);
-	ev->detail = greta_buf_steal(&compact);
-	return 0;
+	return rc;
 }
 
-static int read_raw(const char *raw, size_t n_detail, size_t n, struct greta_msg *out, struct greta_err *e)
+/* Bytes behind a message that has none today are skipped, as an unknown field is. */
+static void take_bytes(struct greta_event *ev, const char *bytes, size_t n)
 {
-	struct greta_event *ev = out->event;
-
-	if (n_detail > n)
-		return greta_err_set(e, GRETA_EPROTO, "frame: more \"detail_bytes\" than \"bytes\"");
-	if (!ev) /* bytes behind a message that has none today: skipped, as an unknown field is */
-		return 0;
-	if (n_detail && read_detail(raw, n_detail, ev, e))
-		return -1;
 	if (!ev->detail)
 		ev->detail = greta_strdup("{}");
-	if (n > n_detail) {
-		ev->n_bytes = n - n_detail;
-		ev->bytes = greta_alloc(ev->n_bytes + 1);
-		memcpy(ev->bytes, raw + n_detail, ev->n_bytes);
-	}
-	return 0;
+	if (!n)
+		return;
+	ev->bytes = greta_alloc(n + 1);
+	memcpy(ev->bytes, bytes, n);
+	ev->n_bytes = n;
 }
 
-struct frame {
-	const char *line, *raw; /* raw: behind the line */
-	size_t len;             /* of the line with its newline */
-	size_t n;               /* all that there is, from the line on */
-};
-
-/* Bytes of the frame, 0 when some are missing, -1. */
-static ssize_t decode_line(const struct frame *f, const struct greta_json *j, struct greta_msg *out,
+/* raw, n: what there is behind the line. Returns the raw bytes used, -1 on error; *whole: false when some are missing. */
+static ssize_t decode_line(const struct greta_json *j, const char *raw, size_t n, struct greta_msg *out, bool *whole,
 			   struct greta_err *e)
 {
 	const struct greta_json_val *root = greta_json_root(j);
-	size_t n_detail, n_raw;
+	size_t n_body, n_raw;
+	int rc;
 
-	if (read_type(root, out, e) || read_behind(root, "bytes", &n_raw, e) ||
-	    read_behind(root, "detail_bytes", &n_detail, e))
+	if (read_type(root, out, e) || read_count(root, "bytes", &n_raw, e) || read_count(root, "body_bytes", &n_body, e))
 		return -1;
-	if (f->n - f->len < n_raw)
+	if (n_body > n_raw)
+		return greta_err_set(e, GRETA_EPROTO, "frame: more \"body_bytes\" than \"bytes\"");
+	*whole = n >= n_raw;
+	if (!*whole)
 		return 0;
-	if (fields_parse_members(fields_of[out->type], j, root, out, e) || read_raw(f->raw, n_detail, n_raw, out, e))
+	rc = n_body ? read_body(raw, n_body, out, e) : fields_parse_members(fields_of[out->type], j, root, out, e);
+	if (rc)
 		return greta_err_wrap(e, "\"%s\" message", greta_msg_type_name(out->type));
-	return (ssize_t)(f->len + n_raw);
+	if (out->event)
+		take_bytes(out->event, raw + n_body, n_raw - n_body);
+	return (ssize_t)n_raw;
 }
 
 ssize_t greta_msg_decode(const char *in, size_t n, struct greta_msg *out, struct greta_err *e)
 {
 	const char *newline = n ? memchr(in, '\n', n < GRETA_FRAME_MAX ? n : GRETA_FRAME_MAX) : NULL;
-	struct frame f = {.line = in, .n = n};
+	size_t line = newline ? (size_t)(newline - in) + 1 : 0;
 	struct greta_json *j;
-	ssize_t used;
+	ssize_t used = -1;
+	bool whole = true;
 
 	memset(out, 0, sizeof(*out));
 	if (!newline && n >= GRETA_FRAME_MAX)
 		return greta_err_set(e, GRETA_EPROTO, "frame: a line of more than %d bytes", GRETA_FRAME_MAX);
 	if (!newline)
 		return 0;
-	f.raw = newline + 1;
-	f.len = (size_t)(f.raw - in);
-	j = greta_json_parse("frame", in, f.len - 1, e);
-	if (!j) {
-		if (e)
-			e->code = GRETA_EPROTO;
-		return -1;
-	}
-	used = decode_line(&f, j, out, e);
+	j = greta_json_parse("frame", in, line - 1, e);
+	if (j)
+		used = decode_line(j, in + line, n - line, out, &whole, e);
 	greta_json_destroy(j);
-	if (used <= 0)
+	if (used < 0 || !whole)
 		greta_msg_release(out);
 	if (used < 0 && e)
 		e->code = GRETA_EPROTO;
-	return used;
+	return used < 0 ? -1 : whole ? used + (ssize_t)line : 0;
 }
 
 /* ---- the magic line */

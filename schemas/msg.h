@@ -1,7 +1,8 @@
 /* msg: what controller and agent say to each other, as structs and as frames.
  *
  * A frame is one JSON object on a line of at most GRETA_FRAME_MAX bytes, followed by exactly "bytes" raw bytes where
- * the object has that field. Unknown fields are ignored, unknown types refused by name. The agent's first output is
+ * the object has that field ("body_bytes" of them, in front, are the rest of a message too long for a line). Unknown
+ * fields are ignored, unknown types refused by name. The agent's first output is
  * the line "GRETA-AGENT <nonce> <protocol>"; what a login shell prints before it is skipped. docs/protocol.md tells
  * the whole conversation; schemas/message.schema.json the fields.
  *
@@ -221,9 +222,8 @@ void greta_spec_release(struct greta_spec *s);
 void greta_facts_release(struct greta_facts *f);
 void greta_end_release(struct greta_end *end);
 
-/* Appends the whole frame (line and raw bytes), or nothing and -1 with EINVAL when its line would exceed
- * GRETA_FRAME_MAX or its bytes GRETA_FRAME_BYTES_MAX. An event's long detail (an outcome with many samples) travels in
- * front of its raw bytes; decode puts it back. */
+/* Appends the whole frame (line and raw bytes), or nothing and -1 with EINVAL when more than GRETA_FRAME_BYTES_MAX
+ * would stand behind the line. What is too long for a line travels behind it; decode puts it back. */
 int greta_msg_encode(const struct greta_msg *m, struct greta_buf *out, struct greta_err *e);
 
 /* Takes one frame from the front of in[0..n). Returns the bytes it used, 0 when more are needed, -1 with EPROTO (an

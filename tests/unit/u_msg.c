@@ -275,7 +275,7 @@ static void test_msg__event_carries_bytes(void **state)
 }
 
 /* An outcome with many samples exceeds a line, and must travel all the same. */
-static void test_msg__long_detail_travels_as_bytes(void **state)
+static void test_msg__long_message_travels_behind_its_line(void **state)
 {
 	struct greta_end end = {.outcome = GRETA_OUTCOME_GOOD};
 	cleanup_buf struct greta_buf detail = {0};
@@ -344,10 +344,10 @@ static void test_msg__refuses_garbage(void **state)
 		{"{\"type\":\"start\",\"spec\":{\"attempt\":\"" A1 "\"}}\n", "spec: \"argv\" is missing"},
 		{"{\"type\":\"event\",\"event\":{\"attempt\":\"" A1 "\",\"seq\":1,\"kind\":\"log\",\"detail\":[]}}\n",
 		 "event.detail: expected an object"},
-		{"{\"type\":\"event\",\"event\":{\"attempt\":\"" A1 "\",\"seq\":1,\"kind\":\"log\"},\"detail_bytes\":9,\"bytes\":4}\n....",
-		 "more \"detail_bytes\" than \"bytes\""},
-		{"{\"type\":\"event\",\"event\":{\"attempt\":\"" A1 "\",\"seq\":1,\"kind\":\"log\"},\"detail_bytes\":4,\"bytes\":4}\n....",
-		 "detail:1:1"},
+		{"{\"type\":\"event\",\"body_bytes\":9,\"bytes\":4}\n....", "more \"body_bytes\" than \"bytes\""},
+		{"{\"type\":\"event\",\"body_bytes\":4,\"bytes\":4}\n....", "\"event\" message: body:1:1"},
+		{"{\"type\":\"event\",\"body_bytes\":2,\"bytes\":2}\n[]", "body: expected an object"},
+		{"{\"type\":\"event\",\"body_bytes\":2,\"bytes\":2}\n{}", "\"event\" is missing"},
 	};
 
 	(void)state;
@@ -376,8 +376,8 @@ static void test_msg__does_not_send_what_does_not_fit(void **state)
 
 	(void)state;
 	greta_buf_adds(&out, "before");
-	m.text = greta_alloc(GRETA_FRAME_MAX + 1);
-	memset(m.text, 'x', GRETA_FRAME_MAX);
+	m.text = greta_alloc(GRETA_FRAME_BYTES_MAX + 1);
+	memset(m.text, 'x', GRETA_FRAME_BYTES_MAX);
 	assert_int_equal(greta_msg_encode(&m, &out, &e), -1);
 	assert_int_equal(e.code, GRETA_EINVAL);
 	assert_string_equal(out.data, "before");
@@ -424,7 +424,7 @@ int main(void)
 		cmocka_unit_test(test_msg__end_keeps_unknown_unknown),
 		cmocka_unit_test(test_msg__end_round_trip),
 		cmocka_unit_test(test_msg__event_carries_bytes),
-		cmocka_unit_test(test_msg__long_detail_travels_as_bytes),
+		cmocka_unit_test(test_msg__long_message_travels_behind_its_line),
 		cmocka_unit_test(test_msg__frames_in_any_pieces),
 		cmocka_unit_test(test_msg__refuses_garbage),
 		cmocka_unit_test(test_msg__refuses_long_lines_at_once),
