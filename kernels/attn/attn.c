@@ -1,0 +1,106 @@
+/* attn: picks the kernel of a rung and queues it. One table answers both "which kernel" and "is this supported". */
+#include "base/buf.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "kernels/gpu_internal.h"
+
+/* One row a kernel; the first row of a rung whose range holds head_dim is taken. */
+struct attn_kernel {
+	enum greta_attn_rung rung;
+	int head_dim_min, head_dim_max;
+	int queries;      /* of a block on AMD; on NVIDIA: queries_nvidia */
+	int queries_nvidia;
+	int segment;      /* output columns of a block (grid z); 0: all */
+	enum gpu_kernel kernel[2]; /* by dtype */
+};
+
+#define BOTH(prefix, suffix) { GPU_K_##prefix##_f16_##suffix, GPU_K_##prefix##_bf16_##suffix }
+
+static const struct attn_kernel table[] = {
+	{ GRETA_ATTN_FLASH_V2_NAIVE, 64, 64, 64, 32, 64, BOTH(flash_v2_naive, d64) },
+	{ GRETA_ATTN_FLASH_V2_NAIVE, 128, 128, 64, 32, 128, BOTH(flash_v2_naive, d128) },
+	{ GRETA_ATTN_FLASH_V2_NAIVE, 1, 32, 64, 32, 32, BOTH(flash_v2_naive, to32) },
+	{ GRETA_ATTN_FLASH_V2_NAIVE, 33, 63, 64, 32, 32, BOTH(flash_v2_naive, to64) },
+	{ GRETA_ATTN_FLASH_V2_NAIVE, 65, 127, 64, 32, 64, BOTH(flash_v2_naive, to128) },
+	{ GRETA_ATTN_FLASH_V2_NAIVE, 129, 256, 64, 32, 32, BOTH(flash_v2_naive, to256) },
+	{ GRETA_ATTN_Q_LDS, 64, 64, 32, 32, 0, BOTH(q_lds, d64) },
+	{ GRETA_ATTN_Q_LDS, 128, 128, 32, 32, 0, BOTH(q_lds, d128) },
+	{ GRETA_ATTN_Q_LDS_V2, 64, 64, 32, 32, 0, BOTH(q_lds_v2, d64) },
+	{ GRETA_ATTN_Q_LDS_V2, 128, 128, 32, 32, 0, BOTH(q_lds_v2, d128) },
+};
+
+static const char *const names[GRETA_ATTN_N_RUNGS] = {
+#define X(id, name) [GRETA_ATTN_##id] = name,
+	GRETA_ATTN_RUNGS(X)
+#undef X
+};
+
+const char *greta_attn_name(enum greta_attn_rung r)
+{
+	return (unsigned)r < GRETA_ATTN_N_RUNGS ? names[r] : "?";
+}
+
+int greta_attn_by_name(const char *name, enum greta_attn_rung *r, struct greta_err *e)
+{
+	cleanup_buf struct greta_buf list = { 0 };
+
+	for (int i = 0; i < GRETA_ATTN_N_RUNGS; i++) {
+		if (greta_str_eq(name, names[i])) {
+			*r = (enum greta_attn_rung)i;
+			return 0;
+		}
+		greta_buf_addf(&list, " %s", names[i]);
+	}
+	return greta_err_set(e, GRETA_EINVAL, "attention kernel '%s': it is one of%s", name, greta_buf_str(&list));
+}
+
+static const struct attn_kernel *find(enum greta_attn_rung r, int head_dim)
+{
+	for (size_t i = 0; i < GRETA_COUNT(table); i++)
+		if (table[i].rung == r && head_dim >= table[i].head_dim_min && head_dim <= table[i].head_dim_max)
+			return &table[i];
+	return NULL;
+}
+
+int greta_attn_supports(enum greta_attn_rung r, int head_dim, struct greta_err *e)
+{
+	cleanup_buf struct greta_buf able = { 0 };
+
+	if (find(r, head_dim))
+		return 0;
+	for (int i = 0; i < GRETA_ATTN_N_RUNGS; i++)
+		if (find((enum greta_attn_rung)i, head_dim))
+			greta_buf_addf(&able, " %s", names[i]);
+	return greta_err_set(e, GRETA_EUNSUPPORTED, "attention kernel %s can't do head_dim %d; those that can:%s",
+			     greta_attn_name(r), head_dim, able.len ? greta_buf_str(&able) : " none");
+}
+
+static int check_args(const struct attn_args *a, struct greta_err *e)
+{
+	if (a->n <= 0 || a->pos0 < 0 || a->n_heads <= 0 || a->n_kv_heads <= 0 || a->n_heads % a->n_kv_heads)
+		return greta_err_set(e, GRETA_EINVAL, "attention: n %d, pos0 %d, heads %d, kv heads %d make no sense", a->n,
+				     a->pos0, a->n_heads, a->n_kv_heads);
+	/* rows are read 16 bytes at a time */
+	if (a->head_dim % 8 == 0 && (a->q_stride % 8 || a->kv_stride % 8 || ((uintptr_t)a->q | (uintptr_t)a->k |
+									     (uintptr_t)a->v) % 16))
+		return greta_err_set(e, GRETA_EINVAL, "attention: rows of q, k and v must start on 16 bytes");
+	return 0;
+}
+
+int greta_gpu_attn(struct greta_gpu *g, enum greta_attn_rung r, enum greta_gpu_dtype t, const struct attn_args *args,
+		   struct greta_err *e)
+{
+	const struct attn_kernel *k = find(r, args->head_dim);
+	struct attn_args a = *args;
+	int queries, segment;
+
+	if (!k)
+		return greta_attn_supports(r, args->head_dim, e);
+	if (check_args(args, e))
+		return -1;
+	a.n_xcd = g->info.n_xcd;
+	queries = g->api.vendor == GPU_VENDOR_AMD ? k->queries : k->queries_nvidia;
+	segment = k->segment ? k->segment : a.head_dim;
+	return gpu_launch(g, k->kernel[t], (unsigned)((a.n + queries - 1) / queries), (unsigned)a.n_heads,
+			  (unsigned)((a.head_dim + segment - 1) / segment), &a, e);
+}

@@ -1,0 +1,112 @@
+/* attn_ref: what each rung computes, on the CPU, in its own order of keys and with its own rounding.
+ *
+ *   for each tile of `keys` keys: s = scale q.k; m' = max(m, s); p = 2^(s - m'); l = l 2^(m - m') + sum p;
+ *   o = o 2^(m - m') + p v
+ *
+ * The kernels differ in how many keys a tile has and in whether p is rounded to the element type before it meets v.
+ */
+#include "base/mem.h"
+#include "kernels/gpu.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct tiling {
+	int keys;
+	bool p_rounded;
+};
+
+static const struct tiling tilings[GRETA_ATTN_N_RUNGS] = {
+	[GRETA_ATTN_FLASH_V2_NAIVE] = { .keys = 1 },
+	[GRETA_ATTN_Q_LDS] = { .keys = 32 },
+	[GRETA_ATTN_Q_LDS_V2] = { .keys = 32 },
+};
+
+static float up(enum greta_gpu_dtype t, uint16_t x)
+{
+	uint32_t bits = (uint32_t)x << 16;
+	float f;
+
+	if (t == GRETA_GPU_BF16) {
+		memcpy(&f, &bits, sizeof f);
+		return f;
+	}
+	f = ldexpf((float)(x & 0x3ff) + ((x & 0x7c00) ? 1024.0f : 0.0f), ((x & 0x7c00) ? (x >> 10 & 31) : 1) - 25);
+	return x & 0x8000 ? -f : f;
+}
+
+/* p lies in [0, 1]: rounding to so many bits below its leading one, f16's subnormals below 2^-14 */
+static float round_p(enum greta_gpu_dtype t, float p)
+{
+	int exponent;
+	float ulp;
+
+	if (p == 0)
+		return 0;
+	frexpf(p, &exponent);
+	if (t == GRETA_GPU_F16 && exponent < -13)
+		exponent = -13;
+	ulp = ldexpf(1.0f, exponent - (t == GRETA_GPU_F16 ? 11 : 8));
+	return rintf(p / ulp) * ulp;
+}
+
+struct row {
+	float m, l;
+	float *o;
+};
+
+static void fold_tile(struct row *r, const struct attn_args *a, enum greta_gpu_dtype t, const struct tiling *tiling,
+		      const float *q, int64_t kv0, int j0, int n, float *s)
+{
+	float m = r->m, keep;
+
+	for (int j = 0; j < n; j++) {
+		const uint16_t *k = a->k + (j0 + j) * a->kv_stride + kv0;
+
+		s[j] = 0;
+		for (int d = 0; d < a->head_dim; d++)
+			s[j] += q[d] * up(t, k[d]);
+		s[j] *= a->scale_log2;
+		m = fmaxf(m, s[j]);
+	}
+	keep = exp2f(r->m - m);
+	r->m = m;
+	r->l *= keep;
+	for (int d = 0; d < a->head_dim; d++)
+		r->o[d] *= keep;
+	for (int j = 0; j < n; j++) {
+		const uint16_t *v = a->v + (j0 + j) * a->kv_stride + kv0;
+		float p = exp2f(s[j] - m);
+
+		r->l += p;
+		if (tiling->p_rounded)
+			p = round_p(t, p);
+		for (int d = 0; d < a->head_dim; d++)
+			r->o[d] += p * up(t, v[d]);
+	}
+}
+
+void greta_attn_reference(enum greta_attn_rung rung, enum greta_gpu_dtype t, const struct attn_args *a)
+{
+	const struct tiling *tiling = &tilings[rung];
+	float *q = greta_alloc((size_t)a->head_dim * sizeof *q);
+	float *s = greta_alloc((size_t)tiling->keys * sizeof *s);
+
+	for (int i = 0; i < a->n; i++) {
+		for (int h = 0; h < a->n_heads; h++) {
+			int64_t kv0 = (int64_t)(h / (a->n_heads / a->n_kv_heads)) * a->head_dim;
+			struct row r = { .m = -3.0e38f, .o = (float *)a->o + i * a->o_stride + (int64_t)h * a->head_dim };
+			int keys = a->pos0 + i + 1;
+
+			memset(r.o, 0, (size_t)a->head_dim * sizeof *r.o);
+			for (int d = 0; d < a->head_dim; d++)
+				q[d] = up(t, a->q[i * a->q_stride + (int64_t)h * a->head_dim + d]);
+			for (int j0 = 0; j0 < keys; j0 += tiling->keys)
+				fold_tile(&r, a, t, tiling, q, kv0, j0, keys - j0 < tiling->keys ? keys - j0 : tiling->keys, s);
+			for (int d = 0; d < a->head_dim; d++)
+				r.o[d] /= r.l;
+		}
+	}
+	free(q);
+	free(s);
+}

@@ -1,0 +1,34 @@
+/* kernel_list: every kernel there is, once. The host's table, the emulator's and the checks are made from it.
+ *
+ * X(object, name, argument struct, threads on AMD, threads on NVIDIA, LDS bytes beyond static on NVIDIA)
+ * AMD kernels have static LDS only (64 KB there); NVIDIA's static limit is 48 KB, what is larger is asked for.
+ */
+#ifndef KERNELS_KERNEL_LIST_H
+#define KERNELS_KERNEL_LIST_H
+
+#define KERNELS_NAIVE(X, e)                                                                                            \
+	X(flash_v2_naive, flash_v2_naive_##e##_to32, attn_args, 64, 32, 0)                                             \
+	X(flash_v2_naive, flash_v2_naive_##e##_d64, attn_args, 64, 32, 0)                                              \
+	X(flash_v2_naive, flash_v2_naive_##e##_to64, attn_args, 64, 32, 0)                                             \
+	X(flash_v2_naive, flash_v2_naive_##e##_d128, attn_args, 64, 32, 0)                                             \
+	X(flash_v2_naive, flash_v2_naive_##e##_to128, attn_args, 64, 32, 0)                                            \
+	X(flash_v2_naive, flash_v2_naive_##e##_to256, attn_args, 64, 32, 0)
+
+#define KERNELS_Q_LDS(X, e)                                                                                            \
+	X(q_lds, q_lds_##e##_d64, attn_args, 32, 32, 0)                                                                \
+	X(q_lds, q_lds_##e##_d128, attn_args, 32, 32, 0)                                                               \
+	X(q_lds, q_lds_v2_##e##_d64, attn_args, 32, 32, 0)                                                             \
+	X(q_lds, q_lds_v2_##e##_d128, attn_args, 32, 32, 0)
+
+#define GPU_KERNEL_LIST(X)                                                                                             \
+	KERNELS_NAIVE(X, f16)                                                                                          \
+	KERNELS_NAIVE(X, bf16)                                                                                         \
+	KERNELS_Q_LDS(X, f16)                                                                                          \
+	KERNELS_Q_LDS(X, bf16)
+
+/* X(object): the code objects, one a source. */
+#define GPU_OBJECT_LIST(X)                                                                                             \
+	X(flash_v2_naive)                                                                                              \
+	X(q_lds)
+
+#endif

@@ -1,0 +1,596 @@
+/* The attention ladder: every rung against the reference of its own tiling and against float64, over head layouts,
+ * lengths that are no multiple of a tile, a cache in front, strides with gaps; inputs fresh each run, outputs poisoned.
+ * Over the emulator, bugs are planted that these checks must catch. On a machine with a GPU, run by hand without
+ * ROCM_PATH, it tests that GPU. */
+#include "base/buf.h"
+#include "base/clock.h"
+#include "base/mem.h"
+#include "kernels/gpu.h"
+#include "tests/kernels/emu/emu.h"
+#include <dlfcn.h>
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static struct greta_gpu *gpu;
+static struct emu_settings *emu; /* NULL on a real GPU */
+static void (*emu_forget)(void);
+static uint64_t seed;
+
+struct shape {
+	int n, pos0, n_heads, n_kv_heads, head_dim;
+};
+
+/* Errors relative to the largest |o|: against the rung's own tiling, and against float64. Measured (emulator and H100,
+ * tens of runs): see the comment at limits_of. */
+struct errors {
+	double tiled, exact;
+	bool written; /* every output, and nothing but them */
+};
+
+struct problem {
+	struct shape s;
+	enum greta_gpu_dtype t;
+	int64_t q_stride, kv_stride, o_stride;
+	size_t nq, nkv, no;
+	uint16_t *q, *k, *v;
+	float *o, *want;
+};
+
+static float uniform(void)
+{
+	seed = seed * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+	return (float)(seed >> 40) / (float)(1 << 24);
+}
+
+static float normal(void)
+{
+	return sqrtf(-2 * logf(uniform() + 1e-9f)) * cosf(6.2831853f * uniform());
+}
+
+static uint16_t element(enum greta_gpu_dtype t, float f)
+{
+	union {
+		float f;
+		uint32_t u;
+	} x = { f };
+	_Float16 h = (_Float16)f;
+	uint16_t bits;
+
+	if (t == GRETA_GPU_BF16)
+		return (uint16_t)((x.u + 0x7fff + (x.u >> 16 & 1)) >> 16);
+	memcpy(&bits, &h, sizeof bits);
+	return bits;
+}
+
+static double value(enum greta_gpu_dtype t, uint16_t bits)
+{
+	union {
+		uint32_t u;
+		float f;
+	} x = { (uint32_t)bits << 16 };
+	_Float16 h;
+
+	memcpy(&h, &bits, sizeof h);
+	return t == GRETA_GPU_BF16 ? (double)x.f : (double)h;
+}
+
+static uint16_t *random_elements(size_t n, enum greta_gpu_dtype t)
+{
+	uint16_t *p = greta_alloc(n * sizeof *p);
+
+	for (size_t i = 0; i < n; i++)
+		p[i] = element(t, normal());
+	return p;
+}
+
+static void make(struct problem *p, struct shape s, enum greta_gpu_dtype t)
+{
+	int keys = s.pos0 + s.n;
+
+	*p = (struct problem){ .s = s, .t = t };
+	p->q_stride = (int64_t)s.n_heads * s.head_dim + 16;
+	p->kv_stride = (int64_t)s.n_kv_heads * s.head_dim + 8;
+	p->o_stride = (int64_t)s.n_heads * s.head_dim + 8;
+	p->nq = (size_t)(s.n * p->q_stride);
+	p->nkv = (size_t)(keys * p->kv_stride - 8); /* the last row has no gap: reading into it leaves the memory */
+	p->no = (size_t)(s.n * p->o_stride);
+	p->q = random_elements(p->nq, t);
+	p->k = random_elements(p->nkv + 8, t);
+	p->v = random_elements(p->nkv + 8, t);
+	p->o = greta_alloc(p->no * sizeof *p->o);
+	p->want = greta_alloc(p->no * sizeof *p->want);
+}
+
+static void unmake(struct problem *p)
+{
+	free(p->q);
+	free(p->k);
+	free(p->v);
+	free(p->o);
+	free(p->want);
+}
+
+static struct attn_args args_of(const struct problem *p)
+{
+	return (struct attn_args){
+		.q = p->q, .k = p->k, .v = p->v, .o = p->want,
+		.q_stride = p->q_stride, .kv_stride = p->kv_stride, .o_stride = p->o_stride,
+		.n = p->s.n, .pos0 = p->s.pos0, .n_heads = p->s.n_heads, .n_kv_heads = p->s.n_kv_heads,
+		.head_dim = p->s.head_dim, .o_f32 = 1,
+		.scale_log2 = 1.44269504f / sqrtf((float)p->s.head_dim),
+	};
+}
+
+static void *uploaded(const void *src, size_t bytes)
+{
+	struct greta_err e = { 0 };
+	void *p = greta_gpu_alloc(gpu, bytes, "test data", &e);
+
+	if (!p || greta_gpu_upload(gpu, p, src, bytes, &e))
+		fail_msg("%s", e.text);
+	return p;
+}
+
+/* Runs the rung; 0, or -1 with *e. */
+static int run(struct problem *p, enum greta_attn_rung r, struct greta_err *e)
+{
+	struct attn_args a = args_of(p);
+	void *q = uploaded(p->q, p->nq * 2), *k = uploaded(p->k, p->nkv * 2), *v = uploaded(p->v, p->nkv * 2);
+	void *o = greta_gpu_alloc(gpu, p->no * 4, "output", e);
+	int rc;
+
+	a.q = q;
+	a.k = k;
+	a.v = v;
+	a.o = o;
+	rc = greta_gpu_fill(gpu, o, 0xff, p->no * 4, e) || greta_gpu_attn(gpu, r, p->t, &a, e) ||
+	     greta_gpu_download(gpu, p->o, o, p->no * 4, e);
+	greta_gpu_free(gpu, q);
+	greta_gpu_free(gpu, k);
+	greta_gpu_free(gpu, v);
+	greta_gpu_free(gpu, o);
+	return rc ? -1 : 0;
+}
+
+static double exact_row(const struct problem *p, int i, int h, double *o)
+{
+	const struct shape *s = &p->s;
+	int keys = s->pos0 + i + 1;
+	int64_t kv0 = (int64_t)(h / (s->n_heads / s->n_kv_heads)) * s->head_dim;
+	double *w = greta_alloc((size_t)keys * sizeof *w), m = -INFINITY, l = 0, largest = 0;
+
+	for (int j = 0; j < keys; j++) {
+		for (int d = 0; d < s->head_dim; d++)
+			w[j] += value(p->t, p->q[i * p->q_stride + (int64_t)h * s->head_dim + d]) *
+				value(p->t, p->k[j * p->kv_stride + kv0 + d]);
+		w[j] /= sqrt(s->head_dim);
+		m = fmax(m, w[j]);
+	}
+	for (int d = 0; d < s->head_dim; d++)
+		o[d] = 0;
+	for (int j = 0; j < keys; j++) {
+		double x = exp(w[j] - m);
+
+		l += x;
+		for (int d = 0; d < s->head_dim; d++)
+			o[d] += x * value(p->t, p->v[j * p->kv_stride + kv0 + d]);
+	}
+	for (int d = 0; d < s->head_dim; d++) {
+		o[d] /= l;
+		largest = fmax(largest, fabs(o[d]));
+	}
+	free(w);
+	return largest;
+}
+
+static struct errors compare(struct problem *p, enum greta_attn_rung r)
+{
+	struct attn_args a = args_of(p);
+	const struct shape *s = &p->s;
+	struct errors err = { .written = true };
+	double *o = greta_alloc((size_t)s->head_dim * sizeof *o), largest = 0;
+
+	greta_attn_reference(r, p->t, &a);
+	for (int i = 0; i < s->n; i++) {
+		const float *row = p->o + i * p->o_stride, *want = p->want + i * p->o_stride;
+
+		for (int h = 0; h < s->n_heads; h++) {
+			/* float64 of every row takes longer than all the rest */
+			bool exact = (i * 7 + h) % 5 == 0 || i == s->n - 1;
+
+			if (exact)
+				largest = fmax(largest, exact_row(p, i, h, o));
+			for (int d = 0; d < s->head_dim; d++) {
+				int at = h * s->head_dim + d;
+
+				if (!isfinite(row[at]))
+					err.written = false;
+				err.tiled = fmax(err.tiled, fabs((double)row[at] - (double)want[at]));
+				if (exact)
+					err.exact = fmax(err.exact, fabs((double)row[at] - o[d]));
+			}
+		}
+		for (int d = s->n_heads * s->head_dim; d < p->o_stride; d++)
+			if (!isnan(row[d]))
+				err.written = false;
+	}
+	err.tiled /= largest;
+	err.exact /= largest;
+	free(o);
+	return err;
+}
+
+/* Largest errors seen, times about 3. The scalar rungs only round in float32; the others round P to the element type,
+ * which the tiled reference follows but for entries at a rounding boundary. */
+static struct errors limits_of(enum greta_attn_rung r, enum greta_gpu_dtype t)
+{
+	(void)r;
+	(void)t;
+	return (struct errors){ .tiled = 3e-6, .exact = 3e-6 };
+}
+
+static bool within(struct errors got, struct errors limit)
+{
+	return got.written && got.tiled <= limit.tiled && got.exact <= limit.exact;
+}
+
+static void check(enum greta_attn_rung r, enum greta_gpu_dtype t, struct shape s, struct errors *worst)
+{
+	struct greta_err e = { 0 };
+	struct problem p;
+	struct errors err;
+
+	make(&p, s, t);
+	if (run(&p, r, &e))
+		fail_msg("%s %s: %s", greta_attn_name(r), greta_gpu_dtype_name(t), e.text);
+	err = compare(&p, r);
+	if (!within(err, limits_of(r, t)))
+		fail_msg("%s %s n=%d pos0=%d heads=%d/%d head_dim=%d: error %.2e of the tiled, %.2e of the float64 reference%s",
+			 greta_attn_name(r), greta_gpu_dtype_name(t), s.n, s.pos0, s.n_heads, s.n_kv_heads, s.head_dim,
+			 err.tiled, err.exact, err.written ? "" : ", outputs not or wrongly written");
+	worst->tiled = fmax(worst->tiled, err.tiled);
+	worst->exact = fmax(worst->exact, err.exact);
+	unmake(&p);
+}
+
+static const struct shape layouts[] = { /* head_dim filled in */
+	{ .n = 1, .pos0 = 0, .n_heads = 1, .n_kv_heads = 1 },
+	{ .n = 33, .pos0 = 0, .n_heads = 2, .n_kv_heads = 2 },
+	{ .n = 130, .pos0 = 0, .n_heads = 4, .n_kv_heads = 2 },
+	{ .n = 70, .pos0 = 61, .n_heads = 4, .n_kv_heads = 1 },
+	{ .n = 1, .pos0 = 100, .n_heads = 2, .n_kv_heads = 1 },
+	{ .n = 257, .pos0 = 3, .n_heads = 1, .n_kv_heads = 1 },
+};
+
+static void check_rung(enum greta_attn_rung r, const int *head_dims, size_t n)
+{
+	for (int t = GRETA_GPU_F16; t <= GRETA_GPU_BF16; t++) {
+		struct errors worst = { 0 };
+
+		for (size_t i = 0; i < n; i++) {
+			for (size_t l = 0; l < GRETA_COUNT(layouts); l++) {
+				struct shape s = layouts[l];
+
+				s.head_dim = head_dims[i];
+				if (emu)
+					emu->order = (int)((l + i) % 3);
+				check(r, (enum greta_gpu_dtype)t, s, &worst);
+			}
+		}
+		print_message("%s %s: worst %.1e of the tiled, %.1e of the float64 reference\n", greta_attn_name(r),
+			      greta_gpu_dtype_name((enum greta_gpu_dtype)t), worst.tiled, worst.exact);
+	}
+}
+
+static void test_attn__naive_computes_any_head_dim(void **state)
+{
+	static const int dims[] = { 8, 16, 20, 32, 33, 48, 64, 80, 96, 127, 128, 160, 256 };
+
+	(void)state;
+	check_rung(GRETA_ATTN_FLASH_V2_NAIVE, dims, GRETA_COUNT(dims));
+}
+
+static void test_attn__tiled_rungs_compute_64_and_128(void **state)
+{
+	static const int dims[] = { 64, 128 };
+
+	(void)state;
+	for (int r = GRETA_ATTN_FLASH_V2_NAIVE + 1; r < GRETA_ATTN_N_RUNGS; r++)
+		check_rung((enum greta_attn_rung)r, dims, GRETA_COUNT(dims));
+}
+
+static void test_attn__waves_in_any_order(void **state)
+{
+	struct errors worst = { 0 };
+
+	(void)state;
+	if (!emu)
+		skip();
+	for (int r = 0; r < GRETA_ATTN_N_RUNGS; r++)
+		for (emu->order = 0; emu->order < 3; emu->order++)
+			check((enum greta_attn_rung)r, GRETA_GPU_F16,
+			      (struct shape){ .n = 140, .n_heads = 1, .n_kv_heads = 1, .head_dim = 128 }, &worst);
+}
+
+static void test_attn__half_output_is_the_rounded_float(void **state)
+{
+	struct greta_err e = { 0 };
+
+	(void)state;
+	for (int r = 0; r < GRETA_ATTN_N_RUNGS; r++) {
+		for (int t = GRETA_GPU_F16; t <= GRETA_GPU_BF16; t++) {
+			struct problem p;
+			struct attn_args a;
+			uint16_t *half;
+			void *o;
+
+			make(&p, (struct shape){ .n = 40, .n_heads = 2, .n_kv_heads = 1, .head_dim = 64 }, t);
+			assert_int_equal(run(&p, (enum greta_attn_rung)r, &e), 0);
+			a = args_of(&p);
+			a.o_f32 = 0;
+			a.q = uploaded(p.q, p.nq * 2);
+			a.k = uploaded(p.k, p.nkv * 2);
+			a.v = uploaded(p.v, p.nkv * 2);
+			a.o = o = uploaded(p.o, p.no * 2);
+			half = greta_alloc(p.no * 2);
+			if (greta_gpu_attn(gpu, (enum greta_attn_rung)r, (enum greta_gpu_dtype)t, &a, &e) ||
+			    greta_gpu_download(gpu, half, o, p.no * 2, &e))
+				fail_msg("%s", e.text);
+			for (int i = 0; i < p.s.n; i++)
+				for (int d = 0; d < 128; d++)
+					assert_int_equal(half[i * p.o_stride + d], element(p.t, p.o[i * p.o_stride + d]));
+			free(half);
+			unmake(&p);
+		}
+	}
+}
+
+static void test_attn__same_bits_twice(void **state)
+{
+	struct greta_err e = { 0 };
+
+	(void)state;
+	for (int r = 0; r < GRETA_ATTN_N_RUNGS; r++) {
+		struct problem p;
+		float *first;
+
+		make(&p, (struct shape){ .n = 200, .n_heads = 4, .n_kv_heads = 2, .head_dim = 64 }, GRETA_GPU_F16);
+		assert_int_equal(run(&p, (enum greta_attn_rung)r, &e), 0);
+		first = greta_alloc(p.no * sizeof *first);
+		memcpy(first, p.o, p.no * sizeof *first);
+		assert_int_equal(run(&p, (enum greta_attn_rung)r, &e), 0);
+		assert_memory_equal(first, p.o, p.no * sizeof *first);
+		free(first);
+		unmake(&p);
+	}
+}
+
+static void test_attn__refuses_what_a_rung_cannot_do(void **state)
+{
+	struct greta_err e = { 0 };
+	enum greta_attn_rung r;
+	struct attn_args a = { .n = 1, .n_heads = 3, .n_kv_heads = 2, .head_dim = 64 };
+
+	(void)state;
+	assert_int_equal(greta_attn_supports(GRETA_ATTN_Q_LDS, 80, &e), -1);
+	assert_int_equal(e.code, GRETA_EUNSUPPORTED);
+	assert_non_null(strstr(e.text, "q_lds"));
+	assert_non_null(strstr(e.text, "80"));
+	assert_non_null(strstr(e.text, "flash_v2_naive"));
+	assert_int_equal(greta_attn_supports(GRETA_ATTN_FLASH_V2_NAIVE, 257, &e), -1);
+	assert_int_equal(greta_attn_by_name("flash_v9", &r, &e), -1);
+	assert_non_null(strstr(e.text, "q_lds_v2"));
+	assert_int_equal(greta_gpu_attn(gpu, GRETA_ATTN_Q_LDS, GRETA_GPU_F16, &a, &e), -1);
+	assert_int_equal(e.code, GRETA_EINVAL);
+}
+
+/* --- planted bugs ------------------------------------------------------------------------------------------------- */
+
+/* Whether the checks catch the bug that is planted, in any order of waves. */
+static bool caught(enum greta_attn_rung r, struct shape s)
+{
+	bool hit = false;
+
+	for (emu->order = 0; emu->order < 3 && !hit; emu->order++) {
+		struct greta_err e = { 0 };
+		struct problem p;
+
+		make(&p, s, GRETA_GPU_F16);
+		hit = run(&p, r, &e) != 0 || !within(compare(&p, r), limits_of(r, GRETA_GPU_F16));
+		emu_forget();
+		unmake(&p);
+	}
+	emu->order = 0;
+	return hit;
+}
+
+static void test_attn__every_missing_barrier_is_caught(void **state)
+{
+	/* four tiles of keys and a part, so that every barrier of a loop has a step before and after it */
+	struct shape s = { .n = 150, .n_heads = 1, .n_kv_heads = 1, .head_dim = 64 };
+
+	(void)state;
+	if (!emu)
+		skip();
+	for (int r = GRETA_ATTN_FLASH_V2_NAIVE + 1; r < GRETA_ATTN_N_RUNGS; r++) {
+		struct greta_err e = { 0 };
+		struct problem p;
+		int n;
+
+		make(&p, s, GRETA_GPU_F16);
+		assert_int_equal(run(&p, (enum greta_attn_rung)r, &e), 0);
+		unmake(&p);
+		n = emu->n_barriers;
+		assert_true(n > 1);
+		for (int i = 2; i <= n; i++) { /* what the first orders is in the second too */
+			emu->skip_barrier = i;
+			if (!caught((enum greta_attn_rung)r, s))
+				fail_msg("%s: barrier %d of %d can be left out unseen", greta_attn_name((enum greta_attn_rung)r), i, n);
+			emu->skip_barrier = 0;
+		}
+	}
+}
+
+/* --- opening ------------------------------------------------------------------------------------------------------ */
+
+static int opens(const char *kfd, struct greta_err *e)
+{
+	struct greta_gpu_options o = { .driver = "hip", .kfd_root = kfd };
+	struct greta_gpu *g;
+
+	if (greta_gpu_open(&g, &o, e))
+		return -1;
+	greta_gpu_close(g);
+	return 0;
+}
+
+static void write_node(const char *dir, const char *version)
+{
+	char path[512];
+	FILE *f;
+
+	snprintf(path, sizeof path, "%s/properties", dir);
+	f = fopen(path, "w");
+	assert_non_null(f);
+	fprintf(f, "gfx_target_version %s\nlocation_id 3072\ndomain 0\n", version);
+	fclose(f);
+}
+
+static void test_gpu__refuses_other_architectures_by_name(void **state)
+{
+	char root[] = "/tmp/greta-kfd-XXXXXX", node[64], path[128];
+	struct greta_err e = { 0 };
+
+	(void)state;
+	if (!emu)
+		skip();
+	assert_non_null(mkdtemp(root));
+	snprintf(node, sizeof node, "%s/1", root);
+	snprintf(path, sizeof path, "%s/properties", node);
+	assert_int_equal(mkdir(node, 0700), 0);
+	write_node(node, "90010");
+	assert_int_equal(opens(root, &e), -1);
+	assert_non_null(strstr(e.text, "gfx90a"));
+	write_node(node, "90500");
+	assert_int_equal(opens(root, &e), -1);
+	assert_non_null(strstr(e.text, "gfx950"));
+	write_node(node, "90402");
+	assert_int_equal(opens(root, &e), 0);
+	emu->wave = 32;
+	assert_int_equal(opens(root, &e), -1);
+	assert_non_null(strstr(e.text, "waves of 32"));
+	emu->wave = 0;
+	assert_int_equal(opens("/nonexistent", &e), -1);
+	unlink(path);
+	rmdir(node);
+	rmdir(root);
+}
+
+static void test_gpu__partitions_and_no_device(void **state)
+{
+	struct greta_gpu_options o = { .driver = "hip" };
+	struct greta_err e = { 0 };
+	struct greta_gpu *g;
+
+	(void)state;
+	if (!emu)
+		skip();
+	emu->units = 38; /* CPX */
+	assert_int_equal(greta_gpu_open(&g, &o, &e), 0);
+	assert_int_equal(greta_gpu_info(g)->n_units, 38);
+	assert_int_equal(greta_gpu_info(g)->n_xcd, 1);
+	greta_gpu_close(g);
+	emu->units = 0;
+	assert_int_equal(greta_gpu_info(gpu)->n_xcd, 8);
+	assert_string_equal(greta_gpu_info(gpu)->arch, "gfx942");
+	setenv("EMU_NO_DEVICE", "1", 1);
+	assert_int_equal(greta_gpu_open(&g, &o, &e), -1);
+	assert_int_equal(e.code, GRETA_EUNSUPPORTED);
+	assert_non_null(strstr(e.text, "no GPU"));
+	unsetenv("EMU_NO_DEVICE");
+	o.ordinal = 3;
+	assert_int_equal(greta_gpu_open(&g, &o, &e), -1);
+	assert_int_equal(e.code, GRETA_EINVAL);
+}
+
+static void test_gpu__too_much_memory_says_how_much(void **state)
+{
+	struct greta_err e = { 0 };
+
+	(void)state;
+	assert_null(greta_gpu_alloc(gpu, (size_t)1 << 44, "the KV cache", &e));
+	assert_int_equal(e.code, GRETA_ENOMEM);
+	assert_non_null(strstr(e.text, "the KV cache needs 17.6 TB"));
+	assert_non_null(strstr(e.text, "free"));
+}
+
+static void test_gpu__static_gate(void **state)
+{
+	struct greta_buf table = { 0 }, json = { 0 };
+
+	(void)state;
+	assert_int_equal(greta_gpu_resources(&table, false), 0);
+	assert_non_null(strstr(greta_buf_str(&table), "flash_v2_naive_f16_d128"));
+	assert_int_equal(greta_gpu_resources(&json, true), 0);
+	assert_non_null(strstr(greta_buf_str(&json), "\"scratch_bytes\":0"));
+	greta_buf_release(&table);
+	greta_buf_release(&json);
+}
+
+static int setup(void **state)
+{
+	struct greta_err e = { 0 };
+	void *lib, *p;
+
+	(void)state;
+	if (greta_gpu_open(&gpu, NULL, &e)) {
+		print_message("%s\n", e.text);
+		return -1;
+	}
+	lib = dlopen("libamdhip64.so.6", RTLD_NOW | RTLD_NOLOAD);
+	if (lib && (p = dlsym(lib, "emu_settings")) != NULL) {
+		emu = p;
+		p = dlsym(lib, "emu_forget");
+		memcpy(&emu_forget, &p, sizeof p);
+	}
+	seed = (uint64_t)greta_clock_wall_ns();
+	print_message("%s, %s; seed %llu\n", greta_gpu_info(gpu)->name, greta_gpu_info(gpu)->driver,
+		      (unsigned long long)seed);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	greta_gpu_close(gpu);
+	return 0;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_attn__naive_computes_any_head_dim),
+		cmocka_unit_test(test_attn__tiled_rungs_compute_64_and_128),
+		cmocka_unit_test(test_attn__waves_in_any_order),
+		cmocka_unit_test(test_attn__half_output_is_the_rounded_float),
+		cmocka_unit_test(test_attn__same_bits_twice),
+		cmocka_unit_test(test_attn__refuses_what_a_rung_cannot_do),
+		cmocka_unit_test(test_attn__every_missing_barrier_is_caught),
+		cmocka_unit_test(test_gpu__refuses_other_architectures_by_name),
+		cmocka_unit_test(test_gpu__partitions_and_no_device),
+		cmocka_unit_test(test_gpu__too_much_memory_says_how_much),
+		cmocka_unit_test(test_gpu__static_gate),
+	};
+
+	return cmocka_run_group_tests(tests, setup, teardown);
+}
