@@ -4,6 +4,9 @@
 
 #include <math.h>
 #include <strings.h>
+#ifdef __x86_64__
+#include <immintrin.h>
+#endif
 
 /* --- half floats -------------------------------------------------------------------------------------------------- */
 
@@ -55,11 +58,57 @@ static void store_u16(void *p, uint16_t v)
 	memcpy(p, &v, sizeof v);
 }
 
+/* The processor converts halves as these do, eight at a time; NaN payloads apart. */
+#ifdef __x86_64__
+#define HALVES __attribute__((target("avx,f16c")))
+
+static bool has_f16c(void)
+{
+	return __builtin_cpu_supports("f16c");
+}
+
+HALVES static size_t f16_to_f32_vector(const uint8_t *in, float *out, size_t n)
+{
+	size_t i = 0;
+
+	for (; i + 8 <= n; i += 8)
+		_mm256_storeu_ps(out + i, _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(in + 2 * i))));
+	return i;
+}
+
+HALVES static size_t f16_from_f32_vector(const float *row, uint8_t *to, size_t n)
+{
+	size_t i = 0;
+
+	for (; i + 8 <= n; i += 8)
+		_mm_storeu_si128((__m128i *)(to + 2 * i),
+				 _mm256_cvtps_ph(_mm256_loadu_ps(row + i), _MM_FROUND_TO_NEAREST_INT));
+	return i;
+}
+#else
+static bool has_f16c(void)
+{
+	return false;
+}
+
+static size_t f16_to_f32_vector(const uint8_t *in, float *out, size_t n)
+{
+	(void)in, (void)out, (void)n;
+	return 0;
+}
+
+static size_t f16_from_f32_vector(const float *row, uint8_t *to, size_t n)
+{
+	(void)row, (void)to, (void)n;
+	return 0;
+}
+#endif
+
 static void f16_to_f32(const void *row, float *out, size_t n)
 {
 	const uint8_t *in = row;
 
-	for (size_t i = 0; i < n; i++)
+	for (size_t i = has_f16c() ? f16_to_f32_vector(in, out, n) : 0; i < n; i++)
 		out[i] = quant_f16_to_f32(load_u16(in + 2 * i));
 }
 
@@ -67,7 +116,7 @@ static void f16_from_f32(const float *row, void *out, size_t n)
 {
 	uint8_t *to = out;
 
-	for (size_t i = 0; i < n; i++)
+	for (size_t i = has_f16c() ? f16_from_f32_vector(row, to, n) : 0; i < n; i++)
 		store_u16(to + 2 * i, quant_f32_to_f16(row[i]));
 }
 

@@ -194,7 +194,8 @@ uint64_t synth_parameters(const struct synth_shape *s)
 
 /* --- values -------------------------------------------------------------------------------------------------------------- */
 
-#define UNIT_VALUES (UINT64_C(1) << 20) /* of one piece of work: 4 MiB of floats; a multiple of every block */
+#define UNIT_VALUES (UINT64_C(1) << 20) /* of one piece of work and one write; a multiple of BATCH_VALUES */
+#define BATCH_VALUES 4096               /* made and encoded while they are in the first cache; a multiple of every block */
 
 struct work {
 	const struct plan *plan;
@@ -209,7 +210,7 @@ struct work {
  * smooth between (the reference implementation's constants). */
 static void rope_factors(const struct synth_shape *s, float *out)
 {
-	for (uint32_t i = 0; i < s->head_dim / 2; i++) {
+	for (uint32_t i = 0; i < s->head_dim / 2; i++) { /* head_dim is at most 4096: one batch */
 		double freq = pow((double)s->rope_theta, -2.0 * i / s->head_dim);
 		double turns = 8192 * freq / (2 * M_PI), smooth = (turns - 1) / (4 - 1);
 		out[i] = turns < 1 ? 8.0f : turns > 4 ? 1.0f : (float)(1 / ((1 - smooth) / 8 + smooth));
@@ -245,21 +246,24 @@ static bool unit_locate(const struct plan *p, size_t unit, size_t *tensor, uint6
 	return false;
 }
 
-static int do_unit(struct work *w, size_t tensor, uint64_t first, float *values, void *encoded, struct greta_err *e)
+static int do_unit(struct work *w, size_t tensor, uint64_t first, float *values, uint8_t *encoded, struct greta_err *e)
 {
 	const struct plan_tensor *t = &w->plan->tensors[tensor];
 	uint64_t total = t->ne[0] * t->ne[1], n = total - first < UNIT_VALUES ? total - first : UNIT_VALUES;
 
-	make_values(w->plan, tensor, first, n, values);
-	t->type->from_f32(values, encoded, n);
+	for (uint64_t i = 0; i < n; i += BATCH_VALUES) {
+		uint64_t batch = n - i < BATCH_VALUES ? n - i : BATCH_VALUES;
+		make_values(w->plan, tensor, first + i, batch, values);
+		t->type->from_f32(values, encoded + quant_bytes(t->type, i), batch);
+	}
 	return gguf_write_data(w->out, tensor, quant_bytes(t->type, first), encoded, quant_bytes(t->type, n), e);
 }
 
 static void *work_thread(void *arg)
 {
 	struct work *w = arg;
-	float *values = greta_alloc((UNIT_VALUES + SYNTH_NORMAL_GROUP) * sizeof *values);
-	void *encoded = greta_alloc(UNIT_VALUES * sizeof *values);
+	float *values = greta_alloc((BATCH_VALUES + SYNTH_NORMAL_GROUP) * sizeof *values);
+	uint8_t *encoded = greta_alloc(UNIT_VALUES * sizeof *values);
 	struct greta_err e;
 	uint64_t first;
 	size_t tensor;
