@@ -1,0 +1,16 @@
+#include "orchestrator/action.h"
+
+#include "base/str.h"
+
+/* One line an action. */
+const struct action *const action_list[] = {
+	NULL,
+};
+
+const struct action *action_find(const char *name)
+{
+	for (size_t i = 0; action_list[i]; i++)
+		if (greta_str_eq(action_list[i]->name, name))
+			return action_list[i];
+	return NULL;
+}

@@ -1,0 +1,77 @@
+#include "orchestrator/agent_bundle.h"
+
+#include "base/cleanup.h"
+#include "base/fs.h"
+#include "base/mem.h"
+#include "base/str.h"
+
+#include <link.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+int agent_bundle_find(struct agent_bundle *b, struct greta_err *e)
+{
+	const char *set = getenv("GRETA_AGENT");
+	cleanup_free char *dir = greta_fs_self_dir();
+
+	*b = (struct agent_bundle){ .agent = set && *set ? greta_strdup(set) : greta_fs_join(dir, "greta-agent") };
+	if (access(b->agent, X_OK) == 0)
+		return 0;
+	greta_err_set(e, GRETA_ENOENT, "greta-agent is not at %s: build it, or name it in GRETA_AGENT", b->agent);
+	agent_bundle_release(b);
+	return -1;
+}
+
+/* The library that this program itself uses is the one that the agent was built against. */
+static int on_object(struct dl_phdr_info *info, size_t size, void *arg)
+{
+	char **found = arg;
+	const char *slash = strrchr(info->dlpi_name, '/');
+
+	(void)size;
+	if (!slash || strncmp(slash + 1, "libcjson.so.1", strlen("libcjson.so.1")))
+		return 0;
+	*found = greta_strdup(info->dlpi_name);
+	return 1;
+}
+
+static int hash_file(struct bundle_file *f, struct greta_err *e)
+{
+	struct stat st;
+
+	if (stat(f->local, &st) < 0)
+		return greta_err_sys(e, "%s", f->local);
+	f->bytes = st.st_size;
+	return greta_sha256_file(f->local, f->sha256, e);
+}
+
+int agent_bundle_hash(struct agent_bundle *b, struct greta_err *e)
+{
+	char *cjson = NULL;
+	struct greta_sha256 all;
+
+	if (b->n_files)
+		return 0;
+	dl_iterate_phdr(on_object, &cjson);
+	b->files[0] = (struct bundle_file){ .local = greta_strdup(b->agent), .name = "greta-agent" };
+	b->files[1] = (struct bundle_file){ .local = cjson, .name = "libcjson.so.1" };
+	greta_sha256_init(&all);
+	for (int i = 0; i < AGENT_BUNDLE_FILES && b->files[i].local; i++) {
+		if (hash_file(&b->files[i], e) < 0)
+			return -1;
+		greta_sha256_add(&all, b->files[i].name, strlen(b->files[i].name));
+		greta_sha256_add(&all, b->files[i].sha256, GRETA_SHA256_HEX);
+		b->n_files++;
+	}
+	greta_sha256_hex(&all, b->sha256);
+	return 0;
+}
+
+void agent_bundle_release(struct agent_bundle *b)
+{
+	free(b->agent);
+	for (int i = 0; i < AGENT_BUNDLE_FILES; i++)
+		free(b->files[i].local);
+	*b = (struct agent_bundle){ 0 };
+}
