@@ -85,6 +85,13 @@ static bool is_named(const struct greta_child_spec *spec, int child_fd)
 	return false;
 }
 
+/* Where the parent runs with 1 or 2 closed, some file of its own may have that number. */
+static bool survives_exec(int fd)
+{
+	int flags = fcntl(fd, F_GETFD);
+	return flags >= 0 && !(flags & FD_CLOEXEC);
+}
+
 static void give_null(const struct plan *p, int child_fd)
 {
 	int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -110,7 +117,7 @@ static void place_fds(struct plan *p)
 		if (dup2(p->high[i], spec->fds[i].child_fd) < 0)
 			fail(p, STEP_FDS);
 	for (int fd = 0; fd <= 2; fd++)
-		if (!is_named(spec, fd) && (fd == 0 || fcntl(fd, F_GETFD) < 0))
+		if (!is_named(spec, fd) && (fd == 0 || !survives_exec(fd)))
 			give_null(p, fd);
 }
 

@@ -325,6 +325,7 @@ void greta_opt_help(const struct greta_opts *o, struct greta_buf *out)
 	bool own_help = false;
 	greta_buf_addf(out, "Usage: %s%s%s%s\n", o->program, o->opts && o->opts->name ? " [OPTION...]" : "",
 		       o->operands && *o->operands ? " " : "", o->operands ? o->operands : "");
+	greta_buf_addc(out, '\n');
 	wrap(out, o->summary, 0);
 	greta_buf_adds(out, "\nOptions:\n");
 	for (const struct greta_opt *opt = o->opts; opt && opt->name; opt++) {
