@@ -1,0 +1,19 @@
+/* live: draws status snapshots while a campaign runs: in place on a terminal, as plain lines otherwise. */
+#ifndef ORCHESTRATOR_LIVE_H
+#define ORCHESTRATOR_LIVE_H
+
+#include "orchestrator/status.h"
+#include "orchestrator/term.h"
+
+struct live;
+
+/* campaign_id: draw this campaign's attempts alone; 0: all. */
+struct live *live_create(struct term term, int64_t campaign_id);
+void live_update(struct live *l, const struct status *s);
+void live_say(struct live *l, const char *text); /* one line that stays, above what is redrawn */
+void live_finish(struct live *l);                /* leaves the last picture standing; frees l */
+
+/* The picture alone, for `status`: as many lines as fit term.height. */
+void live_draw(const struct term *t, const struct status *s, int64_t campaign_id, struct greta_buf *out);
+
+#endif
