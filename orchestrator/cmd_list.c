@@ -6,6 +6,8 @@
 
 /* Every command, in the order of the overview: one line each. */
 #define CMD_LIST(X) \
+	X(cmd_query)     \
+	X(cmd_import)    \
 	X(cmd_help)
 
 #define X(c) extern const struct cmd c;

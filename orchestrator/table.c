@@ -162,9 +162,15 @@ static void cell_text(const struct table *t, size_t row, size_t column, struct g
 	}
 }
 
-static bool is_right(const struct table_column *c)
+/* Numbers stand to the right; a column of whatever does if its first row holds a number. */
+static bool is_right(const struct table *t, size_t column)
 {
-	return c->format != TABLE_TEXT;
+	enum table_format format = t->columns[column].format;
+	if (format == TABLE_GENERAL) {
+		enum cell_kind kind = cell_at(t, 0, column)->kind;
+		return kind == CELL_NUM || kind == CELL_INT;
+	}
+	return format != TABLE_TEXT;
 }
 
 static void pad(struct greta_buf *out, int n)
@@ -224,8 +230,7 @@ void table_print(const struct table *t, const struct term *term, struct greta_bu
 	cleanup_buf struct greta_buf text = {0};
 	for (size_t c = 0; c < t->n_columns; c++) {
 		greta_buf_adds(out, c ? "  " : "");
-		print_cell(term, out, TERM_BOLD, t->columns[c].title, width[c], is_right(&t->columns[c]),
-			   c + 1 == t->n_columns);
+		print_cell(term, out, TERM_BOLD, t->columns[c].title, width[c], is_right(t, c), c + 1 == t->n_columns);
 	}
 	greta_buf_addc(out, '\n');
 	for (size_t r = 0; r < t->n_rows; r++) {
@@ -234,7 +239,7 @@ void table_print(const struct table *t, const struct term *term, struct greta_bu
 			cell_text(t, r, c, &text);
 			greta_buf_adds(out, c ? "  " : "");
 			print_cell(term, out, cell_at(t, r, c)->style, greta_buf_str(&text), width[c],
-				   is_right(&t->columns[c]), c + 1 == t->n_columns);
+				   is_right(t, c), c + 1 == t->n_columns);
 		}
 		greta_buf_addc(out, '\n');
 	}
@@ -260,7 +265,7 @@ void table_print_markdown(const struct table *t, struct greta_buf *out)
 	}
 	greta_buf_adds(out, "|\n");
 	for (size_t c = 0; c < t->n_columns; c++)
-		greta_buf_adds(out, is_right(&t->columns[c]) ? "|---:" : "|---");
+		greta_buf_adds(out, is_right(t, c) ? "|---:" : "|---");
 	greta_buf_adds(out, "|\n");
 	for (size_t r = 0; r < t->n_rows; r++) {
 		for (size_t c = 0; c < t->n_columns; c++) {

@@ -12,6 +12,7 @@
 
 enum table_format {
 	TABLE_TEXT,
+	TABLE_GENERAL,  /* whatever it is: text to the left, numbers as they are */
 	TABLE_INT,      /* 4096 */
 	TABLE_FIXED,    /* digits after the point */
 	TABLE_SIGNIF,   /* significant digits: 22.77, 0.02277 */
