@@ -8,7 +8,9 @@
 #define CMD_LIST(X) \
 	X(cmd_query)     \
 	X(cmd_import)    \
-	X(cmd_help)
+	X(cmd_help)      \
+	X(cmd_completion) \
+	X(cmd_man)
 
 #define X(c) extern const struct cmd c;
 CMD_LIST(X)
