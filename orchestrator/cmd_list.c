@@ -7,6 +7,7 @@
 /* Every command, in the order of the overview: one line each. */
 #define CMD_LIST(X) \
 	X(cmd_query)     \
+	X(cmd_logs)      \
 	X(cmd_import)    \
 	X(cmd_help)      \
 	X(cmd_completion) \

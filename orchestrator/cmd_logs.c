@@ -1,0 +1,221 @@
+/* logs: what engines printed, read, followed, searched. */
+#include "base/cleanup.h"
+#include "base/jsonw.h"
+#include "base/mem.h"
+#include "db/attempts.h"
+#include "db/campaigns.h"
+#include "db/db.h"
+#include "db/logs.h"
+#include "orchestrator/cmd.h"
+#include "orchestrator/term.h"
+#include <inttypes.h>
+#include <poll.h>
+#include <stdio.h>
+
+#define FOLLOW_EVERY_MS 300
+
+struct logs_values {
+	struct cmd_common common;
+	const char *attempt;
+	int64_t job;
+	const char *campaign;
+	const char *stream;
+	int64_t tail;
+	bool follow;
+	const char *grep;
+	bool regex, ignore_case;
+};
+
+static enum greta_stream stream_of(const char *name)
+{
+	if (greta_str_eq(name, "out"))
+		return GRETA_STREAM_OUT;
+	return greta_str_eq(name, "err") ? GRETA_STREAM_ERR : GRETA_STREAM_ALL;
+}
+
+/* ---- which attempt */
+
+static int last_attempt(struct greta_db *db, const char *sql, int64_t id, int64_t *attempt_id, struct greta_err *e)
+{
+	cleanup_query struct greta_query *q = greta_query_open(db, e, sql, "i", id);
+	if (!q)
+		return -1;
+	int rc = greta_query_step(q, e);
+	*attempt_id = rc == 1 ? greta_query_i64(q, 0) : 0;
+	return rc < 0 ? -1 : 0;
+}
+
+static int choose_attempt(struct cmd_ctx *ctx, const struct logs_values *v, int64_t *attempt_id, struct greta_err *e)
+{
+	if (v->attempt) {
+		struct greta_attempt_row row = {0};
+		if (greta_attempts_find(ctx->db, v->attempt, &row, e))
+			return -1;
+		*attempt_id = row.id;
+		greta_attempt_row_release(&row);
+		return 0;
+	}
+	if (v->job) {
+		if (last_attempt(ctx->db, "SELECT max(id) FROM attempt WHERE job_id = ?", v->job, attempt_id, e))
+			return -1;
+		return *attempt_id ? 0 : greta_err_set(e, GRETA_ENOENT, "job %" PRId64 " has no attempt yet", v->job);
+	}
+	int64_t campaign_id;
+	if (greta_campaigns_find(ctx->db, v->campaign, &campaign_id, e) ||
+	    last_attempt(ctx->db,
+			 "SELECT max(attempt.id) FROM attempt JOIN job ON job.id = job_id WHERE campaign_id = ?",
+			 campaign_id, attempt_id, e))
+		return -1;
+	return *attempt_id ? 0
+			   : greta_err_set(e, GRETA_ENOENT, "campaign %" PRId64 " has no attempt yet", campaign_id);
+}
+
+/* ---- reading */
+
+static int print_piece(void *arg, const struct greta_log_piece *p, struct greta_err *e)
+{
+	(void)arg;
+	(void)e;
+	if (p->bytes)
+		fwrite(p->bytes, 1, p->n, stdout);
+	else
+		printf("\n[... %" PRId64 " bytes were not kept ...]\n", p->dropped);
+	return ferror(stdout) ? 1 : 0;
+}
+
+static int has_ended(struct greta_db *db, int64_t attempt_id, bool *ended, struct greta_err *e)
+{
+	struct greta_attempt_row row = {0};
+	if (greta_attempts_get(db, attempt_id, &row, e))
+		return -1;
+	*ended = row.state == GRETA_ATTEMPT_ENDED || row.state == GRETA_ATTEMPT_PRUNED;
+	greta_attempt_row_release(&row);
+	return 0;
+}
+
+static int read_log(struct cmd_ctx *ctx, const struct logs_values *v, int64_t attempt_id, struct greta_err *e)
+{
+	enum greta_stream stream = stream_of(v->stream);
+	int64_t from = 0;
+	if (v->tail > 0 && greta_logs_tail_offset(ctx->db, attempt_id, stream, v->tail, &from, e))
+		return -1;
+	for (;;) {
+		bool ended = true;
+		/* Asked before reading: what was written before the end is then surely read. */
+		if (v->follow && has_ended(ctx->db, attempt_id, &ended, e))
+			return -1;
+		if (greta_logs_read(ctx->db, attempt_id, stream, from, &from, print_piece, NULL, e))
+			return -1;
+		if (ended || fflush(stdout))
+			return CMD_OK;
+		poll(NULL, 0, FOLLOW_EVERY_MS);
+	}
+}
+
+/* ---- searching */
+
+struct grep_output {
+	struct greta_db *db;
+	struct term term;
+	bool json;
+	int64_t attempt_id; /* of the heading printed last */
+};
+
+static int print_heading(struct grep_output *o, int64_t attempt_id, struct greta_err *e)
+{
+	struct greta_attempt_row row = {0};
+	if (greta_attempts_get(o->db, attempt_id, &row, e))
+		return -1;
+	cleanup_buf struct greta_buf line = {0}, text = {0};
+	greta_buf_addf(&text, "attempt %" PRId64 ": %s %" PRId64 " #%" PRId64 " (job %" PRId64 ", %s)", row.id,
+		       row.variant, row.context, row.repeat + 1, row.job_id, greta_outcome_name(row.outcome));
+	term_add(&o->term, &line, TERM_BOLD, greta_buf_str(&text));
+	puts(greta_buf_str(&line));
+	greta_attempt_row_release(&row);
+	o->attempt_id = attempt_id;
+	return 0;
+}
+
+static int print_hit(void *arg, const struct greta_grep_hit *hit, struct greta_err *e)
+{
+	struct grep_output *o = arg;
+	if (o->json) {
+		cleanup_buf struct greta_buf out = {0};
+		struct greta_jsonw w = greta_jsonw(&out);
+		greta_jsonw_object(&w, NULL);
+		greta_jsonw_i64(&w, "attempt", hit->attempt_id);
+		greta_jsonw_i64(&w, "offset", hit->offset);
+		greta_jsonw_str(&w, "stream", hit->stream == GRETA_STREAM_ERR ? "err" : "out");
+		greta_jsonw_strn(&w, "line", hit->line, hit->n);
+		greta_jsonw_end_object(&w);
+		puts(greta_buf_str(&out));
+	} else {
+		if (hit->attempt_id != o->attempt_id && print_heading(o, hit->attempt_id, e))
+			return -1;
+		printf("  %.*s\n", (int)hit->n, hit->line);
+	}
+	return ferror(stdout) ? 1 : 0;
+}
+
+static int grep_logs(struct cmd_ctx *ctx, const struct logs_values *v, struct greta_err *e)
+{
+	struct greta_grep g = {
+		.pattern = v->grep,
+		.regex = v->regex,
+		.ignore_case = v->ignore_case,
+		.stream = stream_of(v->stream),
+	};
+	if ((v->attempt || v->job) && choose_attempt(ctx, v, &g.attempt_id, e))
+		return -1;
+	if (v->campaign && greta_campaigns_find(ctx->db, v->campaign, &g.campaign_id, e))
+		return -1;
+	struct grep_output o = {.db = ctx->db, .term = term_of(1, ctx->color), .json = ctx->json};
+	struct greta_grep_stats stats = {0};
+	if (greta_logs_grep(ctx->db, &g, print_hit, &o, &stats, e))
+		return -1;
+	return stats.n_hits ? CMD_OK : CMD_NOT_ALL_OK;
+}
+
+static int logs_exec(struct cmd_ctx *ctx, const void *values, struct greta_err *e)
+{
+	const struct logs_values *v = values;
+	if (v->grep && v->follow)
+		return greta_err_set(e, GRETA_EINVAL, "--grep searches what is stored: it can't be combined with --follow");
+	if (v->grep)
+		return grep_logs(ctx, v, e);
+	int64_t attempt_id;
+	if (choose_attempt(ctx, v, &attempt_id, e))
+		return -1;
+	return read_log(ctx, v, attempt_id, e);
+}
+
+static const struct greta_opt logs_opts[] = {
+	{"attempt", 'a', GRETA_OPT_STR, offsetof(struct logs_values, attempt), "ATTEMPT", "this attempt (id or uuid)"},
+	{"job", 'j', GRETA_OPT_I64, offsetof(struct logs_values, job), "JOB", "the last attempt of this job"},
+	{"campaign", 'c', GRETA_OPT_STR, offsetof(struct logs_values, campaign), "CAMPAIGN",
+	 "the last attempt of this campaign; with --grep all of its attempts"},
+	{"stream", 0, GRETA_OPT_STR, offsetof(struct logs_values, stream), "all|out|err", "which output (default: all)"},
+	{"tail", 'n', GRETA_OPT_I64, offsetof(struct logs_values, tail), "LINES", "only the last lines"},
+	{"follow", 'f', GRETA_OPT_FLAG, offsetof(struct logs_values, follow), NULL, "go on until the attempt ends"},
+	{"grep", 'g', GRETA_OPT_STR, offsetof(struct logs_values, grep), "TEXT",
+	 "print the lines that hold TEXT, over all attempts unless one is named"},
+	{"regex", 'E', GRETA_OPT_FLAG, offsetof(struct logs_values, regex), NULL,
+	 "TEXT is a POSIX extended regular expression"},
+	{"ignore-case", 'i', GRETA_OPT_FLAG, offsetof(struct logs_values, ignore_case), NULL, "capitals do not matter"},
+	{0},
+};
+
+const struct cmd cmd_logs = {
+	.name = "logs",
+	.group = "Ask",
+	.summary = "what engines printed: read, follow, search",
+	.operands = "",
+	.details = "Without --attempt or --job: the newest attempt of the latest campaign. With --grep, exit code 1 says\n"
+		   "that nothing was found.\n\n"
+		   "  greta-orch logs --job 3 --follow\n"
+		   "  greta-orch logs --grep hipErrorOutOfMemory\n",
+	.opts = logs_opts,
+	.values_size = sizeof(struct logs_values),
+	.needs = CMD_NEEDS_READER,
+	.exec = logs_exec,
+};
