@@ -6,6 +6,8 @@
 
 /* Every command, in the order of the overview: one line each. */
 #define CMD_LIST(X) \
+	X(cmd_results)   \
+	X(cmd_scaling)   \
 	X(cmd_query)     \
 	X(cmd_logs)      \
 	X(cmd_import)    \

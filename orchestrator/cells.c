@@ -1,0 +1,197 @@
+#include "orchestrator/cells.h"
+#include "base/buf.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "db/db.h"
+#include <math.h>
+#include <stdlib.h>
+
+/* One row a job, with its counted attempt or, failing that, its last. */
+static const char cells_sql[] =
+	"SELECT variant.name, job.context, job.id, job.repeat, job.state, job.reason,"
+	"       (SELECT count(*) FROM attempt WHERE job_id = job.id),"
+	"       a.id, a.state, a.outcome, a.id = job.counted_attempt, a.tokens_verified, a.reason, a.excluded,"
+	"       a.attn_impl, coalesce(alias.name, node.hostname), a.class, a.n_samples, a.prefill_s, a.prefill_min_s,"
+	"       a.prefill_max_s, a.model_load_s, a.decode_s, a.wall_s"
+	" FROM job JOIN variant ON variant.id = job.variant_id"
+	" LEFT JOIN attempt a ON a.id = coalesce(job.counted_attempt, (SELECT max(id) FROM attempt WHERE job_id = job.id))"
+	" LEFT JOIN alias ON alias.id = a.alias_id LEFT JOIN node ON node.id = a.node_id"
+	" WHERE job.campaign_id = ?"
+	" ORDER BY variant.position, variant.id, job.context, job.repeat";
+
+enum column {
+	C_VARIANT, C_CONTEXT, C_JOB, C_REPEAT, C_STATE, C_REASON, C_ATTEMPTS, C_ATTEMPT, C_ATTEMPT_STATE, C_OUTCOME,
+	C_COUNTED, C_VERIFIED, C_WHY, C_EXCLUDED, C_ATTN, C_NODE, C_CLASS, C_SAMPLES, C_PREFILL, C_PREFILL_MIN,
+	C_PREFILL_MAX, C_LOAD, C_DECODE, C_WALL,
+};
+
+static char *text(struct greta_query *q, int column)
+{
+	return greta_strdup(greta_query_str(q, column));
+}
+
+static void read_job(struct greta_query *q, struct cell_job *j)
+{
+	const char *state = greta_query_str(q, C_ATTEMPT_STATE);
+	*j = (struct cell_job){
+		.id = greta_query_i64(q, C_JOB),
+		.repeat = greta_query_i64(q, C_REPEAT),
+		.n_attempts = greta_query_i64(q, C_ATTEMPTS),
+		.attempt_id = greta_query_i64(q, C_ATTEMPT),
+		.attempt_open = state && !greta_str_eq(state, "ended") && !greta_str_eq(state, "pruned"),
+		.outcome = greta_outcome_parse(greta_query_str(q, C_OUTCOME)),
+		.counted = greta_query_i64(q, C_COUNTED) != 0,
+		.verified = greta_query_i64(q, C_VERIFIED) != 0,
+		.n_samples = greta_query_i64(q, C_SAMPLES),
+		.prefill_s = greta_query_f64(q, C_PREFILL),
+		.prefill_min_s = greta_query_f64(q, C_PREFILL_MIN),
+		.prefill_max_s = greta_query_f64(q, C_PREFILL_MAX),
+		.model_load_s = greta_query_f64(q, C_LOAD),
+		.decode_s = greta_query_f64(q, C_DECODE),
+		.wall_s = greta_query_f64(q, C_WALL),
+	};
+	j->state = text(q, C_STATE);
+	j->reason = text(q, C_REASON);
+	j->why = text(q, C_WHY);
+	j->excluded = text(q, C_EXCLUDED);
+	j->attn_impl = text(q, C_ATTN);
+	j->node = text(q, C_NODE);
+	j->class_ = text(q, C_CLASS);
+}
+
+static struct cell *cell_of(struct cells *c, const char *variant, int64_t context)
+{
+	struct cell *last = c->n ? &c->items[c->n - 1] : NULL;
+	if (last && last->context == context && greta_str_eq(last->variant, variant))
+		return last;
+	last = GRETA_PUSH(c->items, c->n, c->cap);
+	*last = (struct cell){.variant = greta_strdup(variant), .context = context};
+	return last;
+}
+
+static int load_campaign(struct greta_db *db, struct cells *out, struct greta_err *e)
+{
+	cleanup_query struct greta_query *q = greta_query_open(
+		db, e, "SELECT name, mode, state, kind FROM campaign WHERE id = ?", "i", out->campaign_id);
+	if (!q)
+		return -1;
+	int rc = greta_query_step(q, e);
+	if (rc == 0)
+		return greta_err_set(e, GRETA_ENOENT, "there is no campaign %lld", (long long)out->campaign_id);
+	if (rc < 0)
+		return -1;
+	out->campaign = text(q, 0);
+	out->mode = text(q, 1);
+	out->state = text(q, 2);
+	out->kind = text(q, 3);
+	return 0;
+}
+
+static int load_jobs(struct greta_db *db, struct cells *out, struct greta_err *e)
+{
+	cleanup_query struct greta_query *q = greta_query_open(db, e, cells_sql, "i", out->campaign_id);
+	int rc = q ? 0 : -1;
+	while (q && (rc = greta_query_step(q, e)) == 1) {
+		struct cell *cell = cell_of(out, greta_query_str(q, C_VARIANT), greta_query_i64(q, C_CONTEXT));
+		read_job(q, GRETA_PUSH(cell->jobs, cell->n, cell->cap));
+	}
+	return rc;
+}
+
+static void sum_up(struct cell *cell)
+{
+	struct stats_sample s = {0};
+	for (size_t i = 0; i < cell->n; i++)
+		if (cell->jobs[i].counted && !cell->jobs[i].excluded)
+			stats_add(&s, cell->jobs[i].prefill_s);
+	cell->prefill = stats_median(&s);
+	stats_release(&s);
+}
+
+int cells_load(struct greta_db *db, int64_t campaign_id, struct cells *out, struct greta_err *e)
+{
+	*out = (struct cells){.campaign_id = campaign_id};
+	if (load_campaign(db, out, e) || load_jobs(db, out, e)) {
+		cells_release(out);
+		return -1;
+	}
+	for (size_t i = 0; i < out->n; i++)
+		sum_up(&out->items[i]);
+	return 0;
+}
+
+static void job_release(struct cell_job *j)
+{
+	free(j->state);
+	free(j->reason);
+	free(j->why);
+	free(j->excluded);
+	free(j->attn_impl);
+	free(j->node);
+	free(j->class_);
+}
+
+void cells_release(struct cells *c)
+{
+	for (size_t i = 0; i < c->n; i++) {
+		for (size_t k = 0; k < c->items[i].n; k++)
+			job_release(&c->items[i].jobs[k]);
+		free(c->items[i].jobs);
+		free(c->items[i].variant);
+	}
+	free(c->items);
+	free(c->campaign);
+	free(c->mode);
+	free(c->state);
+	free(c->kind);
+	*c = (struct cells){0};
+}
+
+static bool comparable(const struct cells *c, size_t i, size_t k)
+{
+	return greta_str_eq(c->items[i].variant, c->items[k].variant) && c->items[k].prefill.n > 0;
+}
+
+const struct cell *cells_previous(const struct cells *c, size_t i)
+{
+	for (size_t k = i; k-- > 0;)
+		if (comparable(c, i, k))
+			return &c->items[k];
+	return NULL;
+}
+
+const struct cell *cells_first(const struct cells *c, size_t i)
+{
+	for (size_t k = 0; k <= i; k++)
+		if (comparable(c, i, k))
+			return &c->items[k];
+	return NULL;
+}
+
+void cells_job_text(const struct cell_job *j, struct greta_buf *out)
+{
+	const char *why = j->why;
+	if (j->attempt_id == 0 || greta_str_eq(j->state, "skipped") || greta_str_eq(j->state, "cancelled")) {
+		greta_buf_adds(out, j->attempt_id || !greta_str_eq(j->state, "queued") ? j->state : "never ran");
+		why = j->reason;
+	} else if (j->attempt_open) {
+		greta_buf_adds(out, "running");
+	} else {
+		greta_buf_adds(out, greta_outcome_name(j->outcome));
+		if (j->class_ && j->outcome != GRETA_OUTCOME_GOOD)
+			greta_buf_addf(out, " (%s)", j->class_);
+	}
+	if (why)
+		greta_buf_addf(out, ": %s", why);
+	if (j->excluded)
+		greta_buf_addf(out, " [left out: %s]", j->excluded);
+}
+
+bool cells_all_good(const struct cells *c)
+{
+	for (size_t i = 0; i < c->n; i++)
+		for (size_t k = 0; k < c->items[i].n; k++)
+			if (!c->items[i].jobs[k].counted)
+				return false;
+	return true;
+}
