@@ -2,8 +2,11 @@
 
 #include "base/str.h"
 
+extern const struct action action_import;
+
 /* One line an action. */
 const struct action *const action_list[] = {
+	&action_import,
 	NULL,
 };
 

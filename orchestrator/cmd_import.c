@@ -1,9 +1,11 @@
 /* import: a B3.89 artifact tree becomes a campaign. */
 #include "base/cleanup.h"
 #include "base/jsonw.h"
+#include "orchestrator/action.h"
+#include "orchestrator/client.h"
 #include "orchestrator/cmd.h"
 #include "orchestrator/import.h"
-#include "orchestrator/writer.h"
+#include <inttypes.h>
 #include <stdio.h>
 
 struct import_values {
@@ -23,60 +25,101 @@ static void split_commas(const char *text, struct greta_strs *out)
 	}
 }
 
-static void print_json(const struct import_summary *s, struct greta_buf *out)
+/* ---- in the controller */
+
+static void write_reply(const struct import_summary *s, struct greta_jsonw *w)
 {
-	struct greta_jsonw w = greta_jsonw(out);
-	greta_jsonw_object(&w, NULL);
-	greta_jsonw_i64(&w, "campaign", s->campaign_id);
-	greta_jsonw_i64(&w, "added", s->n_added);
-	greta_jsonw_i64(&w, "known", s->n_known);
-	greta_jsonw_i64(&w, "ok", s->n_ok);
-	greta_jsonw_i64(&w, "invalid", s->n_invalid);
-	greta_jsonw_i64(&w, "failed", s->n_failed);
-	greta_jsonw_i64(&w, "never_ran", s->n_never_ran);
-	greta_jsonw_str(&w, "notes", greta_buf_str(&s->notes));
-	greta_jsonw_end_object(&w);
-	greta_buf_addc(out, '\n');
+	greta_jsonw_i64(w, "campaign", s->campaign_id);
+	greta_jsonw_i64(w, "added", s->n_added);
+	greta_jsonw_i64(w, "known", s->n_known);
+	greta_jsonw_i64(w, "ok", s->n_ok);
+	greta_jsonw_i64(w, "invalid", s->n_invalid);
+	greta_jsonw_i64(w, "failed", s->n_failed);
+	greta_jsonw_i64(w, "never_ran", s->n_never_ran);
+	greta_jsonw_str(w, "notes", greta_buf_str(&s->notes));
 }
 
-static void print_text(const struct import_summary *s, const char *dir, struct greta_buf *out)
+static const char *text_of(const struct greta_json_val *args, const char *key)
 {
-	greta_buf_adds(out, greta_buf_str(&s->notes));
-	greta_buf_addf(out, "%s: %lld runs added to campaign %lld", dir, (long long)s->n_added,
-		       (long long)s->campaign_id);
-	if (s->n_added)
-		greta_buf_addf(out, " (%lld ok, %lld invalid, %lld failed)", (long long)s->n_ok,
-			       (long long)s->n_invalid, (long long)s->n_failed);
-	if (s->n_known)
-		greta_buf_addf(out, ", %lld known already", (long long)s->n_known);
-	if (s->n_never_ran)
-		greta_buf_addf(out, ", %lld planned cells never ran", (long long)s->n_never_ran);
-	greta_buf_adds(out, "\n");
+	const char *s;
+	return greta_json_str(greta_json_get(args, key), &s) == 0 ? s : NULL;
+}
+
+static int import_run(struct greta_db *db, const struct greta_json_val *args, struct greta_jsonw *reply,
+		      struct greta_err *e)
+{
+	struct import_request request = {
+		.dir = text_of(args, "dir"),
+		.name = text_of(args, "name"),
+		.mode = text_of(args, "mode"),
+	};
+	struct import_summary summary = {0};
+	split_commas(text_of(args, "variants"), &request.variants);
+	int rc = import_tree(db, &request, &summary, e);
+	if (rc == 0)
+		write_reply(&summary, reply);
+	greta_strs_release(&request.variants);
+	import_summary_release(&summary);
+	return rc;
+}
+
+const struct action action_import = {"import", import_run};
+
+/* ---- in the command */
+
+static int64_t number_of(const struct greta_json_val *reply, const char *key)
+{
+	int64_t v = 0;
+	greta_json_i64(greta_json_get(reply, key), &v);
+	return v;
+}
+
+static void print_text(const struct greta_json_val *r, const char *dir)
+{
+	const char *notes = text_of(r, "notes");
+	printf("%s%s: %" PRId64 " runs added to campaign %" PRId64, notes ? notes : "", dir, number_of(r, "added"),
+	       number_of(r, "campaign"));
+	if (number_of(r, "added"))
+		printf(" (%" PRId64 " ok, %" PRId64 " invalid, %" PRId64 " failed)", number_of(r, "ok"),
+		       number_of(r, "invalid"), number_of(r, "failed"));
+	if (number_of(r, "known"))
+		printf(", %" PRId64 " known already", number_of(r, "known"));
+	if (number_of(r, "never_ran"))
+		printf(", %" PRId64 " planned cells never ran", number_of(r, "never_ran"));
+	puts("");
+}
+
+static void print_json(const struct greta_json_val *reply)
+{
+	cleanup_buf struct greta_buf out = {0};
+	greta_json_print(reply, &out);
+	puts(greta_buf_str(&out));
 }
 
 static int import_exec(struct cmd_ctx *ctx, const void *values, struct greta_err *e)
 {
 	const struct import_values *v = values;
 	const char *dir = ctx->operands.items[0];
-	struct import_request request = {.dir = dir, .name = v->name, .mode = v->mode};
-	struct import_summary summary = {0};
-	struct writer writer;
-	if (writer_open(ctx->db_path, &writer, e))
+	cleanup_free char *path = realpath(dir, NULL); /* the controller works elsewhere */
+	if (!path)
+		return greta_err_sys(e, "%s", dir);
+	cleanup_buf struct greta_buf args = {0};
+	struct greta_jsonw w = greta_jsonw(&args);
+	greta_jsonw_object(&w, NULL);
+	greta_jsonw_str(&w, "dir", path);
+	greta_jsonw_str(&w, "name", v->name);
+	greta_jsonw_str(&w, "mode", v->mode);
+	greta_jsonw_str(&w, "variants", v->variants);
+	greta_jsonw_end_object(&w);
+	struct greta_json *answer = client_action(ctx->db_path, action_import.name, greta_buf_str(&args), e);
+	if (!answer)
 		return -1;
-	split_commas(v->variants, &request.variants);
-	int rc = import_tree(writer.db, &request, &summary, e);
-	writer_close(&writer);
-	if (rc == 0) {
-		cleanup_buf struct greta_buf out = {0};
-		if (ctx->json)
-			print_json(&summary, &out);
-		else
-			print_text(&summary, dir, &out);
-		fputs(greta_buf_str(&out), stdout);
-	}
-	greta_strs_release(&request.variants);
-	import_summary_release(&summary);
-	return rc;
+	if (ctx->json)
+		print_json(greta_json_root(answer));
+	else
+		print_text(greta_json_root(answer), dir);
+	greta_json_destroy(answer);
+	return CMD_OK;
 }
 
 static const struct greta_opt import_opts[] = {
