@@ -8,6 +8,7 @@
 #define CMD_LIST(X) \
 	X(cmd_results)   \
 	X(cmd_scaling)   \
+	X(cmd_report)    \
 	X(cmd_query)     \
 	X(cmd_logs)      \
 	X(cmd_import)    \

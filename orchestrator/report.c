@@ -1,0 +1,283 @@
+#include "orchestrator/report.h"
+#include "base/clock.h"
+#include "base/str.h"
+#include "base/version.h"
+#include "db/campaigns.h"
+#include "db/db.h"
+#include "orchestrator/cells.h"
+#include "orchestrator/scaling.h"
+#include "orchestrator/table.h"
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+
+struct report {
+	struct greta_db *db;
+	struct greta_campaign_row campaign;
+	struct cells cells;
+	struct greta_buf *out;
+};
+
+static void heading(struct report *r, const char *title)
+{
+	greta_buf_addf(r->out, "\n## %s\n\n", title);
+}
+
+static void add_table(struct report *r, struct table *t)
+{
+	table_print_markdown(t, r->out);
+	table_destroy(t);
+}
+
+/* A query of names and values as list items: "- driver: 6.8.5". */
+static int list_rows(struct report *r, const char *sql, int64_t *n, struct greta_err *e)
+{
+	cleanup_query struct greta_query *q = greta_query_open(r->db, e, sql, "i", r->campaign.id);
+	int rc = q ? 0 : -1;
+	*n = 0;
+	while (q && (rc = greta_query_step(q, e)) == 1) {
+		const char *name = greta_query_str(q, 0), *value = greta_query_str(q, 1);
+		greta_buf_addf(r->out, "- %s: %s\n", name ? name : "?", value ? value : "not known");
+		++*n;
+	}
+	return rc;
+}
+
+/* ---- configuration */
+
+static void add_contexts(struct report *r)
+{
+	greta_buf_adds(r->out, "- contexts:");
+	for (size_t i = 0; i < r->cells.n; i++) {
+		bool first = true;
+		for (size_t k = 0; k < i; k++)
+			first &= r->cells.items[k].context != r->cells.items[i].context;
+		if (first)
+			greta_buf_addf(r->out, " %" PRId64, r->cells.items[i].context);
+	}
+	greta_buf_adds(r->out, "\n- variants:");
+	for (size_t i = 0; i < r->cells.n; i++)
+		if (i == 0 || !greta_str_eq(r->cells.items[i].variant, r->cells.items[i - 1].variant))
+			greta_buf_addf(r->out, " %s", r->cells.items[i].variant);
+	greta_buf_addc(r->out, '\n');
+}
+
+static int configuration(struct report *r, struct greta_err *e)
+{
+	char when[GRETA_ISO_LEN + 1];
+	int64_t n;
+	heading(r, "Configuration");
+	greta_buf_addf(r->out, "- campaign: %s (id %" PRId64 ", %s)\n", r->campaign.name, r->campaign.id,
+		       r->campaign.uuid);
+	greta_buf_addf(r->out, "- mode: %s, %s, %s\n", r->cells.mode, r->cells.kind, r->cells.state);
+	greta_buf_addf(r->out, "- submitted: %s", greta_clock_iso(when, r->campaign.submitted_ns));
+	greta_buf_addf(r->out, "%s%s\n", r->campaign.submitted_by ? " by " : "",
+		       r->campaign.submitted_by ? r->campaign.submitted_by : "");
+	add_contexts(r);
+	if (list_rows(r,
+		      "SELECT DISTINCT 'node', coalesce(alias.name, node.hostname) FROM attempt a JOIN job ON job.id = a.job_id"
+		      " LEFT JOIN alias ON alias.id = a.alias_id LEFT JOIN node ON node.id = a.node_id"
+		      " WHERE job.campaign_id = ? AND coalesce(alias.name, node.hostname) IS NOT NULL",
+		      &n, e) ||
+	    list_rows(r,
+		      "SELECT DISTINCT 'model', coalesce(model.name, '') || ' ' || coalesce(model.file_type, '') || ' sha256 '"
+		      " || substr(model.file_sha256, 1, 12) FROM attempt a JOIN job ON job.id = a.job_id"
+		      " JOIN model ON model.id = a.model_id WHERE job.campaign_id = ?",
+		      &n, e) ||
+	    list_rows(r,
+		      "SELECT DISTINCT 'engine build', coalesce(build.version || ', ', '') || 'sha256 ' ||"
+		      " substr(build.build_sha256, 1, 12) FROM attempt a JOIN job ON job.id = a.job_id"
+		      " JOIN build ON build.id = a.build_id WHERE job.campaign_id = ?",
+		      &n, e))
+		return -1;
+	if (r->campaign.kind == GRETA_CAMPAIGN_IMPORT)
+		greta_buf_adds(r->out, "- imported: node, model, build and environment were not recorded by the executor\n");
+	return 0;
+}
+
+static int environment(struct report *r, struct greta_err *e)
+{
+	int64_t n;
+	greta_buf_adds(r->out, "\n### Environment\n\n");
+	if (list_rows(r,
+		      "SELECT key, group_concat(value, ' / ') FROM (SELECT DISTINCT key, value FROM environment_row"
+		      " WHERE environment_id IN (SELECT a.environment_id FROM attempt a JOIN job ON job.id = a.job_id"
+		      " WHERE job.campaign_id = ?) ORDER BY key, value) GROUP BY key",
+		      &n, e))
+		return -1;
+	if (n == 0)
+		greta_buf_adds(r->out, "Not known.\n");
+	return 0;
+}
+
+/* ---- key metrics, performance */
+
+static const struct cell *fastest_at_largest(const struct cells *c)
+{
+	const struct cell *best = NULL;
+	for (size_t i = 0; i < c->n; i++) {
+		const struct cell *x = &c->items[i];
+		if (!x->prefill.n)
+			continue;
+		if (!best || x->context > best->context ||
+		    (x->context == best->context && x->prefill.median < best->prefill.median))
+			best = x;
+	}
+	return best;
+}
+
+static void key_metrics(struct report *r)
+{
+	size_t n_jobs = 0, n_counted = 0;
+	for (size_t i = 0; i < r->cells.n; i++)
+		for (size_t k = 0; k < r->cells.items[i].n; k++) {
+			n_jobs++;
+			n_counted += r->cells.items[i].jobs[k].counted;
+		}
+	heading(r, "Key metrics");
+	greta_buf_addf(r->out, "- %zu of %zu planned runs have a counted result\n", n_counted, n_jobs);
+	const struct cell *best = fastest_at_largest(&r->cells);
+	if (best)
+		greta_buf_addf(r->out,
+			       "- largest context that ran: %" PRId64 "; the fastest there is %s with %.4g s (%.1f tokens/s, n = %zu)\n",
+			       best->context, best->variant, best->prefill.median,
+			       (double)best->context / best->prefill.median, best->prefill.n);
+}
+
+static const struct table_column performance_columns[] = {
+	{"variant", "variant", TABLE_TEXT, 0},     {"context", "context", TABLE_INT, 0},
+	{"n", "n", TABLE_INT, 0},                  {"prefill_s", "prefill s (median)", TABLE_SIGNIF, 6},
+	{"min", "min", TABLE_SIGNIF, 6},           {"max", "max", TABLE_SIGNIF, 6},
+	{"tokens_per_s", "tokens/s", TABLE_FIXED, 1}, {"outcomes", "outcomes", TABLE_TEXT, 0},
+};
+
+static void outcomes_of(const struct cell *c, struct greta_buf *out)
+{
+	int n[GRETA_OUTCOME_COUNT] = {0}, never = 0;
+	for (size_t i = 0; i < c->n; i++) {
+		if (c->jobs[i].attempt_id && !c->jobs[i].attempt_open)
+			n[c->jobs[i].outcome]++;
+		else
+			never++;
+	}
+	for (int o = 0; o < GRETA_OUTCOME_COUNT; o++)
+		if (n[o])
+			greta_buf_addf(out, "%s%d %s", out->len ? ", " : "", n[o], greta_outcome_name(o));
+	if (never)
+		greta_buf_addf(out, "%s%d never ran", out->len ? ", " : "", never);
+}
+
+static void performance(struct report *r)
+{
+	heading(r, "Performance summary");
+	struct table *t = table_create(performance_columns, sizeof performance_columns / sizeof *performance_columns);
+	for (size_t i = 0; i < r->cells.n; i++) {
+		const struct cell *c = &r->cells.items[i];
+		cleanup_buf struct greta_buf outcomes = {0};
+		outcomes_of(c, &outcomes);
+		table_row(t);
+		table_str(t, c->variant);
+		table_int(t, c->context);
+		table_int(t, (int64_t)c->prefill.n);
+		table_num(t, c->prefill.median);
+		table_num(t, c->prefill.min);
+		table_num(t, c->prefill.max);
+		table_num(t, (double)c->context / c->prefill.median);
+		table_str(t, greta_buf_str(&outcomes));
+	}
+	add_table(r, t);
+}
+
+static void scaling(struct report *r)
+{
+	heading(r, "Scaling");
+	add_table(r, scaling_table(&r->cells, NULL));
+	greta_buf_adds(r->out, "\nRatios are to each variant's smallest context; the exponent is k in t ~ n^k from the context before.\n\n");
+	cleanup_buf struct greta_buf remarks = {0};
+	scaling_remarks(&r->cells, NULL, &remarks);
+	for (const char *s = greta_buf_str(&remarks); *s;) {
+		size_t n = strcspn(s, "\n");
+		greta_buf_addf(r->out, "- %.*s\n", (int)n, s);
+		s += n + (s[n] == '\n');
+	}
+}
+
+/* ---- validation, anomalies, artifacts */
+
+static void validation(struct report *r)
+{
+	size_t n_unverified = 0, n_invalid = 0, n_never = 0;
+	for (size_t i = 0; i < r->cells.n; i++)
+		for (size_t k = 0; k < r->cells.items[i].n; k++) {
+			const struct cell_job *j = &r->cells.items[i].jobs[k];
+			n_unverified += j->counted && !j->verified;
+			n_invalid += j->attempt_id && j->outcome == GRETA_OUTCOME_INVALID;
+			n_never += j->attempt_id == 0;
+		}
+	heading(r, "Validation status");
+	greta_buf_addf(r->out, "- every planned run has a counted result: %s\n", cells_all_good(&r->cells) ? "yes" : "**no**");
+	greta_buf_addf(r->out, "- runs whose result can't be true (invalid): %zu\n", n_invalid);
+	greta_buf_addf(r->out, "- counted runs that do not say how many tokens they prefilled: %zu\n", n_unverified);
+	greta_buf_addf(r->out, "- planned runs that never ran: %zu\n", n_never);
+}
+
+static void anomalies(struct report *r)
+{
+	size_t n = 0;
+	heading(r, "Anomalies");
+	for (size_t i = 0; i < r->cells.n; i++)
+		for (size_t k = 0; k < r->cells.items[i].n; k++) {
+			const struct cell_job *j = &r->cells.items[i].jobs[k];
+			if (j->counted && !j->excluded)
+				continue;
+			cleanup_buf struct greta_buf text = {0};
+			cells_job_text(j, &text);
+			greta_buf_addf(r->out, "- %s %" PRId64 " #%" PRId64 " (job %" PRId64 "): %s\n",
+				       r->cells.items[i].variant, r->cells.items[i].context, j->repeat + 1, j->id,
+				       greta_buf_str(&text));
+			n++;
+		}
+	if (n == 0)
+		greta_buf_adds(r->out, "None: every run is counted.\n");
+}
+
+static void artifacts(struct report *r)
+{
+	heading(r, "Artifacts");
+	greta_buf_addf(r->out,
+		       "- database: `%s`\n- logs: `greta-orch logs --job JOB`; all results: `greta-orch results %" PRId64 " --csv`\n",
+		       greta_db_path(r->db), r->campaign.id);
+	if (r->campaign.base_dir)
+		greta_buf_addf(r->out, "- %s: `%s`\n",
+			       r->campaign.kind == GRETA_CAMPAIGN_IMPORT ? "imported from" : "submitted in",
+			       r->campaign.base_dir);
+}
+
+static int write_sections(struct report *r, struct greta_err *e)
+{
+	char now[GRETA_ISO_LEN + 1];
+	greta_buf_addf(r->out, "# %s\n\nBy greta-orch %s, %s.\n", r->campaign.name, GRETA_VERSION,
+		       greta_clock_iso(now, greta_clock_wall_ns()));
+	if (configuration(r, e) || environment(r, e))
+		return -1;
+	key_metrics(r);
+	performance(r);
+	scaling(r);
+	validation(r);
+	anomalies(r);
+	artifacts(r);
+	return 0;
+}
+
+int report_markdown(struct greta_db *db, int64_t campaign_id, struct greta_buf *out, struct greta_err *e)
+{
+	struct report r = {.db = db, .out = out};
+	if (greta_campaigns_get(db, campaign_id, &r.campaign, e))
+		return -1;
+	int rc = cells_load(db, campaign_id, &r.cells, e);
+	if (rc == 0)
+		rc = write_sections(&r, e);
+	cells_release(&r.cells);
+	greta_campaign_row_release(&r.campaign);
+	return rc;
+}
