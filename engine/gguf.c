@@ -454,7 +454,7 @@ static int read_tensors(struct cursor *c, uint64_t n)
 
 	for (uint64_t i = 0; i < n; i++)
 		if (read_tensor(c))
-			return greta_err_wrap(c->e, "tensor info %" PRIu64, i);
+			return -1;
 	if (index_tensors(c))
 		return -1;
 	g->data_offset = (c->at + g->alignment - 1) / g->alignment * g->alignment;

@@ -11,6 +11,7 @@
 static const struct gguf_cmd *const commands[] = {
 	&gguf_cmd_inspect,
 	&gguf_cmd_synth,
+	&gguf_cmd_tokenize,
 };
 
 static void overview(struct greta_buf *out)
