@@ -41,7 +41,7 @@ struct plan {
 	const struct greta_child_spec *spec;
 	struct greta_strs paths; /* to try in turn */
 	char **argv, **env;
-	int *high;       /* spec->fds[i].parent_fd, copied above all child_fd */
+	int *high; /* spec->fds[i].parent_fd, copied above all child_fd */
 	int first_high;
 	int error_fd;
 	int open_max;
@@ -240,7 +240,8 @@ static int exec_failed(const struct greta_child_spec *spec, const struct failure
 	if (!strchr(program, '/'))
 		greta_err_set(e, GRETA_ENOENT, "%s: not found in PATH (%s)", program, search_path(spec));
 	else if (access(program, F_OK) == 0 && !spec->cwd)
-		greta_err_set(e, GRETA_ENOENT, "%s: is there, but the interpreter or loader that it names is not", program);
+		greta_err_set(e, GRETA_ENOENT, "%s: is there, but the interpreter or loader that it names is not",
+			      program);
 	else
 		greta_err_set(e, GRETA_ENOENT, "%s: no such program", program);
 	if (e)
@@ -429,8 +430,10 @@ int greta_child_run(const struct greta_child_spec *spec, int64_t deadline_ms, si
 	fds[s.n_fds++] = (struct greta_child_fd){ends[1], 2};
 	s.fds = fds;
 	s.new_group = true;
-	struct run r = {.spec = &s, .pid_fd = -1, .error_fd = -1, .out_fd = ends[0], .deadline_ms = deadline_ms,
-			.max_output = max_output, .out = out, .result = result, .started_ns = greta_clock_mono_ns()};
+	struct run r = {.spec = &s, .pid_fd = -1, .error_fd = -1, .out_fd = ends[0], .out = out, .result = result};
+	r.max_output = max_output;
+	r.deadline_ms = deadline_ms;
+	r.started_ns = greta_clock_mono_ns();
 	r.pid = start(&s, &r.error_fd, e);
 	close(ends[1]);
 	int done = r.pid < 0 ? -1 : run_to_end(&r, e);

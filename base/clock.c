@@ -106,9 +106,10 @@ int greta_clock_parse_iso(const char *s, int64_t *wall_ns)
 {
 	struct tm tm = {0}, back;
 	int64_t ns = 0;
-	if ((tm.tm_year = take_digits(&s, 4, '-')) < 1678 || tm.tm_year > 2261 || (tm.tm_mon = take_digits(&s, 2, '-')) < 1 ||
-	    (tm.tm_mday = take_digits(&s, 2, 'T')) < 1 || (tm.tm_hour = take_digits(&s, 2, ':')) < 0 ||
-	    (tm.tm_min = take_digits(&s, 2, ':')) < 0 || (tm.tm_sec = take_digits(&s, 2, 0)) < 0)
+	if ((tm.tm_year = take_digits(&s, 4, '-')) < 1678 || tm.tm_year > 2261 ||
+	    (tm.tm_mon = take_digits(&s, 2, '-')) < 1 || (tm.tm_mday = take_digits(&s, 2, 'T')) < 1 ||
+	    (tm.tm_hour = take_digits(&s, 2, ':')) < 0 || (tm.tm_min = take_digits(&s, 2, ':')) < 0 ||
+	    (tm.tm_sec = take_digits(&s, 2, 0)) < 0)
 		return -1;
 	if ((*s == '.' && take_fraction(&s, &ns) != 0) || s[0] != 'Z' || s[1])
 		return -1;

@@ -30,8 +30,8 @@ int greta_fs_read(const char *path, size_t max_bytes, struct greta_buf *out, str
 		}
 		if ((size_t)n > left) {
 			out->len = before;
-			return greta_err_set(e, GRETA_EINVAL, "%s is larger than %zu bytes, the most that is read here", path,
-					     max_bytes);
+			return greta_err_set(e, GRETA_EINVAL, "%s is larger than %zu bytes, the most that is read here",
+					     path, max_bytes);
 		}
 		out->len += (size_t)n;
 		if (n == 0)
@@ -300,10 +300,10 @@ static const struct {
 	unsigned magic;
 	const char *type;
 } network_types[] = {
-	{0x6969, "nfs"},       {0x517b, "smb"},       {0xff534d42, "cifs"},   {0xfe534d42, "smb2"},
-	{0x01021997, "9p"},    {0x0bd00bd0, "lustre"}, {0x47504653, "gpfs"},  {0x00c36400, "ceph"},
-	{0x5346414f, "afs"},   {0x6b414653, "afs"},   {0x73757245, "coda"},   {0x19830326, "beegfs"},
-	{0xaad7aaea, "panfs"}, {0x20030528, "orangefs"}, {0x7461636f, "ocfs2"}, {0x01161970, "gfs2"},
+	{0x6969, "nfs"},        {0x517b, "smb"},          {0xff534d42, "cifs"},  {0xfe534d42, "smb2"},
+	{0x01021997, "9p"},     {0x0bd00bd0, "lustre"},   {0x47504653, "gpfs"},  {0x00c36400, "ceph"},
+	{0x5346414f, "afs"},    {0x6b414653, "afs"},      {0x73757245, "coda"},  {0x19830326, "beegfs"},
+	{0xaad7aaea, "panfs"},  {0x20030528, "orangefs"}, {0x7461636f, "ocfs2"}, {0x01161970, "gfs2"},
 	{0xbacbacbc, "vmhgfs"}, {0x786f4256, "vboxsf"},
 };
 #define FUSE_MAGIC 0x65735546

@@ -1,7 +1,7 @@
 /* buf, and mem under it. */
-#include "tests/unit/unit.h"
 #include "base/buf.h"
 #include "base/mem.h"
+#include "tests/unit/unit.h"
 #include <string.h>
 
 static void test_buf__zero_is_a_valid_empty_one(void **state)

@@ -1,5 +1,5 @@
-#include "tests/unit/unit.h"
 #include "base/clock.h"
+#include "tests/unit/unit.h"
 #include <string.h>
 
 static void test_clock__iso_goes_there_and_back(void **state)
@@ -38,11 +38,23 @@ static void test_clock__iso_fractions_of_any_length(void **state)
 static void test_clock__iso_refuses_what_is_no_time(void **state)
 {
 	(void)state;
-	static const char *const bad[] = {
-		"", "2026", "2026-02-30T00:00:00Z", "2026-13-01T00:00:00Z", "2026-00-01T00:00:00Z", "2025-02-29T00:00:00Z",
-		"2026-01-01T24:00:00Z", "2026-01-01T00:60:00Z", "2026-01-01T00:00:60Z", "2026-01-01T00:00:00",
-		"2026-01-01T00:00:00+01:00", "2026-01-01 00:00:00Z", "2026-01-01T00:00:00.Z", "2026-01-01T00:00:00Zx",
-		"9999-01-01T00:00:00Z", "-026-01-01T00:00:00Z", "2026-1-01T00:00:00Z"};
+	static const char *const bad[] = {"",
+					  "2026",
+					  "2026-02-30T00:00:00Z",
+					  "2026-13-01T00:00:00Z",
+					  "2026-00-01T00:00:00Z",
+					  "2025-02-29T00:00:00Z",
+					  "2026-01-01T24:00:00Z",
+					  "2026-01-01T00:60:00Z",
+					  "2026-01-01T00:00:60Z",
+					  "2026-01-01T00:00:00",
+					  "2026-01-01T00:00:00+01:00",
+					  "2026-01-01 00:00:00Z",
+					  "2026-01-01T00:00:00.Z",
+					  "2026-01-01T00:00:00Zx",
+					  "9999-01-01T00:00:00Z",
+					  "-026-01-01T00:00:00Z",
+					  "2026-1-01T00:00:00Z"};
 	int64_t ns = 7;
 	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
 		if (greta_clock_parse_iso(bad[i], &ns) != -1)

@@ -77,7 +77,7 @@ static void test_err__codes_have_names(void **state)
 	assert_string_equal(greta_code_name(GRETA_OK), "OK");
 	assert_string_equal(greta_code_name(GRETA_ECANCELLED), "ECANCELLED");
 	assert_string_equal(greta_code_name((enum greta_code)99), "?");
-	assert_string_equal(greta_code_name((enum greta_code)-1), "?");
+	assert_string_equal(greta_code_name((enum greta_code) - 1), "?");
 }
 
 int main(void)

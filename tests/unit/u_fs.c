@@ -1,5 +1,5 @@
-#include "tests/unit/unit.h"
 #include "base/str.h"
+#include "tests/unit/unit.h"
 #include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>

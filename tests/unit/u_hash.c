@@ -1,7 +1,7 @@
 /* sha256 and uuid. */
-#include "tests/unit/unit.h"
 #include "base/sha256.h"
 #include "base/uuid.h"
+#include "tests/unit/unit.h"
 #include <string.h>
 
 #define ABC "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

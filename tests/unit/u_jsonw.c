@@ -1,6 +1,6 @@
-#include "tests/unit/unit.h"
 #include "base/jsonw.h"
 #include "base/str.h"
+#include "tests/unit/unit.h"
 #include <float.h>
 #include <locale.h>
 #include <math.h>
@@ -59,11 +59,11 @@ static void test_jsonw__only_valid_utf8_leaves(void **state)
 	assert_written("a\xff"
 		       "b",
 		       3, "\"a" BAD "b\"");
-	assert_written("\xc0\xaf", 2, "\"" BAD BAD "\"");               /* overlong */
-	assert_written("\xe0\x80\x80", 3, "\"" BAD BAD BAD "\"");       /* overlong */
-	assert_written("\xed\xa0\x80", 3, "\"" BAD BAD BAD "\"");       /* surrogate */
+	assert_written("\xc0\xaf", 2, "\"" BAD BAD "\"");                 /* overlong */
+	assert_written("\xe0\x80\x80", 3, "\"" BAD BAD BAD "\"");         /* overlong */
+	assert_written("\xed\xa0\x80", 3, "\"" BAD BAD BAD "\"");         /* surrogate */
 	assert_written("\xf4\x90\x80\x80", 4, "\"" BAD BAD BAD BAD "\""); /* above U+10FFFF */
-	assert_written("\xe2\x82\xac", 2, "\"" BAD BAD "\"");           /* cut */
+	assert_written("\xe2\x82\xac", 2, "\"" BAD BAD "\"");             /* cut */
 	assert_written("\xe2\x82\"", 3, "\"" BAD BAD "\\\"\"");
 }
 

@@ -1,6 +1,6 @@
-#include "tests/unit/unit.h"
-#include "base/log.h"
 #include "base/cleanup.h"
+#include "base/log.h"
+#include "tests/unit/unit.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <pty.h>
@@ -108,7 +108,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_log__lines_name_program_and_level, open_pipe, close_pipe),
 		cmocka_unit_test_setup_teardown(test_log__level_and_silence, open_pipe, close_pipe),
-		cmocka_unit_test_setup_teardown(test_log__quoted_output_cannot_drive_the_terminal, open_pipe, close_pipe),
+		cmocka_unit_test_setup_teardown(test_log__quoted_output_cannot_drive_the_terminal, open_pipe,
+						close_pipe),
 		cmocka_unit_test_setup_teardown(test_log__errno_survives, open_pipe, close_pipe),
 		cmocka_unit_test_setup_teardown(test_log__colours_only_on_a_terminal, open_pipe, close_pipe),
 	};

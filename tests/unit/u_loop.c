@@ -1,6 +1,6 @@
-#include "tests/unit/unit.h"
 #include "base/clock.h"
 #include "base/loop.h"
+#include "tests/unit/unit.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/audit.h>
@@ -350,8 +350,9 @@ static int forbid_pidfd(void)
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
 	};
 	struct sock_fprog program = {sizeof rules / sizeof rules[0], rules};
-	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0 ? 0
-															: -1;
+	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0
+		       ? 0
+		       : -1;
 }
 
 /* Some containers refuse pidfd_open. The filter can't be lifted, so this is tried in a process of its own. */

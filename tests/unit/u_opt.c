@@ -1,5 +1,5 @@
-#include "tests/unit/unit.h"
 #include "base/opt.h"
+#include "tests/unit/unit.h"
 #include <string.h>
 
 struct values {
@@ -24,8 +24,13 @@ static const struct greta_opt table[] = {
 };
 
 static const struct greta_opts opts = {
-	.program = "greta-x run", .operands = "FILE [NAME...]", .min_operands = 1, .max_operands = 3,
-	.summary = "Runs FILE.", .details = "Examples:\n  greta-x run c.json", .opts = table,
+	.program = "greta-x run",
+	.operands = "FILE [NAME...]",
+	.min_operands = 1,
+	.max_operands = 3,
+	.summary = "Runs FILE.",
+	.details = "Examples:\n  greta-x run c.json",
+	.opts = table,
 };
 
 #define MAX_WORDS 16
@@ -87,9 +92,10 @@ static void test_opt__seconds(void **state)
 	static const struct {
 		const char *line;
 		double s;
-	} cases[] = {{"-t 90 f", 90},     {"-t 90s f", 90},  {"-t 15m f", 900},  {"-t 2h f", 7200}, {"-t 1.5h f", 5400},
-		     {"-t 250ms f", 0.25}, {"-t 0 f", 0},     {"-t 1d f", 86400}, {"-t -1 f", -1},   {"-t 5x f", -1},
-		     {"-t s f", -1},       {"-t= f", -1},     {"--timeout= f", -1}, {"-t 1h30m f", -1}, {"-t 1_s f", -1}};
+	} cases[] = {{"-t 90 f", 90},      {"-t 90s f", 90},     {"-t 15m f", 900}, {"-t 2h f", 7200},
+		     {"-t 1.5h f", 5400},  {"-t 250ms f", 0.25}, {"-t 0 f", 0},     {"-t 1d f", 86400},
+		     {"-t -1 f", -1},      {"-t 5x f", -1},      {"-t s f", -1},    {"-t= f", -1},
+		     {"--timeout= f", -1}, {"-t 1h30m f", -1},   {"-t 1_s f", -1}};
 	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
 		struct parsed p;
 		parse(&p, &opts, cases[i].line, false);
@@ -191,35 +197,54 @@ static void test_opt__help_fits_80_columns(void **state)
 	(void)state;
 	cleanup_buf struct greta_buf help = {0};
 	greta_opt_help(&opts, &help);
-	assert_string_equal(help.data,
-			    "Usage: greta-x run [OPTION...] FILE [NAME...]\n"
-			    "\n"
-			    "Runs FILE.\n"
-			    "\n"
-			    "Options:\n"
-			    "  -o, --output FILE   Write to FILE.\n"
-			    "      --order random|blocked|listed\n"
-			    "                      The order of the cells; random blocks unless told\n"
-			    "                      otherwise, so that drift of the machine hits all alike.\n"
-			    "  -n, --node NAME     Use node NAME.\n"
-			    "      --max-tokens N  Decode N tokens.\n"
-			    "      --ratio X       Report changes above X.\n"
-			    "  -t, --timeout TIME  Give up after TIME.\n"
-			    "      --color         Use colours.\n"
-			    "  -w, --wait          Wait for the end.\n"
-			    "  -h, --help          Show this help.\n"
-			    "\n"
-			    "Examples:\n"
-			    "  greta-x run c.json\n");
+	assert_string_equal(help.data, "Usage: greta-x run [OPTION...] FILE [NAME...]\n"
+				       "\n"
+				       "Runs FILE.\n"
+				       "\n"
+				       "Options:\n"
+				       "  -o, --output FILE   Write to FILE.\n"
+				       "      --order random|blocked|listed\n"
+				       "                      The order of the cells; random blocks unless told\n"
+				       "                      otherwise, so that drift of the machine hits all alike.\n"
+				       "  -n, --node NAME     Use node NAME.\n"
+				       "      --max-tokens N  Decode N tokens.\n"
+				       "      --ratio X       Report changes above X.\n"
+				       "  -t, --timeout TIME  Give up after TIME.\n"
+				       "      --color         Use colours.\n"
+				       "  -w, --wait          Wait for the end.\n"
+				       "  -h, --help          Show this help.\n"
+				       "\n"
+				       "Examples:\n"
+				       "  greta-x run c.json\n");
 }
 
 /* Whatever the words: an answer, with a text if it is an error, and memory that the sanitizer is content with. */
 static void test_opt__random_command_lines(void **state)
 {
 	(void)state;
-	static const char *const words[] = {"--", "-", "--output", "--order=", "random", "-n", "-t", "1.5h", "--no-", "-w",
-					    "--max-tokens", "9", "--no-wait", "=", "--=", "---", "\xff\xfe", "-o",
-					    "--wait=1", "--ratio", "f", "-\xc3\xa4", "--outputoutputoutputoutputoutput"};
+	static const char *const words[] = {"--",
+					    "-",
+					    "--output",
+					    "--order=",
+					    "random",
+					    "-n",
+					    "-t",
+					    "1.5h",
+					    "--no-",
+					    "-w",
+					    "--max-tokens",
+					    "9",
+					    "--no-wait",
+					    "=",
+					    "--=",
+					    "---",
+					    "\xff\xfe",
+					    "-o",
+					    "--wait=1",
+					    "--ratio",
+					    "f",
+					    "-\xc3\xa4",
+					    "--outputoutputoutputoutputoutput"};
 	uint64_t seed = 88172645463325252u;
 	for (int round = 0; round < 5000; round++) {
 		char line[512] = "f";

@@ -1,5 +1,5 @@
-#include "tests/unit/unit.h"
 #include "base/str.h"
+#include "tests/unit/unit.h"
 #include <locale.h>
 #include <math.h>
 
@@ -7,8 +7,20 @@ static void test_str__i64_takes_whole_decimal_numbers_only(void **state)
 {
 	(void)state;
 	int64_t v = 42;
-	static const char *const bad[] = {"",   " 1",  "1 ",  "+1", "0x10", "1e3", "1.0", "--1", "-",
-					  "1-", "9223372036854775808", "-9223372036854775809", "1\n", "abc"};
+	static const char *const bad[] = {"",
+					  " 1",
+					  "1 ",
+					  "+1",
+					  "0x10",
+					  "1e3",
+					  "1.0",
+					  "--1",
+					  "-",
+					  "1-",
+					  "9223372036854775808",
+					  "-9223372036854775809",
+					  "1\n",
+					  "abc"};
 	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
 		assert_int_equal(greta_str_i64(bad[i], &v), -1);
 	assert_int_equal(greta_str_i64(NULL, &v), -1);
@@ -23,7 +35,8 @@ static void test_str__f64_takes_finite_numbers_only(void **state)
 {
 	(void)state;
 	double v = 42;
-	static const char *const bad[] = {"", " 1", "1 ", "inf", "nan", "0x1p3", "1e999", "1,5", "+1", ".", "e5", "1e", "--1"};
+	static const char *const bad[] = {"",    " 1", "1 ", "inf", "nan", "0x1p3", "1e999",
+					  "1,5", "+1", ".",  "e5",  "1e",  "--1"};
 	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
 		assert_int_equal(greta_str_f64(bad[i], &v), -1);
 	assert_true(v == 42);
@@ -63,8 +76,9 @@ static void test_str__sizes_read_well(void **state)
 	static const struct {
 		double bytes;
 		const char *text;
-	} cases[] = {{0, "0 B"},          {999, "999 B"},      {1000, "1.0 kB"},  {13.5e9, "13.5 GB"}, {999.6e3, "1.0 MB"},
-		     {99.96e6, "100 MB"}, {512e6, "512 MB"},   {-2e3, "-2.0 kB"}, {3e21, "3000 EB"},   {NAN, "?"}};
+	} cases[] = {{0, "0 B"},          {999, "999 B"},      {1000, "1.0 kB"},  {13.5e9, "13.5 GB"},
+		     {999.6e3, "1.0 MB"}, {99.96e6, "100 MB"}, {512e6, "512 MB"}, {-2e3, "-2.0 kB"},
+		     {3e21, "3000 EB"},   {NAN, "?"}};
 	char out[32];
 	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
 		assert_string_equal(greta_str_bytes(out, sizeof out, cases[i].bytes), cases[i].text);

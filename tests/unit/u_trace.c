@@ -1,7 +1,7 @@
 /* Each case runs in a process of its own, since a trace is opened once for the life of a program. */
-#include "tests/unit/unit.h"
 #include "base/log.h"
 #include "base/trace.h"
+#include "tests/unit/unit.h"
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -45,7 +45,8 @@ static void assert_line_has(int n, const char *what)
 {
 	char *line = trace_line(n);
 	assert_non_null(line);
-	if (!strstr(line, what) || strncmp(line, "{\"t\":", 5) != 0 || !strstr(line, "\"program\":\"greta-x\",\"pid\":"))
+	if (!strstr(line, what) || strncmp(line, "{\"t\":", 5) != 0 ||
+	    !strstr(line, "\"program\":\"greta-x\",\"pid\":"))
 		fail_msg("line %d lacks %s: %s", n, what, line);
 }
 

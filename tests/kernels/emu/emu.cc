@@ -1,7 +1,7 @@
 /* emu: fibers, one a work-item; blocks one after the other. A wave's collective (shuffle, MFMA) is a meeting of its live
  * lanes: the last to come computes for all. A fiber that waits gives way to the scheduler, run_block. */
-#include "emu.h"
-#include "emu_device.h"
+#include "tests/kernels/emu/emu.h"
+#include "tests/kernels/emu/emu_device.h"
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>

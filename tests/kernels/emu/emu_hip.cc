@@ -1,7 +1,7 @@
 /* emu_hip: libamdhip64's interface over the emulator, as far as kernels/gpu_api.h uses it. It takes the code object that
  * ships: checks the ELF flags, and each launch against the object's own metadata (argument offsets and sizes, threads,
  * LDS), then runs the kernel's source. Everything is done when a call returns. */
-#include "emu.h"
+#include "tests/kernels/emu/emu.h"
 #include "kernels/dev/types.h"
 #include "kernels/kernel_list.h"
 extern "C" {
