@@ -62,7 +62,8 @@ const char *greta_gpu_dtype_name(enum greta_gpu_dtype t); /* "f16", "bf16" */
 #define GRETA_ATTN_RUNGS(X)                                                                                            \
 	X(FLASH_V2_NAIVE, "flash_v2_naive")                                                                            \
 	X(Q_LDS, "q_lds")                                                                                              \
-	X(Q_LDS_V2, "q_lds_v2")
+	X(Q_LDS_V2, "q_lds_v2")                                                                                        \
+	X(FLASH_MMA, "flash_mma")
 
 enum greta_attn_rung {
 #define X(id, name) GRETA_ATTN_##id,
@@ -81,8 +82,7 @@ int greta_attn_supports(enum greta_attn_rung r, int head_dim, struct greta_err *
 int greta_gpu_attn(struct greta_gpu *g, enum greta_attn_rung r, enum greta_gpu_dtype t, const struct attn_args *args,
 		   struct greta_err *e);
 
-/* CPU reference that follows the rung's tiling in float32 (its order of keys, its rounding of P); o is float.
- * wave: lanes of the machine it is compared with. */
+/* CPU reference that follows the rung's tiling in float32 (its order of keys, its rounding of P); o is float. */
 void greta_attn_reference(enum greta_attn_rung r, enum greta_gpu_dtype t, const struct attn_args *args);
 
 /* --- what is inside ----------------------------------------------------------------------------------------------- */

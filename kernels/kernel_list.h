@@ -20,15 +20,22 @@
 	X(q_lds, q_lds_v2_##e##_d64, attn_args, 32, 32, 0)                                                             \
 	X(q_lds, q_lds_v2_##e##_d128, attn_args, 32, 32, 0)
 
+#define KERNELS_FLASH_MMA(X, e)                                                                                        \
+	X(flash_mma, flash_mma_##e##_d64, attn_args, 256, 128, 49152)                                                  \
+	X(flash_mma, flash_mma_##e##_d128, attn_args, 256, 128, 98304)
+
 #define GPU_KERNEL_LIST(X)                                                                                             \
 	KERNELS_NAIVE(X, f16)                                                                                          \
 	KERNELS_NAIVE(X, bf16)                                                                                         \
 	KERNELS_Q_LDS(X, f16)                                                                                          \
-	KERNELS_Q_LDS(X, bf16)
+	KERNELS_Q_LDS(X, bf16)                                                                                         \
+	KERNELS_FLASH_MMA(X, f16)                                                                                      \
+	KERNELS_FLASH_MMA(X, bf16)
 
 /* X(object): the code objects, one a source. */
 #define GPU_OBJECT_LIST(X)                                                                                             \
 	X(flash_v2_naive)                                                                                              \
-	X(q_lds)
+	X(q_lds)                                                                                                       \
+	X(flash_mma)
 
 #endif

@@ -27,6 +27,8 @@ static const struct attn_kernel table[] = {
 	{ GRETA_ATTN_Q_LDS, 128, 128, 32, 32, 0, BOTH(q_lds, d128) },
 	{ GRETA_ATTN_Q_LDS_V2, 64, 64, 32, 32, 0, BOTH(q_lds_v2, d64) },
 	{ GRETA_ATTN_Q_LDS_V2, 128, 128, 32, 32, 0, BOTH(q_lds_v2, d128) },
+	{ GRETA_ATTN_FLASH_MMA, 64, 64, 128, 128, 0, BOTH(flash_mma, d64) },
+	{ GRETA_ATTN_FLASH_MMA, 128, 128, 128, 128, 0, BOTH(flash_mma, d128) },
 };
 
 static const char *const names[GRETA_ATTN_N_RUNGS] = {

@@ -20,6 +20,7 @@ static const struct tiling tilings[GRETA_ATTN_N_RUNGS] = {
 	[GRETA_ATTN_FLASH_V2_NAIVE] = { .keys = 1 },
 	[GRETA_ATTN_Q_LDS] = { .keys = 32 },
 	[GRETA_ATTN_Q_LDS_V2] = { .keys = 32 },
+	[GRETA_ATTN_FLASH_MMA] = { .keys = 32, .p_rounded = true },
 };
 
 static float up(enum greta_gpu_dtype t, uint16_t x)

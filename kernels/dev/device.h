@@ -12,6 +12,7 @@
 #include "kernels/dev/types.h"
 
 #if defined(__HIP__)
+#define GPU_METHOD __attribute__((device, always_inline))
 #define GPU_AMD 1
 #define GPU_WAVE 64
 #define __global__ __attribute__((global))
@@ -49,6 +50,7 @@ GPU_FN void gpu_store_system(uint32_t *p, uint32_t v) { __hip_atomic_store(p, v,
 GPU_FN uint32_t gpu_count(uint32_t *p) { return __hip_atomic_fetch_add(p, 1u, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_AGENT); }
 
 #elif defined(__CUDACC__)
+#define GPU_METHOD __device__ __forceinline__
 #define GPU_NVIDIA 1
 #define GPU_WAVE 32
 #define GPU_FN static __device__ __forceinline__

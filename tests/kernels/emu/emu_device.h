@@ -12,9 +12,9 @@
 #include <stdint.h>
 #include <string.h>
 
-#define GPU_AMD_PATH 1
 #define GPU_WAVE 64
 #define GPU_FN static inline __attribute__((always_inline))
+#define GPU_METHOD inline __attribute__((always_inline))
 #define GPU_KERNEL(threads, min_blocks) extern "C"
 #define GPU_LDS(type, name) type &name = *(type *)emu_lds(sizeof(type))
 
