@@ -27,6 +27,10 @@ struct gguf_cmd {
 extern const struct gguf_cmd gguf_cmd_inspect, gguf_cmd_set, gguf_cmd_synth, gguf_cmd_verify, gguf_cmd_quantize,
 	gguf_cmd_tokenize;
 
+/* Whether an engine would take it: its tokenizer and, if it has tensors, its model. A file without a vocabulary, or
+ * with a vocabulary alone, is fine. */
+int gguf_cmd_usable(const struct gguf *g, struct greta_err *e);
+
 /* Appends text of unknown origin for a terminal: control characters as \xNN, invalid UTF-8 too. */
 void gguf_cmd_text(struct greta_buf *out, const char *s, size_t n);
 /* "4096 x 32000" */

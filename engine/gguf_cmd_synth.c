@@ -1,6 +1,7 @@
 #include "engine/gguf_cmd.h"
 
 #include "base/clock.h"
+#include "engine/recipe.h"
 #include "engine/synth.h"
 #include <stddef.h>
 

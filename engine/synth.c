@@ -1,31 +1,30 @@
 #include "engine/synth.h"
 
-#include "base/cleanup.h"
 #include "base/mem.h"
 #include "base/str.h"
-#include <stdio.h>
+#include "engine/parallel.h"
+#include "engine/recipe.h"
 #include "engine/synth_normal.h"
 #include <inttypes.h>
 #include <math.h>
-#include <pthread.h>
-#include <stdatomic.h>
+#include <stdio.h>
 #include <strings.h>
 
 /* tiny is for demonstrations and tests: 10 MB in F16 and a context that a campaign can grow into. llama-0.2b is the
  * 201-million-parameter model that CPU speed is measured on. */
 static const struct synth_shape shapes[] = {
 	/* name          layers  embd heads  kv  dim    ffn   vocab     ctx   theta  tied  factors bpe */
-	{"tiny",              4,  256,    8,  4,  32,   688,   4096,  32768, 10000.0f, false, false, false},
-	{"llama-0.2b",       12, 1024,   16,  4,  64,  2816,  32000,  32768, 10000.0f, false, false, false},
-	{"tinyllama",        22, 2048,   32,  4,  64,  5632,  32000,   2048, 10000.0f, false, false, false},
-	{"llama2-7b",        32, 4096,   32, 32, 128, 11008,  32000,   4096, 10000.0f, false, false, false},
-	{"llama2-13b",       40, 5120,   40, 40, 128, 13824,  32000,   4096, 10000.0f, false, false, false},
-	{"llama2-70b",       80, 8192,   64,  8, 128, 28672,  32000,   4096, 10000.0f, false, false, false},
-	{"llama3-8b",        32, 4096,   32,  8, 128, 14336, 128256,   8192, 500000.0f, false, false, true},
-	{"llama3.1-8b",      32, 4096,   32,  8, 128, 14336, 128256, 131072, 500000.0f, false, true, true},
-	{"llama3.1-70b",     80, 8192,   64,  8, 128, 28672, 128256, 131072, 500000.0f, false, true, true},
-	{"llama3.2-1b",      16, 2048,   32,  8,  64,  8192, 128256, 131072, 500000.0f, true, true, true},
-	{"llama3.2-3b",      28, 3072,   24,  8, 128,  8192, 128256, 131072, 500000.0f, true, true, true},
+	{"tiny", 4, 256, 8, 4, 32, 688, 4096, 32768, 10000.0f, false, false, false},
+	{"llama-0.2b", 12, 1024, 16, 4, 64, 2816, 32000, 32768, 10000.0f, false, false, false},
+	{"tinyllama", 22, 2048, 32, 4, 64, 5632, 32000, 2048, 10000.0f, false, false, false},
+	{"llama2-7b", 32, 4096, 32, 32, 128, 11008, 32000, 4096, 10000.0f, false, false, false},
+	{"llama2-13b", 40, 5120, 40, 40, 128, 13824, 32000, 4096, 10000.0f, false, false, false},
+	{"llama2-70b", 80, 8192, 64, 8, 128, 28672, 32000, 4096, 10000.0f, false, false, false},
+	{"llama3-8b", 32, 4096, 32, 8, 128, 14336, 128256, 8192, 500000.0f, false, false, true},
+	{"llama3.1-8b", 32, 4096, 32, 8, 128, 14336, 128256, 131072, 500000.0f, false, true, true},
+	{"llama3.1-70b", 80, 8192, 64, 8, 128, 28672, 128256, 131072, 500000.0f, false, true, true},
+	{"llama3.2-1b", 16, 2048, 32, 8, 64, 8192, 128256, 131072, 500000.0f, true, true, true},
+	{"llama3.2-3b", 28, 3072, 24, 8, 128, 8192, 128256, 131072, 500000.0f, true, true, true},
 };
 
 const struct synth_shape *synth_shape_at(size_t i)
@@ -41,34 +40,8 @@ const struct synth_shape *synth_shape_named(const char *name)
 	return NULL;
 }
 
-/* --- types ---------------------------------------------------------------------------------------------------------- */
-
-/* A type for all matrices, or a mix: `more` for those that hurt most when rounded (llama.cpp's choice of which). */
-struct recipe {
-	const char *name;
-	enum quant_type type, more;
-	uint32_t file_type; /* general.file_type */
-};
-
-static const struct recipe recipes[] = {
-	{"F32", QUANT_F32, QUANT_F32, 0},       {"F16", QUANT_F16, QUANT_F16, 1},
-	{"BF16", QUANT_BF16, QUANT_BF16, 32},   {"Q8_0", QUANT_Q8_0, QUANT_Q8_0, 7},
-	{"Q4_0", QUANT_Q4_0, QUANT_Q4_0, 2},    {"Q4_1", QUANT_Q4_1, QUANT_Q4_1, 3},
-	{"Q5_0", QUANT_Q5_0, QUANT_Q5_0, 8},    {"Q5_1", QUANT_Q5_1, QUANT_Q5_1, 9},
-	{"Q4_K", QUANT_Q4_K, QUANT_Q4_K, 14},   {"Q5_K", QUANT_Q5_K, QUANT_Q5_K, 16},
-	{"Q6_K", QUANT_Q6_K, QUANT_Q6_K, 18},   {"Q4_K_M", QUANT_Q4_K, QUANT_Q6_K, 15},
-	{"Q5_K_M", QUANT_Q5_K, QUANT_Q6_K, 17},
-};
-
-static const struct recipe *recipe_named(const char *name)
-{
-	for (size_t i = 0; i < GRETA_COUNT(recipes); i++)
-		if (!strcasecmp(recipes[i].name, name))
-			return &recipes[i];
-	return NULL;
-}
-
-/* --- the tensors ---------------------------------------------------------------------------------------------------- */
+/* --- the tensors ----------------------------------------------------------------------------------------------------
+ */
 
 enum fill { FILL_NORMAL, FILL_NORM_WEIGHT, FILL_ROPE_FACTORS };
 
@@ -88,24 +61,12 @@ struct plan {
 	size_t n, cap;
 };
 
-/* The type for rows of n values: a K type that does not divide them falls back as llama.cpp's quantizer does. */
-static const struct quant_traits *type_for_row(enum quant_type wanted, uint64_t n)
-{
-	static const enum quant_type fallback[QUANT_ID_LIMIT] = {
-		[QUANT_Q4_K] = QUANT_Q5_0, [QUANT_Q5_K] = QUANT_Q5_1, [QUANT_Q6_K] = QUANT_Q8_0};
-	const struct quant_traits *t = quant_traits(wanted);
-
-	if (n % t->block_n && t->block_n == 256)
-		t = quant_traits(fallback[wanted]);
-	return n % t->block_n ? quant_traits(QUANT_F16) : t;
-}
-
-static void add_matrix(struct plan *p, const char *name, uint64_t n_in, uint64_t n_out, bool more)
+static void add_matrix(struct plan *p, const char *name, uint64_t n_in, uint64_t n_out)
 {
 	struct plan_tensor *t = GRETA_PUSH(p->tensors, p->n, p->cap);
 
 	greta_str_copy(t->name, sizeof t->name, name);
-	t->type = type_for_row(more ? p->recipe->more : p->recipe->type, n_in);
+	t->type = recipe_type(p->recipe, name, n_in, p->spec->shape.n_layers, p->spec->shape.tied);
 	t->n_dims = 2;
 	t->ne[0] = n_in;
 	t->ne[1] = n_out;
@@ -126,34 +87,24 @@ static void add_vector(struct plan *p, const char *name, uint64_t n, enum fill f
 	t->deviation = 0.1f;
 }
 
-/* Q4_K_M and its like give attn_v and ffn_down of the first and last eighth, and of every third layer between, more. */
-static bool layer_takes_more(uint32_t i, uint32_t n)
-{
-	return i < n / 8 || i >= 7 * n / 8 || (i - n / 8) % 3 == 2;
-}
-
 static void add_layer(struct plan *p, uint32_t i)
 {
 	const struct synth_shape *s = &p->spec->shape;
 	uint64_t q = (uint64_t)s->n_heads * s->head_dim, kv = (uint64_t)s->n_kv_heads * s->head_dim;
-	bool more = layer_takes_more(i, s->n_layers);
 	const struct {
 		const char *name;
 		uint64_t n_in, n_out; /* n_out 0: a norm */
-		bool more;
 	} parts[] = {
-		{"attn_norm", s->n_embd, 0, false},      {"attn_q", s->n_embd, q, false},
-		{"attn_k", s->n_embd, kv, false},        {"attn_v", s->n_embd, kv, more},
-		{"attn_output", q, s->n_embd, false},    {"ffn_norm", s->n_embd, 0, false},
-		{"ffn_gate", s->n_embd, s->n_ffn, false}, {"ffn_up", s->n_embd, s->n_ffn, false},
-		{"ffn_down", s->n_ffn, s->n_embd, more},
+		{"attn_norm", s->n_embd, 0},       {"attn_q", s->n_embd, q},        {"attn_k", s->n_embd, kv},
+		{"attn_v", s->n_embd, kv},         {"attn_output", q, s->n_embd},   {"ffn_norm", s->n_embd, 0},
+		{"ffn_gate", s->n_embd, s->n_ffn}, {"ffn_up", s->n_embd, s->n_ffn}, {"ffn_down", s->n_ffn, s->n_embd},
 	};
 	char name[GGUF_MAX_NAME + 1];
 
 	for (size_t k = 0; k < GRETA_COUNT(parts); k++) {
 		snprintf(name, sizeof name, "blk.%" PRIu32 ".%s.weight", i, parts[k].name);
 		if (parts[k].n_out)
-			add_matrix(p, name, parts[k].n_in, parts[k].n_out, parts[k].more);
+			add_matrix(p, name, parts[k].n_in, parts[k].n_out);
 		else
 			add_vector(p, name, parts[k].n_in, FILL_NORM_WEIGHT);
 	}
@@ -164,14 +115,14 @@ static void plan_init(struct plan *p, const struct synth_spec *spec)
 	const struct synth_shape *s = &spec->shape;
 
 	*p = (struct plan){.spec = spec, .recipe = recipe_named(spec->type)};
-	add_matrix(p, "token_embd.weight", s->n_embd, s->n_vocab, s->tied);
+	add_matrix(p, "token_embd.weight", s->n_embd, s->n_vocab);
 	if (s->rope_factors)
 		add_vector(p, "rope_freqs.weight", s->head_dim / 2, FILL_ROPE_FACTORS);
 	for (uint32_t i = 0; i < s->n_layers; i++)
 		add_layer(p, i);
 	add_vector(p, "output_norm.weight", s->n_embd, FILL_NORM_WEIGHT);
 	if (!s->tied)
-		add_matrix(p, "output.weight", s->n_embd, s->n_vocab, true);
+		add_matrix(p, "output.weight", s->n_embd, s->n_vocab);
 }
 
 static void plan_release(struct plan *p)
@@ -192,18 +143,19 @@ uint64_t synth_parameters(const struct synth_shape *s)
 	return n;
 }
 
-/* --- values -------------------------------------------------------------------------------------------------------------- */
+/* --- values
+ * -------------------------------------------------------------------------------------------------------------- */
 
 #define UNIT_VALUES (UINT64_C(1) << 20) /* of one piece of work and one write; a multiple of BATCH_VALUES */
-#define BATCH_VALUES 4096               /* made and encoded while they are in the first cache; a multiple of every block */
+#define BATCH_VALUES 4096 /* made and encoded while they are in the first cache; a multiple of every block */
 
 struct work {
 	const struct plan *plan;
 	struct gguf_write *out;
-	atomic_size_t next; /* unit, counted over all tensors */
-	atomic_bool failed;
-	pthread_mutex_t lock; /* of err */
-	struct greta_err err;
+	struct scratch { /* a worker's own */
+		float values[BATCH_VALUES + SYNTH_NORMAL_GROUP];
+		uint8_t encoded[UNIT_VALUES * sizeof(float)];
+	} * scratch;
 };
 
 /* Llama 3.1's stretching of the slow frequencies: factor 8 below a quarter turn in 8192 positions, 1 above one turn,
@@ -230,77 +182,51 @@ static void make_values(const struct plan *p, size_t i, uint64_t first, uint64_t
 			     t->fill == FILL_NORM_WEIGHT ? 1 : 0, t->deviation, out);
 }
 
-/* Which tensor and value unit number `unit` begins at; false behind the last. */
-static bool unit_locate(const struct plan *p, size_t unit, size_t *tensor, uint64_t *first)
+static size_t units_of(const struct plan_tensor *t)
 {
-	for (size_t i = 0; i < p->n; i++) {
-		uint64_t n = p->tensors[i].ne[0] * p->tensors[i].ne[1];
-		size_t units = (size_t)((n + UNIT_VALUES - 1) / UNIT_VALUES);
-		if (unit < units) {
-			*tensor = i;
-			*first = unit * UNIT_VALUES;
-			return true;
-		}
-		unit -= units;
-	}
-	return false;
+	return (size_t)((t->ne[0] * t->ne[1] + UNIT_VALUES - 1) / UNIT_VALUES);
 }
 
-static int do_unit(struct work *w, size_t tensor, uint64_t first, float *values, uint8_t *encoded, struct greta_err *e)
+static size_t count_units(const struct plan *p)
 {
-	const struct plan_tensor *t = &w->plan->tensors[tensor];
-	uint64_t total = t->ne[0] * t->ne[1], n = total - first < UNIT_VALUES ? total - first : UNIT_VALUES;
+	size_t n = 0;
 
+	for (size_t i = 0; i < p->n; i++)
+		n += units_of(&p->tensors[i]);
+	return n;
+}
+
+static int do_unit(void *arg, int worker, size_t unit, struct greta_err *e)
+{
+	const struct work *w = arg;
+	struct scratch *s = &w->scratch[worker];
+	size_t tensor = 0;
+
+	while (unit >= units_of(&w->plan->tensors[tensor]))
+		unit -= units_of(&w->plan->tensors[tensor++]);
+	const struct plan_tensor *t = &w->plan->tensors[tensor];
+	uint64_t total = t->ne[0] * t->ne[1], first = unit * UNIT_VALUES;
+	uint64_t n = total - first < UNIT_VALUES ? total - first : UNIT_VALUES;
 	for (uint64_t i = 0; i < n; i += BATCH_VALUES) {
 		uint64_t batch = n - i < BATCH_VALUES ? n - i : BATCH_VALUES;
-		make_values(w->plan, tensor, first + i, batch, values);
-		t->type->from_f32(values, encoded + quant_bytes(t->type, i), batch);
+		make_values(w->plan, tensor, first + i, batch, s->values);
+		t->type->from_f32(s->values, s->encoded + quant_bytes(t->type, i), batch);
 	}
-	return gguf_write_data(w->out, tensor, quant_bytes(t->type, first), encoded, quant_bytes(t->type, n), e);
-}
-
-static void *work_thread(void *arg)
-{
-	struct work *w = arg;
-	float *values = greta_alloc((BATCH_VALUES + SYNTH_NORMAL_GROUP) * sizeof *values);
-	uint8_t *encoded = greta_alloc(UNIT_VALUES * sizeof *values);
-	struct greta_err e;
-	uint64_t first;
-	size_t tensor;
-
-	while (!atomic_load(&w->failed) && unit_locate(w->plan, atomic_fetch_add(&w->next, 1), &tensor, &first))
-		if (do_unit(w, tensor, first, values, encoded, &e)) {
-			pthread_mutex_lock(&w->lock);
-			w->err = e;
-			pthread_mutex_unlock(&w->lock);
-			atomic_store(&w->failed, true);
-		}
-	free(values);
-	free(encoded);
-	return NULL;
+	return gguf_write_data(w->out, tensor, quant_bytes(t->type, first), s->encoded, quant_bytes(t->type, n), e);
 }
 
 static int write_values(const struct plan *p, struct gguf_write *out, struct greta_err *e)
 {
-	struct work w = {.plan = p, .out = out, .lock = PTHREAD_MUTEX_INITIALIZER};
-	long cores = sysconf(_SC_NPROCESSORS_ONLN);
-	size_t n = p->spec->n_threads > 0 ? (size_t)p->spec->n_threads : cores > 1 ? (size_t)cores : 1, started = 0;
-	pthread_t *threads = greta_alloc(n * sizeof *threads);
+	int n_workers = parallel_workers(p->spec->n_threads), rc;
+	struct work w = {.plan = p, .out = out, .scratch = greta_alloc((size_t)n_workers * sizeof *w.scratch)};
 
-	while (started < n - 1 && !pthread_create(&threads[started], NULL, work_thread, &w))
-		started++;
-	work_thread(&w);
-	for (size_t i = 0; i < started; i++)
-		pthread_join(threads[i], NULL);
-	free(threads);
-	if (!w.failed)
-		return 0;
-	if (e)
-		*e = w.err;
-	return -1;
+	rc = parallel_run(count_units(p), n_workers, do_unit, &w, e);
+	free(w.scratch);
+	return rc;
 }
 
-/* --- the file ------------------------------------------------------------------------------------------------------------ */
+/* --- the file
+ * ------------------------------------------------------------------------------------------------------------ */
 
 static void write_keys(const struct plan *p, struct gguf_write *w)
 {
@@ -330,8 +256,8 @@ static int check_range(const char *option, uint64_t value, uint64_t min, uint64_
 {
 	if (value >= min && value <= max)
 		return 0;
-	return greta_err_set(e, GRETA_EINVAL, "--%s is %" PRIu64 ", %" PRIu64 " to %" PRIu64 " is expected", option, value,
-			     min, max);
+	return greta_err_set(e, GRETA_EINVAL, "--%s is %" PRIu64 ", %" PRIu64 " to %" PRIu64 " is expected", option,
+			     value, min, max);
 }
 
 int synth_check(const struct synth_spec *spec, struct greta_err *e)
@@ -339,12 +265,10 @@ int synth_check(const struct synth_spec *spec, struct greta_err *e)
 	const struct synth_shape *s = &spec->shape;
 
 	if (!recipe_named(spec->type))
-		return greta_err_set(e, GRETA_EINVAL,
-				     "--type %s is not known; F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K, "
-				     "Q6_K, Q4_K_M and Q5_K_M are",
-				     spec->type);
+		return greta_err_set(e, GRETA_EINVAL, "--type %s is not known; %s are", spec->type, RECIPE_NAMES);
 	if (check_range("layers", s->n_layers, 1, 10000, e) || check_range("embd", s->n_embd, 2, 1 << 20, e) ||
-	    check_range("heads", s->n_heads, 1, 1 << 16, e) || check_range("kv-heads", s->n_kv_heads, 1, s->n_heads, e) ||
+	    check_range("heads", s->n_heads, 1, 1 << 16, e) ||
+	    check_range("kv-heads", s->n_kv_heads, 1, s->n_heads, e) ||
 	    check_range("head-dim", s->head_dim, 2, 1 << 12, e) || check_range("ffn", s->n_ffn, 1, 1 << 22, e) ||
 	    check_range("vocab", s->n_vocab, SYNTH_MIN_VOCAB, 1 << 22, e) ||
 	    check_range("ctx", s->n_ctx, 1, INT32_MAX, e))
