@@ -31,7 +31,9 @@ const char *greta_db_uuid(const struct greta_db *db);
  * fence in the database still is ours, and fails with EFENCED when it is not. */
 int greta_db_raise_fence(struct greta_db *db, int64_t *fence, struct greta_err *e);
 
-/* Transactions nest (savepoints); the outermost one commits. A transaction left without commit rolls back:
+/* Transactions nest; the outermost one commits. One left without commit rolls back; an inner one left so dooms those
+ * around it: their commit then fails with the same error. What is refused before anything was written (EINVAL, EEXIST,
+ * ENOENT, EPROTO of the stores) dooms nothing.
  *	cleanup_txn struct greta_txn txn = greta_txn_none;
  *	if (greta_txn_begin(db, &txn, e)) ...; ...; return greta_txn_commit(&txn, e);  */
 struct greta_txn {

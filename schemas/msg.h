@@ -123,7 +123,7 @@ struct greta_end {
 	X(LOG_GAP,   "log_gap")   /* detail: {"dropped":N,"offset":N} */    \
 	X(TELEMETRY, "telemetry") /* detail: {"columns":[names],"rows":[[t_ns,values...]]} */ \
 	X(VERDICT,   "verdict")   /* detail: {"class","certainty","text","projection_s"} */ \
-	X(EVIDENCE,  "evidence")  /* detail: {"name":"gdb","part":k,"parts":n}; bytes: the text */ \
+	X(EVIDENCE,  "evidence")  /* detail: {"name":"gdb","part":k,"parts":n}, k from 1; bytes: the text */ \
 	X(OUTCOME,   "outcome")   /* detail: greta_end; always the last */
 
 enum greta_event_kind {

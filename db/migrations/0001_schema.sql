@@ -130,7 +130,7 @@ CREATE TABLE job (
   campaign_id     INTEGER NOT NULL REFERENCES campaign(id),
   variant_id      INTEGER NOT NULL REFERENCES variant(id),
   context         INTEGER NOT NULL,
-  repeat          INTEGER NOT NULL,       -- from 0
+  repeat          INTEGER NOT NULL,       -- from 1
   position        INTEGER NOT NULL,       -- in the campaign's order
   block           INTEGER NOT NULL DEFAULT 0, -- of the interleaving
   state           TEXT NOT NULL DEFAULT 'queued' CHECK (state IN ('queued', 'running', 'done', 'skipped', 'cancelled')),
@@ -138,7 +138,10 @@ CREATE TABLE job (
   counted_attempt INTEGER REFERENCES attempt(id),
   UNIQUE (campaign_id, variant_id, context, repeat)
 ) STRICT;
-CREATE INDEX job_open ON job(campaign_id, position) WHERE state IN ('queued', 'running');
+CREATE INDEX job_order ON job(campaign_id, position);
+CREATE INDEX job_queued ON job(campaign_id, position) WHERE state = 'queued';
+CREATE INDEX job_running ON job(campaign_id, position) WHERE state = 'running';
+CREATE INDEX job_counted ON job(counted_attempt);
 
 -- One execution of a job on one slot.
 CREATE TABLE attempt (
@@ -175,6 +178,9 @@ CREATE TABLE attempt (
   n_samples       INTEGER NOT NULL DEFAULT 0, -- timed ones; what follows sums them up, so that views need not
   prompt_tokens   INTEGER,
   attn_impl       TEXT,
+  backend         TEXT,
+  dtype           TEXT,
+  device_type     TEXT,                   -- what its devices are, or the CPU: results compare with those of the same
   prefill_s       REAL,                   -- medians over the timed samples
   prefill_min_s   REAL,
   prefill_max_s   REAL,
@@ -192,7 +198,9 @@ CREATE TABLE attempt (
   progress_dropped INTEGER NOT NULL DEFAULT 0,
   log_bytes       INTEGER NOT NULL DEFAULT 0, -- output that came, kept or not
   log_dropped     INTEGER NOT NULL DEFAULT 0,
-  log_sealed      INTEGER NOT NULL DEFAULT 0  -- up to here log_chunk is in its final, compressed form
+  log_sealed      INTEGER NOT NULL DEFAULT 0, -- up to here log_chunk is in its final, compressed form
+  telemetry_loose INTEGER NOT NULL DEFAULT 0, -- rows in chunks that are not sealed yet
+  reported        INTEGER NOT NULL DEFAULT 0  -- 1: the outcome is the node's word, not the controller's
 ) STRICT;
 CREATE INDEX attempt_job ON attempt(job_id);
 CREATE INDEX attempt_build ON attempt(build_id, model_id);
@@ -242,6 +250,7 @@ CREATE TABLE log_chunk (
   raw_bytes  INTEGER NOT NULL,
   dropped    INTEGER NOT NULL DEFAULT 0,  -- bytes that were not kept: such a row has no text
   streams    TEXT NOT NULL DEFAULT 'out', -- 'out', 'err', or pieces in order: 'out 120 err 33 out 5'
+  ends_line  INTEGER NOT NULL DEFAULT 0,  -- its last byte is a newline
   raw        BLOB,                        -- of a loose row
   zstd       BLOB,                        -- of a sealed one
   UNIQUE (attempt_id, offset)
@@ -274,7 +283,7 @@ CREATE TABLE telemetry_summary (
 CREATE TABLE evidence_part (
   attempt_id INTEGER NOT NULL REFERENCES attempt(id),
   name       TEXT NOT NULL,
-  part       INTEGER NOT NULL,            -- from 0
+  part       INTEGER NOT NULL,            -- from 1
   parts      INTEGER NOT NULL,            -- as announced
   raw_bytes  INTEGER NOT NULL,
   zstd       BLOB NOT NULL,

@@ -1,0 +1,414 @@
+/* attempts_apply: one event of a node enters the database, once. Each handler reads and checks its event whole before
+ * it writes, so that a refused event changes nothing and dooms nothing. */
+#include "base/cleanup.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "db/attempts_internal.h"
+#include "db/log_internal.h"
+#include "db/telemetry.h"
+#include "schemas/json.h"
+#include <math.h>
+
+#define PROGRESS_MAX 4096
+#define PARTS_MAX 4096
+#define NAME_MAX_BYTES 64
+#define EVIDENCE_LEVEL 3
+
+struct applying {
+	struct greta_db *db;
+	struct attempt_head head;
+	const struct greta_event *ev;
+	const char *detail;
+	struct greta_applied *out;
+};
+
+typedef int handler(struct applying *a, struct greta_err *e);
+
+static int refuse(const struct applying *a, struct greta_err *e, const char *what)
+{
+	return greta_err_set(e, GRETA_EPROTO, "event %lld (%s) of attempt %s: %s", (long long)a->ev->seq,
+			     greta_event_kind_name(a->ev->kind), a->ev->attempt, what);
+}
+
+static struct greta_json *read_detail(struct applying *a, struct greta_err *e)
+{
+	struct greta_json *j = greta_json_parse("detail", a->detail, strlen(a->detail), e);
+
+	if (j && greta_json_type(greta_json_root(j)) == GRETA_JSON_OBJECT)
+		return j;
+	greta_json_destroy(j);
+	refuse(a, e, "its detail is no JSON object");
+	return NULL;
+}
+
+static const char *text_of(const struct greta_json_val *object, const char *key)
+{
+	const char *s = NULL;
+
+	greta_json_str(greta_json_get(object, key), &s);
+	return s;
+}
+
+static int commit_seq(struct applying *a, struct greta_err *e)
+{
+	return greta_db_exec(a->db, e, "UPDATE attempt SET committed_seq = ? WHERE id = ?", "ii", a->ev->seq, a->head.id);
+}
+
+static int keep_event(struct applying *a, struct greta_err *e)
+{
+	return greta_db_exec(a->db, e,
+			     "INSERT INTO event (attempt_id, seq, kind, boot_ns, wall_ns, detail)"
+			     " VALUES (?, ?, ?, ?, ?, ?)",
+			     "iisiis", a->head.id, a->ev->seq, greta_event_kind_name(a->ev->kind), a->ev->boot_ns,
+			     a->ev->wall_ns, a->detail);
+}
+
+/* ---- accepted, waiting, started */
+
+static int on_accepted(struct applying *a, struct greta_err *e)
+{
+	if (keep_event(a, e))
+		return -1;
+	return greta_db_exec(a->db, e,
+			     "UPDATE attempt SET committed_seq = ?,"
+			     " state = CASE state WHEN 'planned' THEN 'dispatched' ELSE state END WHERE id = ?",
+			     "ii", a->ev->seq, a->head.id);
+}
+
+static int on_waiting(struct applying *a, struct greta_err *e)
+{
+	if (keep_event(a, e))
+		return -1;
+	return greta_db_exec(a->db, e, "UPDATE attempt SET committed_seq = ?, phase = 'waiting' WHERE id = ?", "ii",
+			     a->ev->seq, a->head.id);
+}
+
+/* An attempt that the controller gave up stays ended until its node says how it ended. */
+static int started(struct applying *a, const struct greta_json_val *detail, struct greta_err *e)
+{
+	const struct greta_json_val *device = greta_json_first(greta_json_get(detail, "devices"));
+	const char *uuid;
+
+	if (keep_event(a, e) || attempt_set_build(a->db, a->head.id, text_of(detail, "build_sha256"),
+						  text_of(detail, "engine_sha256"), e))
+		return -1;
+	for (; device; device = greta_json_next(device))
+		if (!greta_json_str(device, &uuid) && attempt_add_device(a->db, a->head.id, uuid, e))
+			return -1;
+	return greta_db_exec(a->db, e,
+			     "UPDATE attempt SET committed_seq = ?, started_ns = ?, phase = 'starting',"
+			     " state = CASE state WHEN 'ended' THEN state ELSE 'running' END WHERE id = ?",
+			     "iii", a->ev->seq, a->ev->wall_ns, a->head.id);
+}
+
+static int on_started(struct applying *a, struct greta_err *e)
+{
+	struct greta_json *j = read_detail(a, e);
+	int rc = j ? started(a, greta_json_root(j), e) : -1;
+
+	greta_json_destroy(j);
+	return rc;
+}
+
+/* ---- progress */
+
+static int on_progress(struct applying *a, struct greta_err *e)
+{
+	struct greta_progress p;
+	size_t n = strlen(a->detail);
+
+	if (n > PROGRESS_MAX)
+		return refuse(a, e, "its detail is too long");
+	if (greta_progress_parse(a->detail, n, &p, e))
+		return -1;
+	return greta_db_exec(a->db, e, "UPDATE attempt SET committed_seq = ?, phase = ?, progress = ? WHERE id = ?",
+			     "issi", a->ev->seq, greta_phase_name(p.phase), a->detail, a->head.id);
+}
+
+/* ---- output. Its place is where the output that came before ends: the node counts each stream alone. */
+
+static int log_advance(struct applying *a, int64_t n, struct greta_err *e)
+{
+	int64_t end = a->head.log_bytes + n;
+
+	if (greta_db_exec(a->db, e, "UPDATE attempt SET committed_seq = ?, log_bytes = ? WHERE id = ?", "iii", a->ev->seq,
+			  end, a->head.id))
+		return -1;
+	return log_grown(a->db, a->head.id, end - a->head.log_sealed, e);
+}
+
+static int on_log(struct applying *a, struct greta_err *e)
+{
+	struct greta_json *j = read_detail(a, e);
+	const char *name = j ? text_of(greta_json_root(j), "stream") : NULL;
+	bool is_out = greta_str_eq(name, "out"), is_err = greta_str_eq(name, "err");
+
+	if (j && !is_out && !is_err)
+		refuse(a, e, "its stream is neither \"out\" nor \"err\"");
+	greta_json_destroy(j);
+	if (!is_out && !is_err)
+		return -1;
+	if (log_put(a->db, a->head.id, is_err ? GRETA_STREAM_ERR : GRETA_STREAM_OUT, a->head.log_bytes, a->ev->bytes,
+		    a->ev->n_bytes, e))
+		return -1;
+	return log_advance(a, (int64_t)a->ev->n_bytes, e);
+}
+
+static int on_log_gap(struct applying *a, struct greta_err *e)
+{
+	struct greta_json *j = read_detail(a, e);
+	int64_t dropped = -1;
+	bool said = j && !greta_json_i64(greta_json_get(greta_json_root(j), "dropped"), &dropped);
+
+	greta_json_destroy(j);
+	if (!j)
+		return -1;
+	if (!said || dropped < 0 || dropped > INT64_MAX / 2 - a->head.log_bytes)
+		return refuse(a, e, "it does not say how many bytes were dropped");
+	if (log_put_gap(a->db, a->head.id, a->head.log_bytes, dropped, e) ||
+	    greta_db_exec(a->db, e, "UPDATE attempt SET log_dropped = log_dropped + ? WHERE id = ?", "ii", dropped,
+			  a->head.id))
+		return -1;
+	return log_advance(a, dropped, e);
+}
+
+/* ---- telemetry: {"columns":[names],"rows":[[t_ns,values...]]} */
+
+struct readings {
+	const char **columns; /* borrowed from the document */
+	int64_t *t_ns;
+	double *values;
+	size_t n_columns, n_rows;
+};
+
+static void readings_release(struct readings *r)
+{
+	free(r->columns);
+	free(r->t_ns);
+	free(r->values);
+}
+
+/* null, or anything that is no number, is a missing reading. A row may be short. */
+static int read_row(struct readings *r, size_t row, const struct greta_json_val *v)
+{
+	const struct greta_json_val *cell = greta_json_first(v);
+
+	if (greta_json_i64(cell, &r->t_ns[row]))
+		return -1;
+	cell = greta_json_next(cell);
+	for (size_t c = 0; c < r->n_columns; c++) {
+		double *value = &r->values[row * r->n_columns + c];
+
+		if (!cell || greta_json_f64(cell, value))
+			*value = NAN;
+		cell = cell ? greta_json_next(cell) : NULL;
+	}
+	return cell ? -1 : 0;
+}
+
+static int read_readings(struct readings *r, const struct greta_json_val *detail)
+{
+	const struct greta_json_val *columns = greta_json_get(detail, "columns"), *rows = greta_json_get(detail, "rows");
+	const struct greta_json_val *v;
+	size_t i = 0;
+
+	r->n_columns = columns ? greta_json_size(columns) : 0;
+	r->n_rows = rows ? greta_json_size(rows) : 0;
+	r->columns = greta_try_alloc(r->n_columns + 1, sizeof *r->columns);
+	r->t_ns = greta_try_alloc(r->n_rows + 1, sizeof *r->t_ns);
+	r->values = greta_try_alloc(r->n_rows * r->n_columns + 1, sizeof *r->values);
+	if (!columns || !rows || !r->columns || !r->t_ns || !r->values)
+		return -1;
+	for (v = greta_json_first(columns); v; v = greta_json_next(v))
+		if (greta_json_str(v, &r->columns[i++]))
+			return -1;
+	for (v = greta_json_first(rows), i = 0; v; v = greta_json_next(v), i++)
+		if (greta_json_type(v) != GRETA_JSON_ARRAY || read_row(r, i, v))
+			return -1;
+	return 0;
+}
+
+static int on_telemetry(struct applying *a, struct greta_err *e)
+{
+	cleanup_with(readings_release) struct readings r = {0};
+	struct greta_json *j = read_detail(a, e);
+	struct greta_telemetry t;
+	int rc = -1;
+
+	if (!j)
+		return -1;
+	if (read_readings(&r, greta_json_root(j))) {
+		refuse(a, e, "its columns and rows can't be read");
+	} else {
+		t = (struct greta_telemetry){.columns = r.columns, .n_columns = r.n_columns, .t_ns = r.t_ns,
+					     .values = r.values, .n_rows = r.n_rows};
+		rc = greta_telemetry_add(a->db, a->head.id, &t, e) || commit_seq(a, e) ? -1 : 0;
+	}
+	greta_json_destroy(j);
+	return rc;
+}
+
+/* ---- verdict and evidence */
+
+static int verdict(struct applying *a, const struct greta_json_val *detail, struct greta_err *e)
+{
+	const char *class = text_of(detail, "class"), *certainty = text_of(detail, "certainty");
+
+	if (keep_event(a, e))
+		return -1;
+	return greta_db_exec(a->db, e,
+			     "UPDATE attempt SET committed_seq = ?, class = nullif(?, 'none'),"
+			     " certainty = nullif(?, 'none'), verdict = ? WHERE id = ?",
+			     "isssi", a->ev->seq, greta_class_name(greta_class_parse(class ? class : "")),
+			     greta_certainty_name(greta_certainty_parse(certainty ? certainty : "")),
+			     text_of(detail, "text"), a->head.id);
+}
+
+static int on_verdict(struct applying *a, struct greta_err *e)
+{
+	struct greta_json *j = read_detail(a, e);
+	int rc = j ? verdict(a, greta_json_root(j), e) : -1;
+
+	greta_json_destroy(j);
+	return rc;
+}
+
+static bool is_plain_name(const char *s)
+{
+	size_t n = s ? strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") : 0;
+
+	return n > 0 && n <= NAME_MAX_BYTES && !s[n];
+}
+
+static int put_part(struct applying *a, const char *name, int64_t part, int64_t parts, struct greta_err *e)
+{
+	cleanup_buf struct greta_buf packed = {0};
+
+	if (db_pack(a->db, EVIDENCE_LEVEL, a->ev->bytes, a->ev->n_bytes, &packed, e))
+		return -1;
+	/* Whoever gathers twice under one name replaces what was there. */
+	if (greta_db_exec(a->db, e,
+			  "INSERT OR REPLACE INTO evidence_part (attempt_id, name, part, parts, raw_bytes, zstd)"
+			  " VALUES (?, ?, ?, ?, ?, ?)",
+			  "isiiib", a->head.id, name, part, parts, (int64_t)a->ev->n_bytes, &packed))
+		return -1;
+	return commit_seq(a, e);
+}
+
+static int on_evidence(struct applying *a, struct greta_err *e)
+{
+	struct greta_json *j = read_detail(a, e);
+	const struct greta_json_val *detail = j ? greta_json_root(j) : NULL;
+	int64_t part = 1, parts = 1;
+	const char *name;
+	int rc;
+
+	if (!j)
+		return -1;
+	name = text_of(detail, "name");
+	greta_json_i64(greta_json_get(detail, "part"), &part);
+	greta_json_i64(greta_json_get(detail, "parts"), &parts);
+	if (!is_plain_name(name) || part < 1 || part > parts || parts > PARTS_MAX)
+		rc = refuse(a, e, "its name or its parts are of no use");
+	else
+		rc = put_part(a, name, part, parts, e);
+	greta_json_destroy(j);
+	return rc;
+}
+
+/* ---- outcome */
+
+static int on_outcome(struct applying *a, struct greta_err *e)
+{
+	cleanup_with(greta_end_release) struct greta_end end = {0};
+
+	if (greta_end_parse(a->detail, strlen(a->detail), &end, e)) {
+		if (e)
+			e->code = GRETA_EPROTO;
+		return -1;
+	}
+	if (attempt_check_samples(&end.samples, e))
+		return -1;
+	return attempt_end(a->db, &a->head, &end, a->ev->seq, a->out, e);
+}
+
+/* ---- which is which */
+
+static handler *const handlers[GRETA_EVENT_COUNT] = {
+	[GRETA_EVENT_ACCEPTED] = on_accepted,   [GRETA_EVENT_WAITING] = on_waiting,
+	[GRETA_EVENT_STARTED] = on_started,     [GRETA_EVENT_PROGRESS] = on_progress,
+	[GRETA_EVENT_LOG] = on_log,             [GRETA_EVENT_LOG_GAP] = on_log_gap,
+	[GRETA_EVENT_TELEMETRY] = on_telemetry, [GRETA_EVENT_VERDICT] = on_verdict,
+	[GRETA_EVENT_EVIDENCE] = on_evidence,   [GRETA_EVENT_OUTCOME] = on_outcome,
+};
+
+int attempt_head_load(struct greta_db *db, int64_t attempt_id, struct attempt_head *out, struct greta_err *e)
+{
+	cleanup_query struct greta_query *q = greta_query_open(
+		db, e, "SELECT job_id, committed_seq, log_bytes, log_sealed, reported FROM attempt WHERE id = ?", "i",
+		attempt_id);
+	int rc = q ? greta_query_step(q, e) : -1;
+
+	if (rc == 0)
+		return greta_err_set(e, GRETA_ENOENT, "there is no attempt %lld", (long long)attempt_id);
+	if (rc < 0)
+		return -1;
+	*out = (struct attempt_head){
+		.id = attempt_id,
+		.job_id = greta_query_i64(q, 0),
+		.committed_seq = greta_query_i64(q, 1),
+		.log_bytes = greta_query_i64(q, 2),
+		.log_sealed = greta_query_i64(q, 3),
+		.reported = greta_query_i64(q, 4),
+	};
+	return 0;
+}
+
+static int check_event(const struct applying *a, struct greta_err *e)
+{
+	cleanup_free char *gap = NULL;
+
+	if ((size_t)a->ev->kind >= GRETA_EVENT_COUNT || !handlers[a->ev->kind])
+		return refuse(a, e, "of no kind that this greta knows");
+	if (a->head.reported)
+		return refuse(a, e, "it comes after the outcome, which is always the last");
+	if (a->ev->seq == a->head.committed_seq + 1)
+		return 0;
+	gap = greta_format("the one expected is %lld: some are missing", (long long)a->head.committed_seq + 1);
+	return refuse(a, e, gap);
+}
+
+/* A failure of the database in the middle of an event must not leave half of it to be committed. EPROTO comes before
+ * anything was written. */
+static int apply(struct applying *a, struct greta_err *e)
+{
+	cleanup_txn struct greta_txn txn = greta_txn_none;
+	struct greta_err why = {0};
+
+	if (greta_txn_begin(a->db, &txn, e))
+		return -1;
+	if (!handlers[a->ev->kind](a, &why))
+		return greta_txn_commit(&txn, e);
+	if (e)
+		*e = why;
+	if (why.code == GRETA_EPROTO && a->db->depth > 1)
+		greta_txn_commit(&txn, NULL);
+	return -1;
+}
+
+int greta_attempts_apply(struct greta_db *db, int64_t attempt_id, const struct greta_event *ev,
+			 struct greta_applied *out, struct greta_err *e)
+{
+	struct greta_applied own;
+	struct applying a = {.db = db, .ev = ev, .detail = ev->detail ? ev->detail : "{}", .out = out ? out : &own};
+
+	*a.out = (struct greta_applied){.what = GRETA_APPLY_STALE};
+	if (attempt_head_load(db, attempt_id, &a.head, e))
+		return -1;
+	if (ev->seq <= a.head.committed_seq)
+		return 0;
+	if (check_event(&a, e))
+		return -1;
+	a.out->what = GRETA_APPLY_DONE;
+	return apply(&a, e);
+}

@@ -1,0 +1,381 @@
+/* attempts_end: what an attempt came to, and which result of a job counts. */
+#include "base/clock.h"
+#include "base/cleanup.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "db/attempts_internal.h"
+#include "db/logs.h"
+#include "db/records.h"
+#include "db/telemetry.h"
+#include <math.h>
+
+/* ---- samples, and what they sum up to */
+
+static int by_value(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return (x > y) - (x < y);
+}
+
+struct spread {
+	double median, low, high; /* NAN when there is none */
+	int64_t n;
+};
+
+/* Over the timed samples; the warm-up is sample 0. */
+static struct spread spread_of(const struct greta_samples *samples, const char *name)
+{
+	struct spread s = {NAN, NAN, NAN, 0};
+	double *v = greta_alloc((samples->n + 1) * sizeof *v);
+	size_t n = 0;
+
+	for (size_t i = 0; i < samples->n; i++) {
+		double value = samples->items[i].sample_no > 0 ? greta_sample_number(&samples->items[i], name) : NAN;
+
+		if (!isnan(value))
+			v[n++] = value;
+	}
+	if (n) {
+		qsort(v, n, sizeof *v, by_value);
+		s = (struct spread){(v[(n - 1) / 2] + v[n / 2]) / 2, v[0], v[n - 1], (int64_t)n};
+	}
+	free(v);
+	return s;
+}
+
+static const char *first_text(const struct greta_samples *samples, const char *name)
+{
+	for (size_t i = 0; i < samples->n; i++) {
+		const struct greta_metric *m = greta_sample_get(&samples->items[i], name);
+
+		if (samples->items[i].sample_no > 0 && m && m->text)
+			return m->text;
+	}
+	return NULL;
+}
+
+static int put_sample(struct greta_db *db, int64_t attempt_id, const struct greta_sample *s, struct greta_err *e)
+{
+	for (size_t i = 0; i < s->n; i++) {
+		const struct greta_metric *m = &s->metrics[i];
+
+		if (greta_db_exec(db, e, "INSERT INTO sample (attempt_id, sample_no, name, value, text) VALUES (?, ?, ?, ?, ?)",
+				  "iisfs", attempt_id, s->sample_no, m->name, m->text ? NAN : m->value, m->text))
+			return -1;
+	}
+	return 0;
+}
+
+/* As an INTEGER column takes it: NAN, which becomes NULL, for what is no count. */
+static double whole(double v)
+{
+	return fabs(v) < 9007199254740992.0 ? floor(v) : NAN;
+}
+
+static int put_samples(struct greta_db *db, int64_t attempt_id, const struct greta_samples *samples,
+		       struct greta_err *e)
+{
+	const struct spread prefill = spread_of(samples, "prefill_s");
+
+	for (size_t i = 0; i < samples->n; i++)
+		if (put_sample(db, attempt_id, &samples->items[i], e))
+			return -1;
+	return greta_db_exec(db, e,
+			     "UPDATE attempt SET n_samples = ?, prefill_s = ?, prefill_min_s = ?, prefill_max_s = ?,"
+			     " decode_s = ?, model_load_s = ?, tokenize_s = ?, prompt_tokens = ?, attn_impl = ?, backend = ?,"
+			     " dtype = ? WHERE id = ?",
+			     "ifffffffsssi", prefill.n, prefill.median, prefill.low, prefill.high,
+			     spread_of(samples, "decode_s").median, spread_of(samples, "model_load_s").median,
+			     spread_of(samples, "tokenize_s").median, whole(spread_of(samples, "prompt_tokens").median),
+			     first_text(samples, "attn_impl"), first_text(samples, "backend"),
+			     first_text(samples, "dtype"), attempt_id);
+}
+
+/* ---- build and devices */
+
+int attempt_set_build(struct greta_db *db, int64_t attempt_id, const char *build_sha256, const char *engine_sha256,
+		      struct greta_err *e)
+{
+	const struct greta_build_facts facts = {.build_sha256 = build_sha256, .engine_sha256 = engine_sha256};
+	int64_t build_id;
+
+	if (!build_sha256 || !*build_sha256)
+		return 0;
+	if (greta_builds_record(db, &facts, &build_id, e))
+		return -1;
+	return greta_db_exec(db, e, "UPDATE attempt SET build_id = ? WHERE id = ?", "ii", build_id, attempt_id);
+}
+
+/* A device that no facts told of yet is noted with its UUID alone. */
+int attempt_add_device(struct greta_db *db, int64_t attempt_id, const char *uuid, struct greta_err *e)
+{
+	return greta_db_exec(db, e,
+			     "INSERT INTO device (uuid, kind, node_id, first_seen_ns, last_seen_ns)"
+			     " SELECT ?1, 'unknown', node_id, ?2, ?2 FROM attempt WHERE id = ?3"
+			     " ON CONFLICT (uuid) DO NOTHING",
+			     "sii", uuid, greta_clock_wall_ns(), attempt_id) ||
+			       greta_db_exec(db, e,
+					     "INSERT INTO attempt_device (attempt_id, device_id)"
+					     " SELECT ?1, id FROM device WHERE uuid = ?2 ON CONFLICT DO NOTHING",
+					     "is", attempt_id, uuid)
+		       ? -1
+		       : 0;
+}
+
+static int put_devices(struct greta_db *db, int64_t attempt_id, const struct greta_strs *devices, struct greta_err *e)
+{
+	for (size_t i = 0; i < devices->n; i++)
+		if (attempt_add_device(db, attempt_id, devices->items[i], e))
+			return -1;
+	return greta_db_exec(db, e,
+			     "UPDATE attempt SET device_type = coalesce("
+			     "(SELECT group_concat(type, ', ') FROM (SELECT DISTINCT coalesce(d.name, d.arch, d.kind) AS type"
+			     " FROM attempt_device t JOIN device d ON d.id = t.device_id WHERE t.attempt_id = ?1 ORDER BY 1)),"
+			     " (SELECT value FROM environment_row WHERE environment_id = attempt.environment_id"
+			     " AND key = 'cpu.model')) WHERE id = ?1",
+			     "i", attempt_id);
+}
+
+/* ---- which result counts */
+
+static int has_contradiction(struct greta_db *db, int64_t job_id, bool *has, struct greta_err *e)
+{
+	int64_t one = 0;
+
+	if (db_get_i64(db, &one, e, "SELECT 1 FROM attempt WHERE job_id = ? AND cause = 'contradiction' LIMIT 1", "i",
+		       job_id) < 0)
+		return -1;
+	*has = one;
+	return 0;
+}
+
+/* True of two attempts that ran the same thing on the same kind of device: then even the bits have to agree. */
+#define SAME_SETUP                                                                                                \
+	"(SELECT x.build_id = y.build_id AND x.model_id IS y.model_id AND (SELECT group_concat(DISTINCT d.arch)"  \
+	" FROM attempt_device t JOIN device d ON d.id = t.device_id WHERE t.attempt_id = x.id) IS"                \
+	" (SELECT group_concat(DISTINCT d.arch) FROM attempt_device t JOIN device d ON d.id = t.device_id"        \
+	" WHERE t.attempt_id = y.id) AND (x.node_id IS y.node_id OR EXISTS"                                       \
+	" (SELECT 1 FROM attempt_device WHERE attempt_id = x.id)) FROM attempt x, attempt y"                      \
+	" WHERE x.id = ?1 AND y.id = ?2)"
+
+/* What both say and say differently: "top1 is 17 in one and 23 in the other". Empty: nothing. */
+static int compare(struct greta_db *db, int64_t one, int64_t other, struct greta_buf *out, struct greta_err *e)
+{
+	cleanup_query struct greta_query *q = greta_query_open(
+		db, e,
+		"SELECT a.name, coalesce(a.text, format('%.15g', a.value)),"
+		" coalesce(b.text, format('%.15g', b.value)) FROM sample a JOIN sample b"
+		" USING (sample_no, name) WHERE a.attempt_id = ?1 AND b.attempt_id = ?2 AND sample_no > 0"
+		" AND (a.name IN ('prompt_tokens', 'attn_impl', 'top1') OR (a.name = 'logits_sha256' AND " SAME_SETUP
+		")) AND (a.text IS NOT b.text OR a.value IS NOT b.value) ORDER BY sample_no, a.name LIMIT 1",
+		"ii", one, other);
+	int rc = q ? greta_query_step(q, e) : -1;
+
+	if (rc == 1)
+		greta_buf_addf(out, "%s is %s in one and %s in the other", greta_query_str(q, 0),
+			       greta_query_str(q, 1), greta_query_str(q, 2));
+	return rc < 0 ? -1 : 0;
+}
+
+static int invalidate(struct greta_db *db, int64_t attempt_id, const char *reason, struct greta_err *e)
+{
+	return greta_db_exec(db, e,
+			     "UPDATE attempt SET outcome = 'invalid', cause = 'contradiction', reason = ?, superseded = 0"
+			     " WHERE id = ?",
+			     "si", reason, attempt_id);
+}
+
+/* Neither is believed, nor any other good result of that job. */
+static int contradict(struct greta_db *db, const struct attempt_head *h, const char *how, struct greta_applied *out,
+		      struct greta_err *e)
+{
+	cleanup_free char *reason = greta_format("two good results of this job contradict each other: %s", how);
+
+	out->outcome = GRETA_OUTCOME_INVALID;
+	out->contradicts = true;
+	return greta_db_exec(db, e,
+			     "UPDATE attempt SET outcome = 'invalid', cause = 'contradiction', reason = ?, superseded = 0"
+			     " WHERE job_id = ? AND outcome = 'ok'",
+			     "si", reason, h->job_id) ||
+			       greta_db_exec(db, e, "UPDATE job SET counted_attempt = NULL, reason = ? WHERE id = ?", "si",
+					     reason, h->job_id)
+		       ? -1
+		       : 0;
+}
+
+static int count_first(struct greta_db *db, const struct attempt_head *h, struct greta_applied *out,
+		       struct greta_err *e)
+{
+	out->counted = true;
+	return greta_db_exec(db, e, "UPDATE job SET counted_attempt = ? WHERE id = ?", "ii", h->id, h->job_id);
+}
+
+static int count_later(struct greta_db *db, const struct attempt_head *h, int64_t first, struct greta_applied *out,
+		       struct greta_err *e)
+{
+	cleanup_buf struct greta_buf how = {0};
+
+	if (compare(db, first, h->id, &how, e))
+		return -1;
+	if (how.len)
+		return contradict(db, h, how.data, out, e);
+	out->superseded = true;
+	return greta_db_exec(db, e, "UPDATE attempt SET superseded = 1 WHERE id = ?", "i", h->id);
+}
+
+static int count_result(struct greta_db *db, const struct attempt_head *h, struct greta_applied *out,
+			struct greta_err *e)
+{
+	int64_t counted = 0;
+	bool contradicted;
+
+	if (has_contradiction(db, h->job_id, &contradicted, e) ||
+	    db_get_i64(db, &counted, e, "SELECT counted_attempt FROM job WHERE id = ?", "i", h->job_id) < 0)
+		return -1;
+	if (contradicted) {
+		out->outcome = GRETA_OUTCOME_INVALID;
+		out->contradicts = true;
+		return invalidate(db, h->id, "earlier good results of this job contradict each other", e);
+	}
+	return counted ? count_later(db, h, counted, out, e) : count_first(db, h, out, e);
+}
+
+/* ---- the end */
+
+int attempt_check_samples(const struct greta_samples *samples, struct greta_err *e)
+{
+	for (size_t i = 0; i < samples->n; i++)
+		for (size_t k = 0; k <= i; k++)
+			if (samples->items[i].sample_no < 0 ||
+			    (k < i && samples->items[k].sample_no == samples->items[i].sample_no))
+				return greta_err_set(e, GRETA_EPROTO, "an outcome with sample %lld twice, or below 0",
+						     (long long)samples->items[i].sample_no);
+	return 0;
+}
+
+static double known(int64_t n)
+{
+	return n < 0 ? NAN : (double)n;
+}
+
+static int put_end(struct greta_db *db, const struct attempt_head *h, const struct greta_end *end,
+		   int64_t committed_seq, struct greta_err *e)
+{
+	cleanup_buf struct greta_buf progress = {0};
+
+	if (end->progress.phase != GRETA_PHASE_NONE)
+		greta_progress_print(&end->progress, &progress);
+	return greta_db_exec(
+		db, e,
+		"UPDATE attempt SET state = 'ended', reported = 1, committed_seq = ?1, outcome = ?2, cause = ?3, reason = ?4,"
+		" started_ns = coalesce(?5, started_ns), ended_ns = coalesce(?6, ?7), wall_s = ?8, cpu_user_s = ?9,"
+		" cpu_system_s = ?10, peak_rss_bytes = ?11, exit_code = ?12, signal = ?13, survivors = ?14,"
+		" tokens_verified = ?15, class = coalesce(nullif(?16, 'none'), class),"
+		" certainty = coalesce(nullif(?17, 'none'), certainty), blamed = ?18, blind = ?19,"
+		" phase = coalesce(nullif(?20, 'none'), phase), progress = coalesce(nullif(?21, ''), progress),"
+		" progress_dropped = ?22, log_dropped = max(log_dropped, ?23) WHERE id = ?24",
+		"isssooifff" "ffoii" "ssssssiii", committed_seq, greta_outcome_name(end->outcome), end->cause, end->reason,
+		end->started_wall_ns, end->finished_wall_ns, greta_clock_wall_ns(), end->wall_s, end->cpu_user_s,
+		end->cpu_system_s, known(end->peak_rss_bytes), known(end->exit_code), (int64_t)end->signal,
+		(int64_t)end->survivors, (int64_t)end->tokens_verified, greta_class_name(end->class_),
+		greta_certainty_name(end->certainty), end->blamed, end->blind, greta_phase_name(end->progress.phase),
+		greta_buf_str(&progress), end->progress_dropped, end->log_dropped, h->id);
+}
+
+int attempt_end(struct greta_db *db, const struct attempt_head *h, const struct greta_end *end, int64_t committed_seq,
+		struct greta_applied *out, struct greta_err *e)
+{
+	out->what = GRETA_APPLY_ENDED;
+	out->outcome = end->outcome;
+	if (put_end(db, h, end, committed_seq, e) || put_samples(db, h->id, &end->samples, e) ||
+	    attempt_set_build(db, h->id, end->build_sha256, end->engine_sha256, e) ||
+	    put_devices(db, h->id, &end->devices, e) || greta_logs_seal(db, h->id, e) ||
+	    greta_telemetry_seal(db, h->id, e))
+		return -1;
+	return end->outcome == GRETA_OUTCOME_GOOD ? count_result(db, h, out, e) : 0;
+}
+
+int greta_attempts_end(struct greta_db *db, int64_t attempt_id, const struct greta_end *end, struct greta_applied *out,
+		       struct greta_err *e)
+{
+	cleanup_txn struct greta_txn txn = greta_txn_none;
+	struct greta_applied own;
+	struct attempt_head head;
+
+	if (!out)
+		out = &own;
+	*out = (struct greta_applied){0};
+	if (attempt_head_load(db, attempt_id, &head, e))
+		return -1;
+	if (head.reported)
+		return greta_err_set(e, GRETA_EEXIST, "attempt %lld has its outcome already", (long long)attempt_id);
+	if (attempt_check_samples(&end->samples, e))
+		return -1;
+	if (greta_txn_begin(db, &txn, e) || attempt_end(db, &head, end, head.committed_seq, out, e))
+		return -1;
+	return greta_txn_commit(&txn, e);
+}
+
+int greta_attempts_end_here(struct greta_db *db, int64_t attempt_id, enum greta_outcome outcome, const char *cause,
+			    const char *reason, struct greta_err *e)
+{
+	struct attempt_head head;
+
+	if (outcome == GRETA_OUTCOME_GOOD)
+		return greta_err_set(e, GRETA_EINVAL, "only a node can say that an attempt went well");
+	if (attempt_head_load(db, attempt_id, &head, e))
+		return -1;
+	if (head.reported)
+		return greta_err_set(e, GRETA_EEXIST, "attempt %lld has its outcome already", (long long)attempt_id);
+	return greta_db_exec(db, e,
+			     "UPDATE attempt SET state = 'ended', outcome = ?, cause = ?, reason = ?, ended_ns = ?"
+			     " WHERE id = ?",
+			     "sssii", greta_outcome_name(outcome), cause, reason, greta_clock_wall_ns(), attempt_id);
+}
+
+/* ---- gates */
+
+/* Of the good results that came later, the first. */
+static int count_next(struct greta_db *db, int64_t attempt_id, int64_t *now_counted, struct greta_err *e)
+{
+	int64_t next = 0;
+
+	if (db_get_i64(db, &next, e,
+		       "SELECT id FROM attempt WHERE job_id = (SELECT job_id FROM attempt WHERE id = ?)"
+		       " AND outcome = 'ok' AND superseded = 1 ORDER BY id LIMIT 1",
+		       "i", attempt_id) < 0)
+		return -1;
+	*now_counted = next;
+	return greta_db_exec(db, e, "UPDATE job SET counted_attempt = ? WHERE counted_attempt = ?", "oi", next,
+			     attempt_id) ||
+			       greta_db_exec(db, e, "UPDATE attempt SET superseded = 0 WHERE id = ?", "i", next)
+		       ? -1
+		       : 0;
+}
+
+int greta_attempts_reject(struct greta_db *db, int64_t attempt_id, const char *cause, const char *reason,
+			  int64_t *now_counted, struct greta_err *e)
+{
+	cleanup_txn struct greta_txn txn = greta_txn_none;
+	int64_t one = 0, next = 0;
+	int rc;
+
+	rc = db_get_i64(db, &one, e, "SELECT 1 FROM attempt WHERE id = ? AND outcome = 'ok'", "i", attempt_id);
+	if (rc < 0)
+		return -1;
+	if (rc == 0)
+		return greta_err_set(e, GRETA_EINVAL, "attempt %lld is no good result, so it can't be rejected",
+				     (long long)attempt_id);
+	if (greta_txn_begin(db, &txn, e) ||
+	    greta_db_exec(db, e,
+			  "UPDATE attempt SET outcome = 'invalid', cause = ?, reason = ?, superseded = 0 WHERE id = ?",
+			  "ssi", cause, reason, attempt_id))
+		return -1;
+	rc = db_get_i64(db, &one, e, "SELECT 1 FROM job WHERE counted_attempt = ?", "i", attempt_id);
+	if (rc < 0 || (rc == 1 && count_next(db, attempt_id, &next, e)))
+		return -1;
+	if (now_counted)
+		*now_counted = next;
+	return greta_txn_commit(&txn, e);
+}

@@ -1,0 +1,29 @@
+/* attempts_internal: an attempt's state as its events find it. Not for other folders. */
+#ifndef DB_ATTEMPTS_INTERNAL_H
+#define DB_ATTEMPTS_INTERNAL_H
+
+#include "db/attempts.h"
+#include "db/internal.h"
+
+struct attempt_head {
+	int64_t id, job_id, committed_seq;
+	int64_t log_bytes, log_sealed;
+	bool reported;      /* its node has said how it ended */
+};
+
+int attempt_head_load(struct greta_db *db, int64_t attempt_id, struct attempt_head *out, struct greta_err *e);
+
+/* Writes how it ended: columns, samples, devices, what counts; seals its log and telemetry. committed_seq comes with
+ * it. In the caller's transaction. */
+int attempt_end(struct greta_db *db, const struct attempt_head *h, const struct greta_end *end, int64_t committed_seq,
+		struct greta_applied *out, struct greta_err *e);
+
+/* EPROTO for samples that can't be told apart. */
+int attempt_check_samples(const struct greta_samples *samples, struct greta_err *e);
+
+/* Build and devices, as STARTED and OUTCOME both tell them. NULL, or none: not said. */
+int attempt_set_build(struct greta_db *db, int64_t attempt_id, const char *build_sha256, const char *engine_sha256,
+		      struct greta_err *e);
+int attempt_add_device(struct greta_db *db, int64_t attempt_id, const char *uuid, struct greta_err *e);
+
+#endif

@@ -1,0 +1,22 @@
+/* log_internal: the log rows, for the other files of db/. Not for other folders. */
+#ifndef DB_LOG_INTERNAL_H
+#define DB_LOG_INTERNAL_H
+
+#include "db/internal.h"
+#include "db/logs.h"
+#include "db/runs.h"
+
+/* A loose row of output, and one for output that was not kept. The caller keeps attempt.log_bytes, and calls
+ * log_grown after it. */
+int log_put(struct greta_db *db, int64_t attempt_id, enum greta_stream stream, int64_t offset, const void *bytes,
+	    size_t n, struct greta_err *e);
+int log_put_gap(struct greta_db *db, int64_t attempt_id, int64_t offset, int64_t dropped, struct greta_err *e);
+int log_grown(struct greta_db *db, int64_t attempt_id, int64_t loose_bytes, struct greta_err *e);
+int log_seal(struct greta_db *db, int64_t attempt_id, bool final, struct greta_err *e);
+
+/* The text of a row, appended, and whose bytes it is made of, added. Columns from `first`: raw_bytes, streams, raw,
+ * zstd. */
+int log_chunk_text(struct greta_db *db, struct greta_query *q, int first, struct greta_buf *text, struct runs *runs,
+		   struct greta_err *e);
+
+#endif

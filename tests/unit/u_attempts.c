@@ -1,0 +1,380 @@
+#include "db_help.h"
+
+#include "db/nodes.h"
+#include "db/records.h"
+
+static void test_attempts__from_plan_to_counted(void **state)
+{
+	struct help *h = *state;
+	struct greta_err e = {0};
+	struct greta_attempt_row row;
+	struct greta_applied out;
+	int64_t id = help_attempt(h, h->jobs[0]);
+
+	assert_ok(help_event(h, id, 0, GRETA_EVENT_ACCEPTED, NULL, NULL, &out, &e));
+	assert_int_equal(out.what, GRETA_APPLY_DONE);
+	assert_ok(help_event(h, id, 0, GRETA_EVENT_WAITING, "{\"for\":\"gpu 0, held by alice\"}", NULL, NULL, &e));
+	assert_ok(help_event(h, id, 0, GRETA_EVENT_STARTED,
+			     "{\"pid\":7,\"devices\":[\"GPU-1\"],\"build_sha256\":\"bb\",\"engine_sha256\":\"ee\"}", NULL,
+			     NULL, &e));
+	assert_ok(help_event(h, id, 0, GRETA_EVENT_PROGRESS,
+			     "{\"phase\":\"prefill\",\"done\":7,\"total\":32,\"unit\":\"layer\"}", NULL, NULL, &e));
+	assert_ok(greta_attempts_get(h->db, id, &row, &e));
+	assert_int_equal(row.state, GRETA_ATTEMPT_RUNNING);
+	assert_int_equal(row.phase, GRETA_PHASE_PREFILL);
+	assert_int_equal(row.committed_seq, 4);
+	assert_int_equal(row.outcome, GRETA_OUTCOME_UNKNOWN);
+	assert_false(row.counted);
+	greta_attempt_row_release(&row);
+
+	out = help_good(h, id, 22.7681, "flash_v2_naive", NULL);
+	assert_int_equal(out.outcome, GRETA_OUTCOME_GOOD);
+	assert_true(out.counted);
+	assert_false(out.superseded);
+	assert_int_equal(help_i64(h->db, "SELECT counted_attempt FROM job WHERE position = 0"), id);
+	assert_float_equal(help_f64(h->db, "SELECT tokens_per_s FROM result"), 179.9, 0.05);
+	assert_string_equal(help_str(h->db, "SELECT devices FROM result"), "GPU-1");
+	assert_string_equal(help_str(h->db, "SELECT build FROM result"), "bb");
+	assert_int_equal(help_i64(h->db, "SELECT count(*) FROM event"), 3);
+}
+
+static void test_attempts__an_event_counts_once(void **state)
+{
+	struct help *h = *state;
+	struct greta_err e = {0};
+	struct greta_applied out;
+	int64_t id = help_attempt(h, h->jobs[0]);
+
+	for (int again = 0; again < 3; again++) {
+		assert_ok(help_event(h, id, 1, GRETA_EVENT_ACCEPTED, NULL, NULL, &out, &e));
+		assert_int_equal(out.what, again ? GRETA_APPLY_STALE : GRETA_APPLY_DONE);
+		assert_ok(help_event(h, id, 2, GRETA_EVENT_LOG, "{\"stream\":\"out\",\"offset\":0}", "hello\n", &out, &e));
+		assert_int_equal(out.what, again ? GRETA_APPLY_STALE : GRETA_APPLY_DONE);
+	}
+	assert_int_equal(help_i64(h->db, "SELECT log_bytes FROM attempt"), 6);
+	assert_int_equal(help_i64(h->db, "SELECT committed_seq FROM attempt"), 2);
+}
+
+static void test_attempts__refuses_a_gap(void **state)
+{
+	struct help *h = *state;
+	struct greta_err e = {0};
+	int64_t id = help_attempt(h, h->jobs[0]);
+
+	assert_fails(help_event(h, id, 2, GRETA_EVENT_ACCEPTED, NULL, NULL, NULL, &e), GRETA_EPROTO);
+	assert_non_null(strstr(e.text, "the one expected is 1"));
+	assert_int_equal(help_i64(h->db, "SELECT committed_seq FROM attempt"), 0);
+}
+
+/* What is refused changes nothing and dooms nothing, so that one lying node can't hold up the others' events. */
+static void test_attempts__refuses_nonsense_and_goes_on(void **state)
+{
+	static const struct {
+		enum greta_event_kind kind;
+		const char *detail, *bytes;
+	} bad[] = {
+		{GRETA_EVENT_NONE, "{}", NULL},
+		{(enum greta_event_kind)77, "{}", NULL},
+		{GRETA_EVENT_PROGRESS, "{\"phase\":\"dancing\"}", NULL},
+		{GRETA_EVENT_PROGRESS, "{", NULL},
+		{GRETA_EVENT_LOG, "{\"stream\":\"in\"}", "x"},
+		{GRETA_EVENT_LOG, "[]", "x"},
+		{GRETA_EVENT_LOG_GAP, "{\"offset\":3}", NULL},
+		{GRETA_EVENT_LOG_GAP, "{\"dropped\":-3}", NULL},
+		{GRETA_EVENT_LOG_GAP, "{\"dropped\":9223372036854775807}", NULL},
+		{GRETA_EVENT_TELEMETRY, "{\"columns\":[\"a\"]}", NULL},
+		{GRETA_EVENT_TELEMETRY, "{\"columns\":[\"a\",\"a\"],\"rows\":[[1,2,3]]}", NULL},
+		{GRETA_EVENT_TELEMETRY, "{\"columns\":[\"a\\\"b\"],\"rows\":[[1,2]]}", NULL},
+		{GRETA_EVENT_TELEMETRY, "{\"columns\":[\"a\"],\"rows\":[[1,2,3]]}", NULL},
+		{GRETA_EVENT_TELEMETRY, "{\"columns\":[\"a\"],\"rows\":[[\"now\",2]]}", NULL},
+		{GRETA_EVENT_TELEMETRY, "{\"columns\":[],\"rows\":[]}", NULL},
+		{GRETA_EVENT_EVIDENCE, "{\"name\":\"../x\"}", "text"},
+		{GRETA_EVENT_EVIDENCE, "{\"name\":\"gdb\",\"part\":3,\"parts\":2}", "text"},
+		{GRETA_EVENT_OUTCOME, "{\"outcome\":3}", NULL},
+		{GRETA_EVENT_OUTCOME,
+		 "{\"outcome\":\"ok\",\"samples\":[{\"sample\":1,\"metrics\":{}},{\"sample\":1,\"metrics\":{}}]}", NULL},
+	};
+	struct help *h = *state;
+	struct greta_err e = {0};
+	struct greta_txn txn = greta_txn_none;
+	int64_t id = help_attempt(h, h->jobs[0]);
+
+	assert_ok(greta_txn_begin(h->db, &txn, &e));
+	for (size_t i = 0; i < GRETA_COUNT(bad); i++) {
+		if (help_event(h, id, 1, bad[i].kind, bad[i].detail, bad[i].bytes, NULL, &e) == 0)
+			fail_msg("taken: %s", bad[i].detail);
+		assert_string_equal(greta_code_name(e.code), "EPROTO");
+	}
+	assert_ok(help_event(h, id, 1, GRETA_EVENT_ACCEPTED, NULL, NULL, NULL, &e));
+	assert_ok(greta_txn_commit(&txn, &e));
+	assert_int_equal(help_i64(h->db, "SELECT committed_seq FROM attempt"), 1);
+	assert_int_equal(help_i64(h->db, "SELECT count(*) FROM log_chunk"), 0);
+	assert_int_equal(help_i64(h->db, "SELECT count(*) FROM telemetry_chunk"), 0);
+}
+
+static void test_attempts__nothing_follows_the_outcome(void **state)
+{
+	struct help *h = *state;
+	struct greta_err e = {0};
+	int64_t id = help_attempt(h, h->jobs[0]);
+
+	help_good(h, id, 1, "a", NULL);
+	assert_fails(help_event(h, id, 0, GRETA_EVENT_LOG, "{\"stream\":\"out\"}", "x", NULL, &e), GRETA_EPROTO);
+	assert_fails(greta_attempts_end_here(h->db, id, GRETA_OUTCOME_LOST, NULL, NULL, &e), GRETA_EEXIST);
+}
+
+/* ---- which one counts */
+
+static void test_attempts__the_first_good_one_counts(void **state)
+{
+	struct help *h = *state;
+	struct greta_applied out;
+	int64_t first = help_attempt(h, h->jobs[0]), second;
+
+	help_good(h, first, 10, "a", NULL);
+	second = help_attempt(h, h->jobs[0]);
+	out = help_good(h, second, 11, "a", NULL);
+	assert_false(out.counted);
+	assert_true(out.superseded);
+	assert_int_equal(help_i64(h->db, "SELECT counted_attempt FROM job WHERE position = 0"), first);
+	assert_int_equal(help_i64(h->db, "SELECT superseded FROM attempt WHERE try_no = 2"), 1);
+	assert_int_equal(help_i64(h->db, "SELECT n FROM scaling"), 1);
+}
+
+static void test_attempts__contradictions_make_all_invalid(void **state)
+{
+	struct help *h = *state;
+	struct greta_applied out;
+	int64_t id = help_attempt(h, h->jobs[0]);
+
+	help_good(h, id, 10, "flash_v2_naive", NULL);
+	id = help_attempt(h, h->jobs[0]);
+	out = help_good(h, id, 10, "q_lds", NULL);
+	assert_true(out.contradicts);
+	assert_false(out.counted);
+	assert_int_equal(out.outcome, GRETA_OUTCOME_INVALID);
+	assert_int_equal(help_i64(h->db, "SELECT count(*) FROM attempt WHERE outcome = 'invalid' AND cause = 'contradiction'"),
+			 2);
+	assert_int_equal(help_i64(h->db, "SELECT counted_attempt IS NULL FROM job WHERE position = 0"), 1);
+	assert_non_null(strstr(help_str(h->db, "SELECT reason FROM job WHERE position = 0"),
+			       "attn_impl is flash_v2_naive in one and q_lds in the other"));
+	/* a third one can't tell which was right */
+	id = help_attempt(h, h->jobs[0]);
+	out = help_good(h, id, 10, "q_lds", NULL);
+	assert_int_equal(out.outcome, GRETA_OUTCOME_INVALID);
+	assert_int_equal(help_i64(h->db, "SELECT counted_attempt IS NULL FROM job WHERE position = 0"), 1);
+}
+
+static void test_attempts__logits_must_agree_on_the_same_setup_only(void **state)
+{
+	static const char started[] = "{\"pid\":7,\"devices\":[\"%s\"],\"build_sha256\":\"%s\"}";
+	static const struct {
+		const char *device, *build;
+		bool contradicts;
+	} cases[] = {{"GPU-b", "b1", true}, {"GPU-b", "b2", false}, {"GPU-other", "b1", false}};
+	static const char facts_text[] = "{\"node_id\":\"n\",\"devices\":["
+					 "{\"uuid\":\"GPU-a\",\"kind\":\"amd\",\"arch\":\"gfx942\"},"
+					 "{\"uuid\":\"GPU-b\",\"kind\":\"amd\",\"arch\":\"gfx942\"},"
+					 "{\"uuid\":\"GPU-other\",\"kind\":\"amd\",\"arch\":\"gfx90a\"}]}";
+	struct greta_facts facts = {0};
+	struct help *h = *state;
+	struct greta_err e = {0};
+	struct greta_node_ids ids;
+	int64_t alias;
+
+	assert_ok(greta_nodes_add(h->db, "n1", "local", NULL, NULL, &alias, &e));
+	assert_ok(greta_facts_parse(facts_text, strlen(facts_text), &facts, &e));
+	assert_ok(greta_nodes_record(h->db, alias, &facts, &ids, &e));
+	greta_facts_release(&facts);
+	for (size_t i = 0; i < GRETA_COUNT(cases); i++) {
+		char detail[200];
+		int64_t id = help_attempt(h, h->jobs[i]);
+
+		snprintf(detail, sizeof detail, started, "GPU-a", "b1");
+		assert_ok(help_event(h, id, 0, GRETA_EVENT_STARTED, detail, NULL, NULL, &e));
+		help_good(h, id, 10, "a", "1111");
+		id = help_attempt(h, h->jobs[i]);
+		snprintf(detail, sizeof detail, started, cases[i].device, cases[i].build);
+		assert_ok(help_event(h, id, 0, GRETA_EVENT_STARTED, detail, NULL, NULL, &e));
+		assert_int_equal(help_good(h, id, 10, "a", "2222").contradicts, cases[i].contradicts);
+	}
+}
+
+static void test_attempts__a_lost_node_may_come_back(void **state)
+{
+	struct help *h = *state;
+	struct greta_err e = {0};
+	struct greta_attempt_row row;
+	struct greta_applied out;
+	int64_t lost = help_attempt(h, h->jobs[0]), again;
+
+	assert_ok(help_event(h, lost, 1, GRETA_EVENT_ACCEPTED, NULL, NULL, NULL, &e));
+	assert_ok(greta_attempts_end_here(h->db, lost, GRETA_OUTCOME_LOST, "node", "away for 2400 s", &e));
+	assert_int_equal(help_i64(h->db, "SELECT count(*) FROM attempt WHERE outcome = 'lost'"), 1);
+	again = help_attempt(h, h->jobs[0]);
+	assert_true(help_good(h, again, 10, "a", NULL).counted);
+
+	h->seq = 1;
+	assert_ok(help_event(h, lost, 2, GRETA_EVENT_STARTED, "{}", NULL, NULL, &e));
+	assert_ok(greta_attempts_get(h->db, lost, &row, &e));
+	assert_int_equal(row.state, GRETA_ATTEMPT_ENDED);
+	greta_attempt_row_release(&row);
+	out = help_good(h, lost, 10, "a", NULL);
+	assert_true(out.superseded);
+	assert_int_equal(help_i64(h->db, "SELECT count(*) FROM attempt WHERE outcome = 'lost'"), 0);
+	assert_int_equal(help_i64(h->db, "SELECT counted_attempt FROM job WHERE position = 0"), again);
+}
+
+static void test_attempts__only_a_node_says_ok(void **state)
+{
+	struct help *h = *state;
+	struct greta_err e = {0};
+	int64_t id = help_attempt(h, h->jobs[0]);
+
+	assert_fails(greta_attempts_end_here(h->db, id, GRETA_OUTCOME_GOOD, NULL, NULL, &e), GRETA_EINVAL);
+}
+
+static void test_attempts__a_rejected_result_gives_way(void **state)
+{
+	struct help *h = *state;
+	struct greta_err e = {0};
+	int64_t first = help_attempt(h, h->jobs[0]), second, now = 0;
+
+	help_good(h, first, 10, "a", NULL);
+	second = help_attempt(h, h->jobs[0]);
+	help_good(h, second, 10, "a", NULL);
+	assert_ok(greta_attempts_reject(h->db, first, "gate", "logits off by 3 sigma", &now, &e));
+	assert_int_equal(now, second);
+	assert_int_equal(help_i64(h->db, "SELECT counted_attempt FROM job WHERE position = 0"), second);
+	assert_int_equal(help_i64(h->db, "SELECT superseded FROM attempt WHERE try_no = 2"), 0);
+	assert_ok(greta_attempts_reject(h->db, second, "gate", "likewise", &now, &e));
+	assert_int_equal(now, 0);
+	assert_int_equal(help_i64(h->db, "SELECT counted_attempt IS NULL FROM job WHERE position = 0"), 1);
+	assert_fails(greta_attempts_reject(h->db, second, "gate", "again", &now, &e), GRETA_EINVAL);
+}
+
+/* ---- samples */
+
+static void test_attempts__medians_leave_the_warm_up_out(void **state)
+{
+	struct help *h = *state;
+	struct greta_err e = {0};
+	int64_t id = help_attempt(h, h->jobs[0]);
+
+	assert_ok(help_event(h, id, 0, GRETA_EVENT_OUTCOME,
+			     "{\"outcome\":\"ok\",\"samples\":["
+			     "{\"sample\":0,\"metrics\":{\"prefill_s\":99,\"attn_impl\":\"warm\"}},"
+			     "{\"sample\":1,\"metrics\":{\"prefill_s\":3,\"attn_impl\":\"cold\",\"prompt_tokens\":4000}},"
+			     "{\"sample\":2,\"metrics\":{\"prefill_s\":1}},"
+			     "{\"sample\":3,\"metrics\":{\"prefill_s\":2,\"peak\":1e300}},"
+			     "{\"sample\":4,\"metrics\":{\"prefill_s\":10}}]}",
+			     NULL, NULL, &e));
+	assert_float_equal(help_f64(h->db, "SELECT prefill_s FROM result"), 2.5, 1e-12);
+	assert_float_equal(help_f64(h->db, "SELECT prefill_min_s FROM result"), 1, 1e-12);
+	assert_float_equal(help_f64(h->db, "SELECT prefill_max_s FROM result"), 10, 1e-12);
+	assert_float_equal(help_f64(h->db, "SELECT tokens_per_s FROM result"), 1600, 1e-9);
+	assert_int_equal(help_i64(h->db, "SELECT n_samples FROM result"), 4);
+	assert_string_equal(help_str(h->db, "SELECT attn_impl FROM result"), "cold");
+	assert_int_equal(help_i64(h->db, "SELECT count(*) FROM sample_value"), 9);
+}
+
+static void test_attempts__counts_that_are_none_do_not_stop_the_rest(void **state)
+{
+	struct help *h = *state;
+	struct greta_err e = {0};
+	int64_t id = help_attempt(h, h->jobs[0]);
+
+	assert_ok(help_event(h, id, 0, GRETA_EVENT_OUTCOME,
+			     "{\"outcome\":\"invalid\",\"samples\":[{\"sample\":1,\"metrics\":{\"prompt_tokens\":1e300}}]}",
+			     NULL, NULL, &e));
+	assert_int_equal(help_i64(h->db, "SELECT prompt_tokens IS NULL FROM result"), 1);
+	assert_int_equal(help_i64(h->db, "SELECT exit_code IS NULL FROM result"), 1);
+}
+
+/* ---- verdict and evidence */
+
+static void test_attempts__verdict_and_evidence(void **state)
+{
+	struct help *h = *state;
+	struct greta_err e = {0};
+	cleanup_buf struct greta_buf text = {0};
+	int64_t id = help_attempt(h, h->jobs[0]);
+
+	assert_ok(help_event(h, id, 0, GRETA_EVENT_PROGRESS,
+			     "{\"phase\":\"prefill\",\"done\":7,\"total\":32,\"at\":\"layer 7 attn q_lds\"}", NULL, NULL, &e));
+	assert_ok(help_event(h, id, 0, GRETA_EVENT_VERDICT,
+			     "{\"class\":\"gpu_kernel\",\"certainty\":\"supported\",\"text\":\"stuck in layer 7\"}", NULL,
+			     NULL, &e));
+	assert_ok(help_event(h, id, 0, GRETA_EVENT_EVIDENCE, "{\"name\":\"gdb\",\"part\":1,\"parts\":3}", "one ", NULL, &e));
+	assert_ok(help_event(h, id, 0, GRETA_EVENT_EVIDENCE, "{\"name\":\"gdb\",\"part\":3,\"parts\":3}", "three", NULL,
+			     &e));
+	assert_ok(help_event(h, id, 0, GRETA_EVENT_OUTCOME, "{\"outcome\":\"hung\",\"reason\":\"no progress\"}", NULL, NULL,
+			     &e));
+	assert_ok(greta_evidence_read(h->db, id, "gdb", &text, &e));
+	assert_string_equal(text.data, "one \n[part 2 of 3 is missing]\nthree");
+	assert_fails(greta_evidence_read(h->db, id, "dmesg", &text, &e), GRETA_ENOENT);
+	assert_string_equal(help_str(h->db, "SELECT class FROM hang"), "gpu_kernel");
+	assert_string_equal(help_str(h->db, "SELECT verdict FROM hang"), "stuck in layer 7");
+	assert_string_equal(help_str(h->db, "SELECT breadcrumb FROM hang"), "layer 7 attn q_lds");
+	assert_string_equal(help_str(h->db, "SELECT evidence FROM hang"), "gdb");
+	assert_string_equal(help_str(h->db, "SELECT text FROM evidence"), "one three");
+	assert_int_equal(help_i64(h->db, "SELECT parts_missing FROM evidence"), 1);
+}
+
+/* ---- reading */
+
+static void test_attempts__open_ones_are_found_again(void **state)
+{
+	struct help *h = *state;
+	struct greta_err e = {0};
+	struct greta_attempt_rows rows = {0};
+	struct greta_attempt_row row;
+	cleanup_buf struct greta_buf spec = {0};
+	int64_t a = help_attempt(h, h->jobs[0]), b = help_attempt(h, h->jobs[3]);
+	char uuid[GRETA_UUID_LEN + 1];
+
+	help_good(h, a, 1, "x", NULL);
+	assert_ok(greta_attempts_open(h->db, &rows, &e));
+	assert_int_equal(rows.n, 1);
+	assert_int_equal(rows.items[0].id, b);
+	assert_string_equal(rows.items[0].variant, "v3");
+	assert_int_equal(rows.items[0].context, 8192);
+	assert_int_equal(rows.items[0].state, GRETA_ATTEMPT_DISPATCHED);
+	snprintf(uuid, sizeof uuid, "%s", rows.items[0].uuid);
+	greta_attempt_rows_release(&rows);
+
+	assert_ok(greta_attempts_find(h->db, uuid, &row, &e));
+	assert_int_equal(row.id, b);
+	greta_attempt_row_release(&row);
+	uuid[8] = '\0';
+	assert_ok(greta_attempts_find(h->db, uuid, &row, &e));
+	assert_int_equal(row.id, b);
+	greta_attempt_row_release(&row);
+	assert_fails(greta_attempts_find(h->db, "ffffffff-0000", &row, &e), GRETA_ENOENT);
+	assert_ok(greta_attempts_spec(h->db, b, &spec, &e));
+	assert_string_equal(spec.data, "{\"argv\":[\"x\"]}");
+}
+
+int main(void)
+{
+#define T(f) cmocka_unit_test_setup_teardown(f, help_setup, help_teardown)
+	const struct CMUnitTest tests[] = {
+		T(test_attempts__from_plan_to_counted),
+		T(test_attempts__an_event_counts_once),
+		T(test_attempts__refuses_a_gap),
+		T(test_attempts__refuses_nonsense_and_goes_on),
+		T(test_attempts__nothing_follows_the_outcome),
+		T(test_attempts__the_first_good_one_counts),
+		T(test_attempts__contradictions_make_all_invalid),
+		T(test_attempts__logits_must_agree_on_the_same_setup_only),
+		T(test_attempts__a_lost_node_may_come_back),
+		T(test_attempts__only_a_node_says_ok),
+		T(test_attempts__a_rejected_result_gives_way),
+		T(test_attempts__medians_leave_the_warm_up_out),
+		T(test_attempts__counts_that_are_none_do_not_stop_the_rest),
+		T(test_attempts__verdict_and_evidence),
+		T(test_attempts__open_ones_are_found_again),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
