@@ -32,6 +32,14 @@ enum greta_slot_kind { GRETA_SLOT_KINDS(X) };
 enum greta_on_slow { GRETA_ON_SLOWS(X) }; /* what follows when an attempt is projected to miss its wall budget */
 #undef X
 
+#define GRETA_NAME_MAX 64         /* of campaigns and variants: letters, digits, . _ -, not first . or - */
+#define GRETA_CONTEXT_MAX (1 << 24)
+#define GRETA_CONTEXTS_MAX 1000
+#define GRETA_VARIANTS_MAX 1000
+#define GRETA_REPEATS_MAX 10000
+#define GRETA_JOBS_MAX 1000000
+#define GRETA_CAMPAIGN_TEXT_MAX (4 << 20)
+
 /* A file that attempts need: on the node already, or uploaded from the controller. */
 struct greta_artifact {
 	char *path;            /* NULL: none. Absolute for a path on the node; else relative to the campaign file */
@@ -40,9 +48,10 @@ struct greta_artifact {
 };
 
 struct greta_engine {
-	struct greta_strs command;  /* argv; "{model}" "{context}" "{repeat}" "{variant}" "{samples}" "{warmup}" are replaced */
+	struct greta_strs command;  /* argv with placeholders (schemas/spec.h); [0] gives way to executable */
 	struct greta_artifact executable; /* argv[0]: a path on the node, an upload, or a name (greta-infer: the bundled one) */
 	enum greta_adapter adapter;
+	struct greta_strs env;      /* "K=V"; "K" alone: taken from the controller's environment, and stored nowhere */
 	bool max_seq_len_env;       /* set GRETA_MAX_SEQ_LEN = context + 2 */
 	char *build_id;             /* declared id, for scripts; NULL: hashed */
 };
@@ -54,7 +63,7 @@ struct greta_expect {
 struct greta_variant {
 	char *name;
 	struct greta_strs args;     /* appended to the engine's command */
-	struct greta_strs env;      /* "K=V" */
+	struct greta_strs env;      /* as the engine's */
 	struct greta_engine *engine; /* another build than the campaign's; NULL: the campaign's */
 	struct greta_expect *expect;
 	size_t n_expect, cap_expect;
@@ -91,9 +100,10 @@ struct greta_campaign {
 	enum greta_mode mode;
 	struct greta_artifact model; /* path NULL: the engine brings its own */
 	struct greta_engine engine;
-	struct greta_strs env;      /* for every variant, "K=V" */
+	struct greta_strs env;      /* for every variant; as the engine's */
 	struct greta_variant *variants;
 	size_t n_variants, cap_variants;
+	char *reference;            /* the variant that the others are compared with; the first by default */
 	int64_t *contexts;          /* expanded from list and ranges, in file order, no duplicates */
 	size_t n_contexts, cap_contexts;
 	struct greta_repeat *repeats; /* [0] is the default */
@@ -119,7 +129,8 @@ struct greta_campaign {
 	struct greta_gates gates;
 };
 
-/* Reads and checks a campaign. Returns 0, with warnings perhaps; or -1 with every mistake in *problems. */
+/* Reads and checks a campaign. Returns 0, with warnings perhaps; or -1 with every mistake in *problems, in the order of
+ * the text, and *out empty. name: how complaints call the text. */
 int greta_campaign_parse(const char *name, const char *text, size_t n, struct greta_campaign *out,
 			 struct greta_problems *problems);
 int greta_campaign_load(const char *path, struct greta_campaign *out, struct greta_problems *problems,

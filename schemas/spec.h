@@ -1,0 +1,31 @@
+/* spec: from a campaign's cell to what an attempt is told to do. */
+#ifndef SCHEMAS_SPEC_H
+#define SCHEMAS_SPEC_H
+
+#include "schemas/campaign.h"
+#include "schemas/msg.h"
+
+/* Placeholders in a command, in arguments and in values of variables:
+ *   {model} {context} {repeat} {variant} {samples} {warmup} {max_seq_len} (context + 2) {slot} (filled by the node)
+ * "{{name}" stands for the text {name}. */
+
+/* Where files lie on the node that will run the attempt; borrowed. */
+struct greta_spec_paths {
+	const char *model;      /* NULL where the campaign names none */
+	const char *executable; /* argv[0]; NULL: as the campaign says */
+};
+
+#define GRETA_TERM_GRACE_S 30 /* as Slurm's KillWait */
+
+/* Fills *out for one cell (variant: its index; repeat: from 1). Left to the caller: attempt, try_no, cwd, devices,
+ * slot_wait_s. The environment is put together in this order, later ones winning: engine, campaign, variant, mode.
+ * -1 with EINVAL when a variable that is taken from the environment is not there. */
+int greta_spec_build(const struct greta_campaign *c, size_t variant, int64_t context, int64_t repeat,
+		     const struct greta_spec_paths *paths, struct greta_spec *out, struct greta_err *e);
+
+/* True for names of variables that hold secrets, whose values are stored nowhere. In any case: those that end in TOKEN,
+ * _KEY, _KEYS, _PASS, _PWD, _AUTH or _PAT; those with TOKEN_, SECRET, PASSWORD, PASSWD, PASSPHRASE, CREDENTIAL or APIKEY in
+ * them; AWS_* but for AWS_REGION, AWS_DEFAULT_REGION and AWS_PROFILE. MAX_TOKENS and TOKENIZERS_PARALLELISM are none. */
+bool greta_secret_name(const char *key);
+
+#endif
