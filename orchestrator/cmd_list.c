@@ -6,6 +6,7 @@
 
 /* Every command, in the order of the overview: one line each. */
 #define CMD_LIST(X) \
+	X(cmd_plan)      \
 	X(cmd_results)   \
 	X(cmd_scaling)   \
 	X(cmd_report)    \
