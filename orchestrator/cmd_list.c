@@ -9,10 +9,12 @@
 	X(cmd_plan)      \
 	X(cmd_results)   \
 	X(cmd_scaling)   \
+	X(cmd_show)      \
 	X(cmd_report)    \
 	X(cmd_query)     \
 	X(cmd_logs)      \
 	X(cmd_import)    \
+	X(cmd_doctor)    \
 	X(cmd_help)      \
 	X(cmd_completion) \
 	X(cmd_man)

@@ -246,6 +246,21 @@ void table_print(const struct table *t, const struct term *term, struct greta_bu
 	free(width);
 }
 
+void table_print_record(const struct table *t, struct greta_buf *out)
+{
+	int width = 0;
+	for (size_t c = 0; c < t->n_columns; c++)
+		if (term_columns(t->columns[c].title) > width)
+			width = term_columns(t->columns[c].title);
+	for (size_t c = 0; c < t->n_columns; c++) {
+		if (cell_at(t, 0, c)->kind == CELL_NONE)
+			continue;
+		greta_buf_addf(out, "%-*s  ", width, t->columns[c].title);
+		cell_text(t, 0, c, out);
+		greta_buf_addc(out, '\n');
+	}
+}
+
 static void add_markdown(struct greta_buf *out, const char *text)
 {
 	for (; *text; text++) {

@@ -44,6 +44,7 @@ void table_style(struct table *t, enum term_style style); /* of the last cell, o
 void table_note(struct table *t, const char *text);
 
 void table_print(const struct table *t, const struct term *term, struct greta_buf *out);
+void table_print_record(const struct table *t, struct greta_buf *out); /* the first row as "title  value" lines */
 void table_print_markdown(const struct table *t, struct greta_buf *out);
 void table_print_csv(const struct table *t, struct greta_buf *out);     /* RFC 4180, with a header line */
 void table_write_json(const struct table *t, struct greta_jsonw *w, const char *key); /* an array of objects */
