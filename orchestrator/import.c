@@ -274,9 +274,8 @@ static int mark_never_ran(struct import *im, const char *variant, int64_t contex
 	struct greta_job_row job;
 	if (ensure_job(im, variant, context, repeat, &job_id, e) || greta_jobs_get(im->db, job_id, &job, e))
 		return -1;
-	if (job.n_attempts)
+	if (job.n_attempts || job.state == GRETA_JOB_SKIPPED)
 		return 0;
-	im->summary->n_never_ran++;
 	return greta_jobs_set_state(im->db, job_id, GRETA_JOB_SKIPPED, reason, e);
 }
 
@@ -302,6 +301,18 @@ static int import_skips(struct import *im, struct greta_err *e)
 	return 0;
 }
 
+static int count_never_ran(struct import *im, struct greta_err *e)
+{
+	cleanup_query struct greta_query *q = greta_query_open(
+		im->db, e,
+		"SELECT count(*) FROM job WHERE campaign_id = ? AND NOT EXISTS (SELECT 1 FROM attempt WHERE job_id = job.id)",
+		"i", im->summary->campaign_id);
+	if (!q || greta_query_step(q, e) < 0)
+		return -1;
+	im->summary->n_never_ran = greta_query_i64(q, 0);
+	return 0;
+}
+
 static int import_all(struct import *im, struct greta_err *e)
 {
 	cleanup_txn struct greta_txn txn = greta_txn_none;
@@ -310,7 +321,8 @@ static int import_all(struct import *im, struct greta_err *e)
 	for (size_t i = 0; i < im->tree.n_runs; i++)
 		if (import_run(im, &im->tree.runs[i], e))
 			return greta_err_wrap(e, "%s/%s: ", im->tree.root, im->tree.runs[i].dir);
-	if (import_planned(im, e) || import_skips(im, e) ||
+	/* What the executor said of a cell comes first: it knows why. */
+	if (import_skips(im, e) || import_planned(im, e) || count_never_ran(im, e) ||
 	    greta_campaigns_finish(im->db, im->summary->campaign_id, e) ||
 	    greta_actions_add(im->db, NULL, "import", NULL, e))
 		return -1;
