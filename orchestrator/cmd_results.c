@@ -1,5 +1,6 @@
 /* results: every planned cell of a campaign and what came out of it. */
 #include "base/buf.h"
+#include "base/mem.h"
 #include "db/campaigns.h"
 #include "orchestrator/cells.h"
 #include "orchestrator/cmd.h"
@@ -72,7 +73,7 @@ static void add_run(struct table *t, const struct cell *c, const struct cell_job
 	table_str(t, greta_buf_str(&outcome));
 	table_style(t, style_of(j));
 	table_num(t, j->prefill_s);
-	table_num(t, (double)c->context / j->prefill_s);
+	table_num(t, j->counted ? (double)c->context / j->prefill_s : NAN); /* of what is true only */
 	table_int(t, j->n_samples);
 	table_num(t, j->model_load_s);
 	table_num(t, j->wall_s);
@@ -107,18 +108,27 @@ static const struct table_column cell_columns[] = {
 	{"notes", "notes", TABLE_TEXT, 0},
 };
 
-/* "2 invalid: prefill_s is 0; 1 never ran": what is not good, each kind once with its first reason. */
+/* "#1 #3 invalid: prefill_s is 0; #2 never ran": what does not count, repeats of one kind together. */
 static void cell_notes(const struct cell *c, struct greta_buf *out)
 {
+	bool *told = greta_alloc(c->n * sizeof *told);
 	for (size_t i = 0; i < c->n; i++) {
-		if (c->jobs[i].counted && !c->jobs[i].excluded)
+		if (told[i] || (c->jobs[i].counted && !c->jobs[i].excluded))
 			continue;
 		cleanup_buf struct greta_buf text = {0};
 		cells_job_text(&c->jobs[i], &text);
-		if (out->len)
-			greta_buf_adds(out, "; ");
-		greta_buf_addf(out, "#%" PRId64 " %s", c->jobs[i].repeat + 1, greta_buf_str(&text));
+		greta_buf_adds(out, out->len ? "; " : "");
+		for (size_t k = i; k < c->n; k++) {
+			cleanup_buf struct greta_buf other = {0};
+			cells_job_text(&c->jobs[k], &other);
+			if (!greta_str_eq(greta_buf_str(&text), greta_buf_str(&other)))
+				continue;
+			told[k] = true;
+			greta_buf_addf(out, "#%" PRId64 " ", c->jobs[k].repeat + 1);
+		}
+		greta_buf_adds(out, greta_buf_str(&text));
 	}
+	free(told);
 }
 
 static const char *attn_of(const struct cell *c)
