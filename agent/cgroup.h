@@ -1,0 +1,28 @@
+/* cgroup: a cgroup of the attempt's own, where the kernel lets us have one (cgroup v2, delegated or root).
+ *
+ * It lets the whole tree be killed at once and tells of kills for lack of memory. It is a bonus: everything works
+ * without it, by process groups, reaping and scans. */
+#ifndef AGENT_CGROUP_H
+#define AGENT_CGROUP_H
+
+#include "base/err.h"
+#include <stdbool.h>
+#include <stddef.h>
+
+struct cgroup {
+	char *path;        /* NULL: none; `why` says why not */
+	char why[160];
+};
+
+/* The folder of our own group: controller "" for v2, "memory" and so on for v1. False: there is none. */
+bool cgroup_own(const char *proc, const char *controller, char *out, size_t cap);
+
+/* proc: /proc, or where a test keeps one. */
+void cgroup_create(struct cgroup *c, const char *proc, const char *attempt);
+int cgroup_open_procs(const struct cgroup *c); /* for greta_child_spec; -1: none */
+void cgroup_kill(const struct cgroup *c);      /* KILL to all in it; nothing where the kernel has no cgroup.kill */
+bool cgroup_is_empty(const struct cgroup *c);  /* true without one */
+void cgroup_remove(struct cgroup *c);          /* stays behind while processes are in it */
+void cgroup_release(struct cgroup *c);         /* frees only */
+
+#endif

@@ -1,0 +1,79 @@
+#include "agent/klog.h"
+#include "base/mem.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define RECORD_MAX 8192 /* of /dev/kmsg; one read gives one record */
+
+void klog_open(struct klog *k)
+{
+	const char *set = getenv("GRETA_KMSG"), *path = set && *set ? set : "/dev/kmsg";
+	*k = (struct klog){0};
+	k->fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	if (k->fd >= 0 && lseek(k->fd, 0, SEEK_END) >= 0)
+		return;
+	snprintf(k->blind, sizeof k->blind, "kernel log (%s: %s)", path, strerror(errno));
+	if (k->fd >= 0)
+		close(k->fd);
+	k->fd = -1;
+}
+
+/* "6,1234,5678,-;message\n KEY=value\n": the message alone. A plain file's text is taken as it is. */
+static void keep(struct klog *k, const char *record, size_t n)
+{
+	const char *text = memchr(record, ';', n);
+	if (text && record[0] >= '0' && record[0] <= '9') {
+		text++;
+		n -= (size_t)(text - record);
+		const char *end = memchr(text, '\n', n);
+		n = end ? (size_t)(end - text) : n;
+	} else {
+		text = record;
+	}
+	if (k->lines.len + n + 1 > KLOG_KEPT)
+		return;
+	greta_buf_add(&k->lines, text, n);
+	if (n == 0 || text[n - 1] != '\n')
+		greta_buf_addc(&k->lines, '\n');
+}
+
+bool klog_read(struct klog *k)
+{
+	char record[RECORD_MAX];
+	bool any = false;
+	while (k->fd >= 0) {
+		ssize_t n = read(k->fd, record, sizeof record);
+		if (n < 0 && (errno == EPIPE || errno == EINTR))
+			continue; /* EPIPE: some were overwritten before we came */
+		if (n <= 0)
+			break;
+		keep(k, record, (size_t)n);
+		any = true;
+	}
+	return any;
+}
+
+char *klog_find(const struct klog *k, const char *const *words)
+{
+	for (const char *line = greta_buf_str(&k->lines); *line;) {
+		size_t n = strcspn(line, "\n"), found = 0, wanted = 0;
+		for (; words[wanted]; wanted++)
+			found += memmem(line, n, words[wanted], strlen(words[wanted])) != NULL;
+		if (found == wanted)
+			return greta_strndup(line, n);
+		line += n + (line[n] == '\n');
+	}
+	return NULL;
+}
+
+void klog_close(struct klog *k)
+{
+	if (k->fd >= 0)
+		close(k->fd);
+	greta_buf_release(&k->lines);
+	*k = (struct klog){.fd = -1};
+}

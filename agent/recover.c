@@ -1,0 +1,121 @@
+#include "agent/files.h"
+#include "agent/kill.h"
+#include "agent/spool.h"
+#include "agent/supervise.h"
+#include "agent/tail.h"
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/fs.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define KILL_EVERY_US 50000
+#define UNKILLABLE_NS (60 * GRETA_NS_PER_S)
+
+/* What the dead supervisor has left in the spool. */
+struct remains {
+	const char *attempt;
+	pid_t supervisor;
+	struct cgroup cgroup;
+	bool rebooted;
+	bool started;
+};
+
+static void read_remains(struct remains *r, const char *dir)
+{
+	char text[4096], value[2048];
+	const char *slash = strrchr(dir, '/');
+	*r = (struct remains){.attempt = slash ? slash + 1 : dir, .supervisor = spool_lock_pid(dir)};
+	if (file_text(dir, "engine", text, sizeof text) != 0)
+		return;
+	if (file_field(text, "cgroup", value, sizeof value) == 0 && value[0] == '/')
+		r->cgroup.path = greta_strdup(value);
+	if (file_field(text, "boot", value, sizeof value) == 0)
+		r->rebooted = strcmp(value, greta_clock_boot_id()) != 0;
+}
+
+/* True when nothing is left. */
+static bool kill_remains(const struct remains *r)
+{
+	int64_t begun = greta_clock_mono_ns();
+	const struct kill_target target = {.proc = "/proc", .attempt = r->attempt, .cgroup = &r->cgroup};
+	while (kill_all(&target) > 0) {
+		if (greta_clock_mono_ns() - begun > UNKILLABLE_NS)
+			return false;
+		usleep(KILL_EVERY_US);
+	}
+	return true;
+}
+
+/* How far it came, by the events that are left. */
+static void read_events(struct remains *r, const char *dir, struct greta_end *end)
+{
+	struct tail t;
+	if (tail_open(&t, dir, 0, NULL) != 0)
+		return;
+	while (tail_next_written(&t) == 1) {
+		struct greta_msg m = {0};
+		if (tail_decode(&t, &m, NULL) != 0)
+			break;
+		if (t.kind == GRETA_EVENT_ACCEPTED)
+			end->queued_wall_ns = m.event->wall_ns;
+		if (t.kind == GRETA_EVENT_STARTED)
+			end->started_wall_ns = m.event->wall_ns;
+		if (t.kind == GRETA_EVENT_PROGRESS)
+			greta_progress_parse(m.event->detail, strlen(m.event->detail), &end->progress, NULL);
+		greta_msg_release(&m);
+	}
+	r->started = end->started_wall_ns != 0;
+	tail_close(&t);
+}
+
+static void describe(const struct remains *r, struct greta_end *end)
+{
+	end->outcome = GRETA_OUTCOME_LOST;
+	end->cause = greta_strdup(r->rebooted ? "reboot" : "supervisor");
+	if (r->rebooted)
+		end->reason = greta_strdup("the node was rebooted while the attempt ran");
+	else
+		end->reason = greta_format("its supervisor (pid %d) died %s; what was left of the attempt was killed",
+					   (int)r->supervisor,
+					   r->started ? "while the engine ran" : "before it told that the engine runs");
+	end->exit_code = -1;
+	end->wall_s = NAN;
+	end->peak_rss_bytes = -1;
+	end->finished_wall_ns = greta_clock_wall_ns();
+}
+
+static int publish(const char *dir, const struct remains *r, struct greta_end *end, struct greta_err *e)
+{
+	struct journal j;
+	cleanup_buf struct greta_buf text = {0};
+	/* Opening cuts off what the dead supervisor had half written. */
+	if (journal_open(&j, dir, r->attempt, e) != 0)
+		return -1;
+	int rc = journal_sync(&j, e);
+	journal_close(&j);
+	greta_end_print(end, &text);
+	return rc != 0 ? rc : spool_publish(dir, text.data, text.len, e);
+}
+
+int supervise_recover(const struct agent_paths *paths, const char *dir, int lock_fd, struct greta_err *e)
+{
+	struct remains r;
+	struct greta_end end = {0};
+	(void)paths;
+	read_remains(&r, dir);
+	spool_lock_write(lock_fd, NULL);
+	end.survivors = !r.rebooted && !kill_remains(&r);
+	read_events(&r, dir, &end);
+	describe(&r, &end);
+	int rc = publish(dir, &r, &end, e);
+	cgroup_remove(&r.cgroup);
+	greta_end_release(&end);
+	return rc;
+}

@@ -1,0 +1,16 @@
+/* request: what a session does for each message of its controller. */
+#ifndef AGENT_REQUEST_H
+#define AGENT_REQUEST_H
+
+#include "agent/session.h"
+
+/* Acts on m and queues the answer. -1: the conversation can't go on. */
+int request_handle(struct session *s, const struct greta_msg *m, struct greta_err *e);
+
+/* Ends the helpers that still run. */
+void request_release(struct session *s);
+
+/* An attempt without outcome whose lock nobody holds gets a supervisor that ends it as `lost`. True when it did. */
+bool request_adopt(const char *dir, struct greta_err *e);
+
+#endif

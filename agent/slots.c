@@ -1,0 +1,352 @@
+#include "agent/slots.h"
+#include "agent/devices.h"
+#include "agent/files.h"
+#include "base/cleanup.h"
+#include "base/mem.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define NODE "node"
+#define WANTS "node.wants"
+
+int slots_prepare(const char *dir, struct greta_err *e)
+{
+	struct stat st;
+	if (mkdir(dir, 01777) == 0 && chmod(dir, 01777) != 0)
+		return greta_err_sys(e, "can't open the slot folder %s to all users", dir);
+	if (lstat(dir, &st) != 0)
+		return greta_err_sys(e, "can't make the slot folder %s", dir);
+	if (!S_ISDIR(st.st_mode))
+		return greta_err_set(e, GRETA_EINVAL, "the slot folder %s is not a folder; remove it", dir);
+	return 0;
+}
+
+/* Not O_CREAT at first: the kernel may refuse that for another user's file in a sticky folder (protected_regular). */
+static int open_slot(const char *dir, const char *name, struct greta_err *e)
+{
+	cleanup_free char *path = greta_format("%s/%s", dir, name);
+	for (int tries = 0; tries < 3; tries++) {
+		int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+		if (fd >= 0)
+			return fd;
+		if (errno != ENOENT)
+			break;
+		fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0666);
+		if (fd >= 0 && fchmod(fd, 0666) == 0)
+			return fd;
+		if (fd >= 0)
+			close(fd);
+		if (errno != EEXIST)
+			break;
+	}
+	return greta_err_sys(e, "can't open the slot %s", path);
+}
+
+static void keep(struct slots *s, int fd)
+{
+	*GRETA_PUSH(s->fds, s->n_fds, s->cap_fds) = fd;
+}
+
+/* holders */
+
+static void write_holder(int fd, const char *attempt)
+{
+	char text[96];
+	int n = snprintf(text, sizeof text, "%d %u %s\n", (int)getpid(), (unsigned)geteuid(), attempt);
+	if (ftruncate(fd, 0) != 0 || pwrite(fd, text, (size_t)n, 0) != n)
+		return; /* only messages are poorer for it */
+}
+
+static bool read_holder(const char *dir, const char *name, struct slots_holder *out)
+{
+	char text[96];
+	*out = (struct slots_holder){0};
+	greta_str_copy(out->name, sizeof out->name, name);
+	return file_text(dir, name, text, sizeof text) == 0 &&
+	       sscanf(text, "%d %u %36s", &out->pid, &out->uid, out->attempt) >= 2;
+}
+
+static void say_holder(struct slots *s, const char *dir, const char *name)
+{
+	struct slots_holder h;
+	if (!read_holder(dir, name, &h)) {
+		snprintf(s->waiting_for, sizeof s->waiting_for, "%s, held by somebody", name);
+		return;
+	}
+	const struct passwd *user = getpwuid(h.uid);
+	snprintf(s->waiting_for, sizeof s->waiting_for, "%s, held by pid %d of user %s%s%s", name, h.pid,
+		 user ? user->pw_name : "?", h.attempt[0] ? ", attempt " : "", h.attempt);
+}
+
+static int busy(struct slots *s, const char *dir, const char *name, struct greta_err *e)
+{
+	say_holder(s, dir, name);
+	return greta_err_set(e, GRETA_EBUSY, "waiting for %s", s->waiting_for);
+}
+
+static bool is_locked(const char *dir, const char *name)
+{
+	cleanup_fd int fd = open_slot(dir, name, NULL);
+	return fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+}
+
+/* taking */
+
+static int take(struct slots *s, const char *dir, const char *name, int how, const char *attempt, struct greta_err *e)
+{
+	int fd = open_slot(dir, name, e);
+	if (fd < 0)
+		return -1;
+	if (flock(fd, how | LOCK_NB) != 0) {
+		int sys = errno;
+		close(fd);
+		errno = sys;
+		return sys == EWOULDBLOCK ? busy(s, dir, name, e) : greta_err_sys(e, "can't lock the slot %s", name);
+	}
+	if (how == LOCK_EX)
+		write_holder(fd, attempt);
+	keep(s, fd);
+	return 0;
+}
+
+/* Somebody has a part of the node: says who. */
+static void say_any_part(struct slots *s, const char *dir)
+{
+	cleanup_strs struct greta_strs names = {0};
+	file_names(dir, "", &names);
+	for (size_t i = 0; i < names.n; i++)
+		if ((greta_str_starts(names.items[i], "cpu-") || greta_str_starts(names.items[i], "gpu-")) &&
+		    is_locked(dir, names.items[i])) {
+			say_holder(s, dir, names.items[i]);
+			return;
+		}
+}
+
+static void want_node(struct slots *s, const char *dir, const char *attempt)
+{
+	if (s->wants_fd > 0)
+		return;
+	int fd = open_slot(dir, WANTS, NULL);
+	if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0) {
+		write_holder(fd, attempt);
+		s->wants_fd = fd;
+	} else if (fd >= 0) {
+		close(fd);
+	}
+}
+
+static int take_node(struct slots *s, const char *dir, const char *attempt, struct greta_err *e)
+{
+	if (take(s, dir, NODE, LOCK_EX, attempt, e) == 0) {
+		greta_strs_add(&s->names, NODE);
+		return 0;
+	}
+	if (!e || e->code != GRETA_EBUSY)
+		return -1;
+	want_node(s, dir, attempt);
+	if (is_locked(dir, NODE)) /* exclusively, by another node slot */
+		say_holder(s, dir, NODE);
+	else
+		say_any_part(s, dir);
+	return greta_err_set(e, GRETA_EBUSY, "waiting for %s", s->waiting_for);
+}
+
+static int take_share(struct slots *s, const char *dir, const char *attempt, struct greta_err *e)
+{
+	if (is_locked(dir, WANTS))
+		return busy(s, dir, WANTS, e);
+	return take(s, dir, NODE, LOCK_SH, attempt, e);
+}
+
+static int take_cpus(struct slots *s, const char *dir, const struct greta_spec *spec, struct greta_err *e)
+{
+	cpu_set_t allowed;
+	struct greta_err last = {0};
+	if (sched_getaffinity(0, sizeof allowed, &allowed) != 0)
+		return greta_err_sys(e, "can't ask which CPUs are ours");
+	int64_t want = spec->cpus > 0 ? spec->cpus : CPU_COUNT(&allowed), got = 0;
+	if (want > CPU_COUNT(&allowed))
+		return greta_err_set(e, GRETA_EUNSUPPORTED, "the slot asks for %" PRId64 " CPUs, this node lets us use %d",
+				     want, CPU_COUNT(&allowed));
+	CPU_ZERO(&s->cpus);
+	for (int cpu = 0; cpu < CPU_SETSIZE && got < want; cpu++) {
+		char name[32];
+		snprintf(name, sizeof name, "cpu-%d", cpu);
+		if (!CPU_ISSET(cpu, &allowed) || take(s, dir, name, LOCK_EX, spec->attempt, &last) != 0)
+			continue;
+		CPU_SET(cpu, &s->cpus);
+		greta_strs_add(&s->names, name);
+		got++;
+	}
+	s->bind_cpus = spec->cpus > 0;
+	if (got == want)
+		return 0;
+	*e = last;
+	return -1;
+}
+
+static int lock_device(struct slots *s, const struct greta_device *d, struct greta_err *e)
+{
+	int fd = open(d->path, O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		return greta_err_sys(e, "can't open %s of GPU %s (is the user in its group, render or video?)", d->path,
+				     d->uuid);
+	if (flock(fd, LOCK_EX | LOCK_NB) == 0) {
+		keep(s, fd);
+		return 0;
+	}
+	close(fd);
+	snprintf(s->waiting_for, sizeof s->waiting_for, "%s, locked by a process outside GRETA", d->path);
+	return greta_err_set(e, GRETA_EBUSY, "waiting for %s", s->waiting_for);
+}
+
+static int take_gpu(struct slots *s, const char *dir, const struct greta_device *d, const char *attempt,
+		    struct greta_err *e)
+{
+	size_t before = s->n_fds;
+	cleanup_free char *name = greta_format("gpu-%s", d->uuid);
+	if (take(s, dir, name, LOCK_EX, attempt, e) != 0)
+		return -1;
+	if (lock_device(s, d, e) != 0) {
+		close(s->fds[--s->n_fds]);
+		s->n_fds = before;
+		return -1;
+	}
+	greta_strs_add(&s->names, name);
+	greta_strs_add(&s->devices, d->uuid);
+	return 0;
+}
+
+static bool is_asked(const struct greta_spec *spec, const struct greta_device *d)
+{
+	for (size_t i = 0; i < spec->devices.n; i++)
+		if (strcmp(spec->devices.items[i], d->uuid) == 0)
+			return true;
+	return spec->devices.n == 0;
+}
+
+/* The runtimes' own variables, so that the engine sees its GPUs and no others, numbered from 0. */
+static void make_visible(struct slots *s, const struct greta_facts *found)
+{
+	cleanup_buf struct greta_buf list = {0};
+	const struct greta_device *first = NULL;
+	for (size_t i = 0; i < s->devices.n; i++)
+		for (size_t k = 0; k < found->n_devices; k++)
+			if (strcmp(s->devices.items[i], found->devices[k].uuid) == 0) {
+				first = &found->devices[k];
+				greta_buf_addf(&list, "%s%s", i ? "," : "", first->uuid);
+			}
+	if (first)
+		greta_strs_addf(&s->visible, "%s=%s", devices_visible_variable(first), greta_buf_str(&list));
+}
+
+static int take_gpus_of(struct slots *s, const char *dir, const struct greta_spec *spec, const struct greta_facts *found,
+			struct greta_err *e)
+{
+	struct greta_err last = {0};
+	size_t want = spec->devices.n ? spec->devices.n : spec->n_gpus > 0 ? (size_t)spec->n_gpus : 1;
+	for (size_t i = 0; i < found->n_devices && s->devices.n < want; i++)
+		if (is_asked(spec, &found->devices[i]))
+			take_gpu(s, dir, &found->devices[i], spec->attempt, &last);
+	if (s->devices.n == want) {
+		make_visible(s, found);
+		return 0;
+	}
+	if (last.code == GRETA_OK)
+		return greta_err_set(e, GRETA_EUNSUPPORTED, "the slot asks for %zu GPUs%s, this node has %zu", want,
+				     spec->devices.n ? " by name" : "", found->n_devices);
+	*e = last;
+	return -1;
+}
+
+static int take_gpus(struct slots *s, const struct agent_paths *paths, const struct greta_spec *spec,
+		     struct greta_err *e)
+{
+	struct greta_facts found = {0};
+	devices_find(paths->sys, paths->proc, paths->dev, &found);
+	int rc = take_gpus_of(s, paths->slots, spec, &found, e);
+	greta_facts_release(&found);
+	return rc;
+}
+
+/* Gives back what a failed try has taken; keeps the wish for the whole node. */
+static void give_back(struct slots *s)
+{
+	for (size_t i = 0; i < s->n_fds; i++)
+		close(s->fds[i]);
+	s->n_fds = 0;
+	greta_strs_release(&s->devices);
+	greta_strs_release(&s->visible);
+	greta_strs_release(&s->names);
+}
+
+static void name_all_gpus(struct slots *s, const struct agent_paths *paths)
+{
+	struct greta_facts found = {0};
+	devices_find(paths->sys, paths->proc, paths->dev, &found);
+	for (size_t i = 0; i < found.n_devices; i++)
+		greta_strs_add(&s->devices, found.devices[i].uuid);
+	greta_facts_release(&found);
+}
+
+static int take_kind(struct slots *s, const struct agent_paths *paths, const struct greta_spec *spec,
+		     struct greta_err *e)
+{
+	if (spec->slot == GRETA_SLOT_NODE) {
+		if (take_node(s, paths->slots, spec->attempt, e) != 0)
+			return -1;
+		name_all_gpus(s, paths);
+		return 0;
+	}
+	if (take_share(s, paths->slots, spec->attempt, e) != 0)
+		return -1;
+	return spec->slot == GRETA_SLOT_GPU ? take_gpus(s, paths, spec, e) : take_cpus(s, paths->slots, spec, e);
+}
+
+int slots_take(struct slots *s, const struct agent_paths *paths, const struct greta_spec *spec, struct greta_err *e)
+{
+	struct greta_err why = {0};
+	s->waiting_for[0] = '\0';
+	if (take_kind(s, paths, spec, &why) != 0) {
+		give_back(s);
+		if (e)
+			*e = why;
+		return -1;
+	}
+	if (s->wants_fd > 0)
+		close(s->wants_fd);
+	s->wants_fd = 0;
+	return 0;
+}
+
+void slots_release(struct slots *s)
+{
+	give_back(s);
+	if (s->wants_fd > 0)
+		close(s->wants_fd);
+	free(s->fds);
+	*s = (struct slots){0};
+}
+
+size_t slots_holders(const char *dir, struct slots_holder **out)
+{
+	size_t n = 0, cap = 0;
+	cleanup_strs struct greta_strs names = {0};
+	*out = NULL;
+	file_names(dir, "", &names);
+	for (size_t i = 0; i < names.n; i++) {
+		struct slots_holder h;
+		read_holder(dir, names.items[i], &h);
+		h.held = is_locked(dir, names.items[i]);
+		*GRETA_PUSH(*out, n, cap) = h;
+	}
+	return n;
+}

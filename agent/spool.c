@@ -1,0 +1,302 @@
+#include "agent/spool.h"
+#include "agent/files.h"
+#include "base/cleanup.h"
+#include "base/fs.h"
+#include "base/mem.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define SPEC_MAX (4 * 1024 * 1024)
+#define NEW_MIN_AGE_S 60
+#define NEW_PREFIX ".new-"
+#define DEAD_PREFIX ".dead-"
+
+int spool_own_folder(const char *path, struct greta_err *e)
+{
+	struct stat st;
+	if (mkdir(path, 0700) != 0 && errno != EEXIST)
+		return greta_err_sys(e, "can't make the spool folder %s", path);
+	if (lstat(path, &st) != 0)
+		return greta_err_sys(e, "can't look at the spool folder %s", path);
+	if (!S_ISDIR(st.st_mode))
+		return greta_err_set(e, GRETA_EINVAL, "%s is %s, not a folder: refused as a spool; remove it", path,
+				     S_ISLNK(st.st_mode) ? "a symbolic link" : "something else");
+	if (st.st_uid != geteuid())
+		return greta_err_set(e, GRETA_EAUTH, "%s belongs to uid %u, not to us (uid %u): refused as a spool", path,
+				     (unsigned)st.st_uid, (unsigned)geteuid());
+	if (st.st_mode & 077)
+		return greta_err_set(e, GRETA_EAUTH, "%s is open to others (mode %03o): refused as a spool; chmod 700 it",
+				     path, (unsigned)st.st_mode & 0777);
+	return 0;
+}
+
+int spool_prepare(const char *spool, struct greta_err *e)
+{
+	const char *type = NULL;
+	static const char *const folders[] = {"attempts", "fence", "quarantine"};
+	if (spool_own_folder(spool, e) != 0)
+		return -1;
+	if (greta_fs_is_network(spool, &type))
+		return greta_err_set(e, GRETA_EUNSUPPORTED,
+				     "the spool %s is on a network file system (%s), where locks and fsync can't be trusted; "
+				     "point GRETA_SPOOL_DIR at a local disk", spool, type);
+	for (size_t i = 0; i < GRETA_COUNT(folders); i++) {
+		cleanup_free char *path = greta_fs_join(spool, folders[i]);
+		if (spool_own_folder(path, e) != 0)
+			return -1;
+	}
+	return 0;
+}
+
+static char *attempts_dir(const char *spool)
+{
+	return greta_fs_join(spool, "attempts");
+}
+
+char *spool_attempt_dir(const char *spool, const char *uuid)
+{
+	return greta_format("%s/attempts/%s", spool, uuid);
+}
+
+void spool_list(const char *spool, struct greta_strs *uuids)
+{
+	cleanup_free char *dir = attempts_dir(spool);
+	cleanup_strs struct greta_strs names = {0};
+	file_names(dir, "", &names);
+	for (size_t i = 0; i < names.n; i++)
+		if (greta_uuid_valid(names.items[i]))
+			greta_strs_add(uuids, names.items[i]);
+}
+
+/* creating */
+
+static int write_synced(const char *dir, const char *name, const char *data, size_t n, struct greta_err *e)
+{
+	cleanup_free char *path = greta_fs_join(dir, name);
+	cleanup_fd int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return greta_err_sys(e, "can't create %s", path);
+	if (greta_fs_write_all(fd, data, n, e) != 0)
+		return greta_err_wrap(e, "%s", path);
+	return fsync(fd) == 0 ? 0 : greta_err_sys(e, "can't sync %s", path);
+}
+
+/* Blocks that can be written later on a full disk. Where the file system has no fallocate, zeros are written. */
+static int write_reserve(const char *dir, const char *name, size_t bytes, struct greta_err *e)
+{
+	cleanup_free char *path = greta_fs_join(dir, name);
+	cleanup_fd int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return greta_err_sys(e, "can't create %s", path);
+	int sys = posix_fallocate(fd, 0, (off_t)bytes);
+	if (sys == 0)
+		return 0;
+	errno = sys;
+	return greta_err_sys(e, "can't reserve %zu bytes for %s", bytes, path);
+}
+
+static int fill(const char *dir, const struct greta_spec *spec, const char *db, struct greta_err *e)
+{
+	cleanup_buf struct greta_buf text = {0};
+	cleanup_free char *events = greta_fs_join(dir, "events");
+	cleanup_free char *scratch = greta_fs_join(dir, "scratch");
+	greta_spec_print(spec, &text);
+	if (write_synced(dir, "spec.json", text.data, text.len, e) != 0 ||
+	    write_synced(dir, "owner", db, strlen(db), e) != 0 ||
+	    write_reserve(dir, "outcome.part", SPOOL_OUTCOME_RESERVE, e) != 0 ||
+	    write_reserve(dir, "control", SPOOL_CONTROL_BYTES, e) != 0 ||
+	    write_reserve(dir, "acked", 32, e) != 0)
+		return -1;
+	cleanup_fd int fd = open(events, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return greta_err_sys(e, "can't create %s", events);
+	if (mkdir(scratch, 0700) != 0)
+		return greta_err_sys(e, "can't make %s", scratch);
+	return greta_fs_sync_dir(dir, e);
+}
+
+static int reveal(const char *attempts, const char *from, const char *to, struct greta_err *e)
+{
+	if (rename(from, to) == 0)
+		return greta_fs_sync_dir(attempts, e);
+	if (errno == ENOTEMPTY || errno == EEXIST)
+		return greta_err_set(e, GRETA_EEXIST, "there is a spool %s already", to);
+	return greta_err_sys(e, "can't rename %s to %s", from, to);
+}
+
+int spool_create(const char *spool, const struct greta_spec *spec, const char *db, int *lock_fd, struct greta_err *e)
+{
+	char unique[GRETA_UUID_LEN + 1];
+	cleanup_free char *attempts = attempts_dir(spool);
+	cleanup_free char *to = spool_attempt_dir(spool, spec->attempt);
+	cleanup_free char *from = greta_format("%s/" NEW_PREFIX "%s", attempts, greta_uuid_new(unique));
+	cleanup_free char *lock = greta_fs_join(from, "lock");
+	if (access(to, F_OK) == 0)
+		return greta_err_set(e, GRETA_EEXIST, "there is a spool %s already", to);
+	if (mkdir(from, 0700) != 0)
+		return greta_err_sys(e, "can't make the spool folder %s", from);
+	int fd = greta_fs_lock(lock, 0600, e);
+	if (fd < 0 || fill(from, spec, db, e) != 0 || reveal(attempts, from, to, e) != 0) {
+		greta_fs_remove_tree(from, NULL);
+		if (fd >= 0)
+			close(fd);
+		return -1;
+	}
+	*lock_fd = fd;
+	return 0;
+}
+
+/* the lock */
+
+int spool_lock(const char *dir, struct greta_err *e)
+{
+	cleanup_free char *path = greta_fs_join(dir, "lock");
+	cleanup_fd int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0)
+		return greta_err_sys(e, "can't open %s", path);
+	if (flock(fd, LOCK_EX | LOCK_NB) != 0)
+		return errno == EWOULDBLOCK ? greta_err_set(e, GRETA_EBUSY, "%s is held by its supervisor, pid %d", path,
+							    (int)spool_lock_pid(dir))
+					    : greta_err_sys(e, "can't lock %s", path);
+	int taken = fd;
+	fd = -1;
+	return taken;
+}
+
+int spool_lock_write(int lock_fd, struct greta_err *e)
+{
+	char text[32];
+	int n = snprintf(text, sizeof text, "%-15d\n", (int)getpid()); /* of one width: overwrites what was there */
+	return pwrite(lock_fd, text, (size_t)n, 0) == n ? 0 : greta_err_sys(e, "can't write the pid into the lock");
+}
+
+pid_t spool_lock_pid(const char *dir)
+{
+	char text[64];
+	if (file_text(dir, "lock", text, sizeof text) != 0)
+		return 0;
+	return (pid_t)strtol(text, NULL, 10);
+}
+
+/* reading */
+
+int spool_read_spec(const char *dir, struct greta_spec *out, struct greta_err *e)
+{
+	cleanup_free char *path = greta_fs_join(dir, "spec.json");
+	cleanup_buf struct greta_buf text = {0};
+	if (greta_fs_read(path, SPEC_MAX, &text, e) != 0)
+		return -1;
+	return greta_spec_parse(greta_buf_str(&text), text.len, out, e) == 0 ? 0 : greta_err_wrap(e, "%s", path);
+}
+
+int spool_read_owner(const char *dir, char db[GRETA_UUID_LEN + 1], struct greta_err *e)
+{
+	if (file_text(dir, "owner", db, GRETA_UUID_LEN + 1) != 0)
+		return greta_err_sys(e, "can't read %s/owner", dir);
+	return 0;
+}
+
+bool spool_is_finished(const char *dir)
+{
+	cleanup_free char *path = greta_fs_join(dir, "outcome.json");
+	return access(path, F_OK) == 0;
+}
+
+/* ending */
+
+int spool_publish(const char *dir, const char *json, size_t n, struct greta_err *e)
+{
+	cleanup_free char *part = greta_fs_join(dir, "outcome.part");
+	cleanup_free char *path = greta_fs_join(dir, "outcome.json");
+	cleanup_fd int fd = open(part, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return greta_err_sys(e, "can't open %s", part);
+	if (greta_fs_write_all(fd, json, n, e) != 0)
+		return greta_err_wrap(e, "%s", part);
+	if (ftruncate(fd, (off_t)n) != 0 || fsync(fd) != 0)
+		return greta_err_sys(e, "can't sync %s", part);
+	if (rename(part, path) != 0)
+		return greta_err_sys(e, "can't rename %s to %s", part, path);
+	return greta_fs_sync_dir(dir, e);
+}
+
+int spool_cancel(const char *dir, const char *why, struct greta_err *e)
+{
+	char block[SPOOL_CONTROL_BYTES] = "";
+	cleanup_free char *path = greta_fs_join(dir, "control");
+	cleanup_fd int fd = open(path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0)
+		return greta_err_sys(e, "can't open %s", path);
+	greta_str_copy(block, sizeof block, why && *why ? why : "asked to stop");
+	if (pwrite(fd, block, sizeof block, 0) != (ssize_t)sizeof block)
+		return greta_err_sys(e, "can't write %s", path);
+	return 0;
+}
+
+bool spool_cancel_asked(const char *dir, char *why, size_t cap)
+{
+	char block[SPOOL_CONTROL_BYTES];
+	if (file_text(dir, "control", block, sizeof block) != 0 || !block[0])
+		return false;
+	greta_str_copy(why, cap, block);
+	return true;
+}
+
+int64_t spool_acked(const char *dir)
+{
+	char text[64];
+	return file_text(dir, "acked", text, sizeof text) == 0 ? strtoll(text, NULL, 10) : 0;
+}
+
+void spool_ack(const char *dir, int64_t seq)
+{
+	char text[32];
+	cleanup_free char *path = greta_fs_join(dir, "acked");
+	cleanup_fd int fd = open(path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
+	int n = snprintf(text, sizeof text, "%-20" PRId64 "\n", seq);
+	if (fd < 0 || pwrite(fd, text, (size_t)n, 0) != n)
+		return; /* costs a replay of what the controller has, which it ignores by number */
+}
+
+int spool_remove(const char *spool, const char *uuid, struct greta_err *e)
+{
+	cleanup_free char *dir = spool_attempt_dir(spool, uuid);
+	cleanup_free char *dead = greta_format("%s/attempts/" DEAD_PREFIX "%s", spool, uuid);
+	if (rename(dir, dead) != 0 && errno != ENOENT)
+		return greta_err_sys(e, "can't remove %s", dir);
+	return greta_fs_remove_tree(dead, e);
+}
+
+/* A folder in the making is locked by its maker; one that can be locked has none. */
+static void tidy_new(const char *dir)
+{
+	struct stat st;
+	if (stat(dir, &st) != 0 || time(NULL) - st.st_mtime < NEW_MIN_AGE_S)
+		return; /* perhaps between its mkdir and its lock */
+	cleanup_free char *lock = greta_fs_join(dir, "lock");
+	cleanup_fd int fd = open(lock, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
+		greta_fs_remove_tree(dir, NULL);
+	else if (fd < 0 && errno == ENOENT)
+		rmdir(dir);
+}
+
+void spool_tidy(const char *spool)
+{
+	cleanup_free char *attempts = attempts_dir(spool);
+	cleanup_dir DIR *d = opendir(attempts);
+	for (struct dirent *entry; d && (entry = readdir(d));) {
+		cleanup_free char *dir = greta_fs_join(attempts, entry->d_name);
+		if (greta_str_starts(entry->d_name, DEAD_PREFIX))
+			greta_fs_remove_tree(dir, NULL);
+		else if (greta_str_starts(entry->d_name, NEW_PREFIX))
+			tidy_new(dir);
+	}
+}

@@ -1,0 +1,326 @@
+#include "agent/supervise.h"
+#include "agent/capture.h"
+#include "agent/kill.h"
+#include "agent/spool.h"
+#include "agent/stop.h"
+#include "agent/verify.h"
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/fs.h"
+#include "base/jsonw.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/inotify.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define TICK_MS 1000
+
+/* the outcome */
+
+static void judge(struct supervise *s)
+{
+	char last[256] = "", tail[8192];
+	cleanup_free char *proof = NULL;
+	struct finish_input in = {
+		.spec = &s->spec,
+		.started = s->exec_ns != 0,
+		.start_error = s->start_error.text,
+		.start_cause = s->start_cause,
+		.status = s->status,
+		.exited = s->exited,
+		.stop = s->stop,
+		.stop_text = s->stop_text[0] ? s->stop_text : NULL,
+		.contradicts = s->contradicts,
+		.complaints = greta_buf_str(&s->complaints),
+	};
+	if (in.started) {
+		bool killed = (WIFSIGNALED(s->status) && WTERMSIG(s->status) == SIGKILL) ||
+			      (WIFEXITED(s->status) && WEXITSTATUS(s->status) == 128 + SIGKILL);
+		bool failed = s->exited && s->status != 0 && s->stop == STOP_NOT;
+		logs_last_line(&s->logs, last, sizeof last);
+		klog_read(&s->klog);
+		if (failed)
+			proof = oom_host_proof(&s->oom, &s->cgroup, &s->klog, s->engine.pid, killed);
+		if (failed && !proof)
+			proof = oom_engine_proof(tail, logs_tail(&s->logs, LOGS_ERR, tail, sizeof tail));
+	}
+	in.last_line = last;
+	in.oom_proof = proof;
+	finish_judge(&in, &s->end);
+}
+
+/* An outcome that would not fit into a frame comes from an engine that talks too much about its samples. */
+static void print_end(struct supervise *s, struct greta_buf *out)
+{
+	greta_end_print(&s->end, out);
+	if (out->len <= SPOOL_OUTCOME_RESERVE)
+		return;
+	greta_samples_release(&s->end.samples);
+	s->end.outcome = GRETA_OUTCOME_INVALID;
+	free(s->end.reason);
+	s->end.reason = greta_format("its results take %zu bytes as JSON; %d are allowed", out->len, SPOOL_OUTCOME_RESERVE);
+	greta_buf_clear(out);
+	greta_end_print(&s->end, out);
+}
+
+static void publish(struct supervise *s)
+{
+	struct greta_err e = {0};
+	cleanup_buf struct greta_buf text = {0};
+	s->end.finished_wall_ns = greta_clock_wall_ns();
+	print_end(s, &text);
+	if (journal_sync(&s->journal, &e) != 0)
+		greta_error("%s", e.text);
+	slots_release(&s->slots);
+	if (spool_publish(s->dir, text.data, text.len, &e) != 0)
+		greta_error("the outcome can't be published: %s", e.text);
+}
+
+void supervise_finish(struct supervise *s)
+{
+	if (s->state == SUPERVISE_ENDED)
+		return;
+	s->state = SUPERVISE_ENDED;
+	verify_cancel(s);
+	if (s->exec_ns) {
+		capture_end(s);
+		s->end.wall_s = (double)(s->exit_ns - s->exec_ns) / (double)GRETA_NS_PER_S;
+	}
+	judge(s);
+	for (size_t i = 0; i < s->slots.devices.n; i++)
+		greta_strs_add(&s->end.devices, s->slots.devices.items[i]);
+	cgroup_remove(&s->cgroup);
+	publish(s);
+	greta_loop_stop(s->loop);
+}
+
+void supervise_fail_start(struct supervise *s, const char *cause, const struct greta_err *e)
+{
+	s->start_cause = cause;
+	s->start_error = *e;
+	supervise_finish(s);
+}
+
+/* the engine */
+
+static void note_engine(const struct supervise *s)
+{
+	cleanup_free char *path = greta_fs_join(s->dir, "engine");
+	cleanup_fd int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	if (fd >= 0)
+		dprintf(fd, "cgroup %s\npid %d\nboot %s\n", s->cgroup.path ? s->cgroup.path : "-", (int)s->engine.pid,
+			greta_clock_boot_id());
+}
+
+static void tell_started(struct supervise *s)
+{
+	cleanup_buf struct greta_buf detail = {0};
+	struct greta_jsonw w = greta_jsonw(&detail);
+	greta_jsonw_object(&w, NULL);
+	greta_jsonw_i64(&w, "pid", s->engine.pid);
+	greta_jsonw_array(&w, "devices");
+	for (size_t i = 0; i < s->slots.devices.n; i++)
+		greta_jsonw_str(&w, NULL, s->slots.devices.items[i]);
+	greta_jsonw_end_array(&w);
+	greta_jsonw_array(&w, "slots");
+	for (size_t i = 0; i < s->slots.names.n; i++)
+		greta_jsonw_str(&w, NULL, s->slots.names.items[i]);
+	greta_jsonw_end_array(&w);
+	if (!s->engine.in_cgroup)
+		greta_jsonw_str(&w, "no_cgroup", s->cgroup.why[0] ? s->cgroup.why : "the engine could not be put into it");
+	greta_jsonw_end_object(&w);
+	journal_add(&s->journal, GRETA_EVENT_STARTED, detail.data);
+}
+
+static void on_wall(struct greta_watch *w, uint32_t events, void *arg)
+{
+	struct supervise *s = arg;
+	(void)w, (void)events;
+	supervise_stop(s, STOP_WALL, NULL);
+}
+
+void supervise_start(struct supervise *s)
+{
+	struct greta_err e = {0};
+	cleanup_free char *scratch = greta_fs_join(s->dir, "scratch");
+	cgroup_create(&s->cgroup, s->paths->proc, s->spec.attempt);
+	note_engine(s); /* before it runs: whoever cleans up after us must find its cgroup */
+	klog_open(&s->klog);
+	oom_begin(&s->oom, s->paths->proc);
+	/* Taken before: phases that the engine times must never add up to more. */
+	int64_t before_ns = greta_clock_mono_ns();
+	s->end.started_wall_ns = greta_clock_wall_ns();
+	if (engine_start(&s->engine, &s->spec, &s->slots, &s->cgroup, scratch, &e) != 0) {
+		s->end.started_wall_ns = 0;
+		supervise_fail_start(s, "exec", &e);
+		return;
+	}
+	s->exec_ns = before_ns;
+	s->state = SUPERVISE_RUNNING;
+	capture_begin(s);
+	tell_started(s);
+	if (s->spec.wall_s > 0)
+		s->wall = greta_loop_timer(s->loop, (int64_t)(s->spec.wall_s * 1e3), 0, on_wall, s);
+}
+
+static void engine_exited(struct supervise *s, int status, const struct rusage *used)
+{
+	s->exit_ns = greta_clock_mono_ns();
+	s->status = status;
+	s->exited = true;
+	s->end.peak_rss_bytes = (int64_t)used->ru_maxrss * 1024;
+}
+
+static double seconds(struct timeval t)
+{
+	return (double)t.tv_sec + (double)t.tv_usec / 1e6;
+}
+
+/* True when no child is left: as a subreaper we are the parent of every orphan of the attempt. */
+static bool reap(struct supervise *s)
+{
+	for (;;) {
+		int status = 0;
+		struct rusage used;
+		pid_t pid = wait4(-1, &status, WNOHANG, &used);
+		if (pid < 0 && errno == EINTR)
+			continue;
+		if (pid <= 0)
+			return pid < 0;
+		s->end.cpu_user_s += seconds(used.ru_utime);
+		s->end.cpu_system_s += seconds(used.ru_stime);
+		if (pid == s->engine.pid && !s->exited)
+			engine_exited(s, status, &used);
+	}
+}
+
+static void on_child(struct greta_watch *w, uint32_t events, void *arg)
+{
+	struct supervise *s = arg;
+	(void)w, (void)events;
+	bool none_left = reap(s);
+	if (s->exited && s->state != SUPERVISE_ENDED)
+		stop_sweep(s, none_left);
+}
+
+/* from outside */
+
+static void look_for_cancel(struct supervise *s)
+{
+	char why[SPOOL_CONTROL_BYTES];
+	if (spool_cancel_asked(s->dir, why, sizeof why))
+		supervise_stop(s, STOP_CANCEL, why);
+}
+
+static void on_control(struct greta_watch *w, uint32_t events, void *arg)
+{
+	struct supervise *s = arg;
+	char drop[4096];
+	(void)w, (void)events;
+	while (read(s->control_fd, drop, sizeof drop) > 0)
+		;
+	look_for_cancel(s);
+}
+
+static void on_told_to_end(struct greta_watch *w, uint32_t signo, void *arg)
+{
+	char text[96];
+	(void)w;
+	snprintf(text, sizeof text, "the supervisor was told to end (%s)", strsignal((int)signo));
+	supervise_stop(arg, STOP_PREEMPT, text);
+}
+
+static void watch_control(struct supervise *s)
+{
+	cleanup_free char *path = greta_fs_join(s->dir, "control");
+	s->control_fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+	if (s->control_fd >= 0 && inotify_add_watch(s->control_fd, path, IN_MODIFY) >= 0)
+		greta_loop_fd(s->loop, s->control_fd, EPOLLIN, on_control, s);
+}
+
+/* Inotify may be used up on the node, and a few other things are only seen by looking. */
+static void on_tick(struct greta_watch *w, uint32_t events, void *arg)
+{
+	struct supervise *s = arg;
+	(void)w, (void)events;
+	look_for_cancel(s);
+	if (s->state == SUPERVISE_RUNNING)
+		klog_read(&s->klog);
+}
+
+/* the frame */
+
+static int set_up(struct supervise *s, struct greta_err *e)
+{
+	struct sigaction ignore = {.sa_handler = SIG_IGN};
+	sigaction(SIGPIPE, &ignore, NULL);
+	sigaction(SIGHUP, &ignore, NULL);
+	prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+	s->loop = greta_loop_create(e);
+	if (!s->loop)
+		return -1;
+	if (!greta_loop_signal(s->loop, SIGCHLD, on_child, s) || !greta_loop_signal(s->loop, SIGTERM, on_told_to_end, s) ||
+	    !greta_loop_signal(s->loop, SIGINT, on_told_to_end, s))
+		return greta_err_sys(e, "can't watch for signals");
+	watch_control(s);
+	greta_loop_timer(s->loop, TICK_MS, TICK_MS, on_tick, s);
+	return 0;
+}
+
+static int supervise_init(struct supervise *s, const struct agent_paths *paths, const char *dir, int lock_fd,
+			  struct greta_err *e)
+{
+	*s = (struct supervise){.paths = paths, .dir = dir, .lock_fd = lock_fd, .control_fd = -1, .klog.fd = -1};
+	s->end.queued_wall_ns = greta_clock_wall_ns();
+	s->end.wall_s = NAN;
+	s->end.peak_rss_bytes = -1;
+	if (spool_lock_write(lock_fd, e) != 0 || spool_read_spec(dir, &s->spec, e) != 0)
+		return -1;
+	return journal_open(&s->journal, dir, s->spec.attempt, e);
+}
+
+static void supervise_release(struct supervise *s)
+{
+	greta_loop_destroy(s->loop);
+	journal_close(&s->journal);
+	if (s->reader)
+		greta_result_reader_destroy(s->reader);
+	if (s->exec_ns)
+		logs_release(&s->logs);
+	progress_release(&s->progress);
+	klog_close(&s->klog);
+	slots_release(&s->slots);
+	cgroup_release(&s->cgroup);
+	greta_buf_release(&s->complaints);
+	greta_spec_release(&s->spec);
+	greta_end_release(&s->end);
+	if (s->control_fd >= 0)
+		close(s->control_fd);
+}
+
+int supervise_run(const struct agent_paths *paths, const char *dir, int lock_fd, struct greta_err *e)
+{
+	struct supervise s;
+	int rc = supervise_init(&s, paths, dir, lock_fd, e);
+	if (rc == 0 && (rc = set_up(&s, e)) == 0) {
+		journal_add(&s.journal, GRETA_EVENT_ACCEPTED, NULL);
+		look_for_cancel(&s);
+		if (s.state == SUPERVISE_WAITING)
+			verify_begin(&s);
+		if (s.state != SUPERVISE_ENDED)
+			rc = greta_loop_run(s.loop, e);
+	}
+	supervise_release(&s);
+	return rc;
+}

@@ -1,0 +1,146 @@
+#include "agent/tail.h"
+#include "agent/spool.h"
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/fs.h"
+#include "base/mem.h"
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define READ_BYTES (64 * 1024)
+
+int tail_open(struct tail *t, const char *dir, int64_t after, struct greta_err *e)
+{
+	cleanup_free char *path = greta_fs_join(dir, "events");
+	*t = (struct tail){.after = after};
+	t->fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (t->fd < 0)
+		return greta_err_sys(e, "can't open %s", path);
+	t->dir = greta_strdup(dir);
+	return 0;
+}
+
+static int fill(struct tail *t, struct greta_err *e)
+{
+	greta_buf_consume(&t->buf, t->used);
+	t->used = 0;
+	ssize_t got = read(t->fd, greta_buf_reserve(&t->buf, READ_BYTES), READ_BYTES);
+	if (got < 0)
+		return greta_err_sys(e, "can't read the events of %s", t->dir);
+	t->buf.len += (size_t)got;
+	t->buf.data[t->buf.len] = '\0';
+	t->read_bytes += got;
+	return got > 0;
+}
+
+static int take_frame(struct tail *t, struct greta_err *e)
+{
+	struct greta_msg m = {0};
+	ssize_t n = greta_msg_decode(t->buf.data + t->used, t->buf.len - t->used, &m, e);
+	if (n <= 0)
+		return (int)n;
+	bool is_event = m.type == GRETA_MSG_EVENT && m.event;
+	if (is_event) {
+		t->frame = t->buf.data + t->used;
+		t->n_frame = (size_t)n;
+		t->seq = m.event->seq;
+		t->kind = m.event->kind;
+		t->used += (size_t)n;
+		t->offset = t->read_bytes - (int64_t)(t->buf.len - t->used);
+	}
+	greta_msg_release(&m);
+	return is_event ? 1 : greta_err_set(e, GRETA_EPROTO, "%s/events holds something that is no event", t->dir);
+}
+
+/* The next frame of the file, whatever its number. */
+static int next_in_file(struct tail *t, struct greta_err *e)
+{
+	for (;;) {
+		int got = t->used < t->buf.len ? take_frame(t, e) : 0;
+		if (got != 0)
+			return got;
+		got = fill(t, e);
+		if (got <= 0)
+			return got;
+	}
+}
+
+int tail_next_written(struct tail *t)
+{
+	return next_in_file(t, NULL) == 1 ? 1 : 0;
+}
+
+/* A power cut may have taken events that the controller has committed: then the outcome comes after those. */
+static int64_t outcome_seq(const struct tail *t)
+{
+	return (t->after > t->seq + 1 ? t->after : t->seq) + 1;
+}
+
+static int make_outcome(struct tail *t, struct greta_err *e)
+{
+	cleanup_free char *path = greta_fs_join(t->dir, "outcome.json");
+	cleanup_buf struct greta_buf text = {0};
+	struct greta_end end = {0};
+	if (greta_fs_read(path, SPOOL_OUTCOME_RESERVE, &text, e) != 0 ||
+	    greta_end_parse(greta_buf_str(&text), text.len, &end, e) != 0)
+		return -1;
+	/* Its boot time is worked out from the wall clock: right unless that was set in between. */
+	struct greta_event ev = {
+		.seq = outcome_seq(t),
+		.kind = GRETA_EVENT_OUTCOME,
+		.wall_ns = end.finished_wall_ns,
+		.boot_ns = greta_clock_boot_ns() - (greta_clock_wall_ns() - end.finished_wall_ns),
+		.detail = text.data,
+	};
+	const char *slash = strrchr(t->dir, '/');
+	struct greta_msg m = {.type = GRETA_MSG_EVENT, .event = &ev};
+	greta_str_copy(ev.attempt, sizeof ev.attempt, slash ? slash + 1 : t->dir);
+	greta_str_copy(m.attempt, sizeof m.attempt, ev.attempt);
+	greta_end_release(&end);
+	return greta_msg_encode(&m, &t->outcome, e);
+}
+
+static int next_outcome(struct tail *t, struct greta_err *e)
+{
+	if (make_outcome(t, e) != 0)
+		return -1;
+	t->frame = t->outcome.data;
+	t->n_frame = t->outcome.len;
+	t->seq = outcome_seq(t);
+	t->kind = GRETA_EVENT_OUTCOME;
+	t->ended = true;
+	return t->seq > t->after;
+}
+
+int tail_next(struct tail *t, struct greta_err *e)
+{
+	while (!t->ended) {
+		/* Asked before reading to the end: what was written before the outcome is then surely seen. */
+		bool finished = spool_is_finished(t->dir);
+		int got = next_in_file(t, e);
+		if (got < 0 && !finished)
+			return -1;
+		if (got == 1 && t->seq > t->after)
+			return 1;
+		if (got <= 0)
+			return finished ? next_outcome(t, e) : 0;
+	}
+	return 0;
+}
+
+int tail_decode(const struct tail *t, struct greta_msg *out, struct greta_err *e)
+{
+	return greta_msg_decode(t->frame, t->n_frame, out, e) > 0 ? 0 : -1;
+}
+
+void tail_close(struct tail *t)
+{
+	if (t->dir)
+		close(t->fd);
+	free(t->dir);
+	greta_buf_release(&t->buf);
+	greta_buf_release(&t->outcome);
+	*t = (struct tail){0};
+}
