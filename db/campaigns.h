@@ -51,7 +51,7 @@ struct greta_new_campaign {
 	size_t n_jobs;
 };
 
-/* All of it in one transaction. *id and uuid say what it became. EINVAL names a job that is there twice. */
+/* All of it in one transaction. *id and uuid say what it became. EEXIST names a job that is there twice. */
 int greta_campaigns_add(struct greta_db *db, const struct greta_new_campaign *c, int64_t *id,
 			char uuid[GRETA_UUID_LEN + 1], struct greta_err *e);
 

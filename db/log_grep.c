@@ -106,10 +106,10 @@ static const char *searched(const struct grep *s)
 
 static bool line_matches(struct grep *s, size_t start, size_t end)
 {
-	regmatch_t m = {.rm_so = (regoff_t)start, .rm_eo = (regoff_t)end};
+	regmatch_t m = {.rm_so = 0, .rm_eo = (regoff_t)(end - start)};
 
-	if (s->has_re)
-		return !regexec(&s->re, greta_buf_str(&s->text), 1, &m, REG_STARTEND);
+	if (s->has_re) /* REG_STARTEND: a line needs no NUL behind it */
+		return !regexec(&s->re, s->text.data + start, 1, &m, REG_STARTEND);
 	return memmem(searched(s) + start, end - start, s->literal.data, s->literal.len) != NULL;
 }
 

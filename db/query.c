@@ -19,6 +19,8 @@ static enum greta_code code_of(struct greta_db *db, int rc)
 		return GRETA_EBUSY;
 	case SQLITE_INTERRUPT:
 		return GRETA_ECANCELLED;
+	case SQLITE_CONSTRAINT:
+		return rc == SQLITE_CONSTRAINT_UNIQUE || rc == SQLITE_CONSTRAINT_PRIMARYKEY ? GRETA_EEXIST : GRETA_EFAIL;
 	case SQLITE_CANTOPEN:
 		return sys == ENOENT ? GRETA_ENOENT : GRETA_EFAIL;
 	default:
@@ -415,6 +417,8 @@ struct greta_query *greta_query_user(struct greta_db *db, const char *sql, struc
 	sqlite3_set_authorizer(db->sq, only_reading, NULL);
 	rc = sqlite3_prepare_v2(db->sq, sql, -1, &st, &tail);
 	sqlite3_set_authorizer(db->sq, NULL, NULL);
+	if (st && !(sqlite3_stmt_readonly(st) && sqlite3_column_count(st))) /* VACUUM INTO asks no authorizer */
+		rc = SQLITE_AUTH;
 	if (rc == SQLITE_AUTH)
 		greta_err_set(e, GRETA_EINVAL, "only reading is allowed here: one SELECT, WITH, VALUES or EXPLAIN");
 	else if (rc != SQLITE_OK)
