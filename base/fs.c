@@ -225,11 +225,10 @@ static int open_lock_file(const char *path, mode_t mode)
 	return -1;
 }
 
-static void write_pid(int fd, const struct stat *st)
+/* A device may be locked as well: ftruncate refuses it, and nothing is written. */
+static void write_pid(int fd)
 {
 	char text[24];
-	if (!S_ISREG(st->st_mode)) /* a device may be locked as well, never written to */
-		return;
 	int n = snprintf(text, sizeof text, "%d\n", (int)getpid());
 	if (ftruncate(fd, 0) != 0 || pwrite(fd, text, (size_t)n, 0) != n) {
 		/* The lock holds without it (full disk, read-only descriptor); only its holder is not named. */
@@ -250,7 +249,7 @@ int greta_fs_lock(const char *path, mode_t mode, struct greta_err *e)
 		/* Somebody may have removed it between open and flock: then this locks nothing. */
 		if (stat(path, &there) != 0 || there.st_ino != held.st_ino || there.st_dev != held.st_dev)
 			continue;
-		write_pid(fd, &held);
+		write_pid(fd);
 		int taken = fd;
 		fd = -1;
 		return taken;

@@ -376,15 +376,12 @@ static void dispatch_always_ready(struct greta_loop *l)
 			dispatch_fd(w, EPOLLIN | EPOLLOUT);
 }
 
-/* Fires what was due and armed before this round, so that a timer that rearms itself with 0 can't starve the rest. */
+/* Fires what was due when the round began: a timer that rearms itself with 0 is due later, and can't starve the rest. */
 static void dispatch_timers(struct greta_loop *l)
 {
 	int64_t now = greta_clock_mono_ns();
-	uint64_t round = l->timers.armed;
-	while (l->timers.n) {
+	while (l->timers.n && l->timers.items[0]->due_ns <= now) {
 		struct greta_watch *w = l->timers.items[0];
-		if (w->due_ns > now || w->armed >= round)
-			break;
 		int64_t due = w->due_ns;
 		timer_disarm(w);
 		if (w->kind == KIND_CHILD) {

@@ -153,6 +153,8 @@ static void test_fs__lock_says_who_holds_it(void **state)
 	assert_int_equal(symlink("elsewhere", "planted"), 0); /* in a folder that all may write to */
 	assert_int_equal(greta_fs_lock("planted", 0600, &e), -1);
 	assert_false(exists("elsewhere"));
+	assert_ok(greta_fs_write_atomic("elsewhere", "precious", 8, 0600, &e));
+	assert_int_equal(greta_fs_lock("planted", 0600, &e), -1);
 }
 
 /* Processes that take the lock, remove it and let go, as fast as they can: never two at once. */
@@ -164,7 +166,7 @@ static void test_fs__removed_lock_is_no_lock(void **state)
 		pids[i] = fork();
 		if (pids[i] != 0)
 			continue;
-		for (int round = 0; round < 300; round++) {
+		for (int round = 0; round < 1000; round++) {
 			int fd = greta_fs_lock("lock", 0600, NULL);
 			if (fd < 0)
 				continue;
