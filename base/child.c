@@ -18,7 +18,8 @@
 
 #define KILL_AFTER_TERM_MS 500
 #define REAP_AFTER_KILL_MS 2000
-#define POLL_MS 10 /* where pidfds are refused */
+#define POLL_MS 10     /* where pidfds are refused */
+#define MAX_OPEN 65536 /* looked at one by one where close_range is refused: about 10 ms */
 
 extern char **environ;
 
@@ -170,7 +171,9 @@ static const char *search_path(const struct greta_child_spec *spec)
 
 static void plan_init(struct plan *p, const struct greta_child_spec *spec)
 {
-	*p = (struct plan){.spec = spec, .first_high = 3, .parent = getpid(), .open_max = (int)sysconf(_SC_OPEN_MAX)};
+	*p = (struct plan){.spec = spec, .first_high = 3, .parent = getpid()};
+	long open_max = sysconf(_SC_OPEN_MAX);
+	p->open_max = open_max > 0 && open_max < MAX_OPEN ? (int)open_max : MAX_OPEN;
 	/* execve takes both without const for old callers' sake, and changes neither. */
 	memcpy(&p->argv, &spec->argv, sizeof p->argv);
 	if (spec->env)
@@ -267,7 +270,7 @@ static int finish_start(const struct greta_child_spec *spec, pid_t pid, int erro
 
 pid_t greta_child_spawn(const struct greta_child_spec *spec, struct greta_err *e)
 {
-	int error_fd;
+	int error_fd = -1;
 	pid_t pid = start(spec, &error_fd, e);
 	if (pid < 0 || finish_start(spec, pid, error_fd, e) != 0)
 		return -1;

@@ -135,44 +135,40 @@ int greta_fs_mkdirs(const char *path, mode_t mode, struct greta_err *e)
 	return make_dir(part, mode, e);
 }
 
-static int remove_entry(int dir, const char *name);
+static int remove_entry(int dir, const char *name, struct greta_err *e);
 
-static int remove_entries(int dir)
+/* Takes fd. */
+static int remove_entries(int fd, struct greta_err *e)
 {
-	int result = 0, fd = dup(dir); /* closedir closes what fdopendir took */
-	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	int result = 0;
+	cleanup_dir DIR *d = fdopendir(fd);
 	if (!d) {
-		if (fd >= 0)
-			close(fd);
+		greta_err_sys(e, "can't read the folder");
+		close(fd);
 		return -1;
 	}
 	for (struct dirent *entry; (entry = readdir(d));)
 		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
-		    remove_entry(dir, entry->d_name) != 0)
-			result = -1; /* goes on: as much as can be removed is */
-	int why = errno;
-	closedir(d);
-	errno = why;
+		    remove_entry(dirfd(d), entry->d_name, result == 0 ? e : NULL) != 0)
+			result = -1; /* goes on: as much as can be removed is, and *e tells of the first that can't */
 	return result;
 }
 
 /* unlink first: of a link to a folder that removes the link. */
-static int remove_entry(int dir, const char *name)
+static int remove_entry(int dir, const char *name, struct greta_err *e)
 {
 	if (unlinkat(dir, name, 0) == 0 || errno == ENOENT)
 		return 0;
-	if (errno != EISDIR && errno != EPERM)
-		return -1;
-	int why = errno;
-	cleanup_fd int fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (fd < 0) {
-		if (errno == ENOTDIR || errno == ELOOP)
-			errno = why;
-		return errno == ENOENT ? 0 : -1;
-	}
-	if (remove_entries(fd) != 0)
-		return -1;
-	return unlinkat(dir, name, AT_REMOVEDIR) == 0 || errno == ENOENT ? 0 : -1;
+	if (errno != EISDIR)
+		return greta_err_sys(e, "can't remove %s", name);
+	int fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return errno == ENOENT ? 0 : greta_err_sys(e, "can't open the folder %s", name);
+	if (remove_entries(fd, e) != 0)
+		return greta_err_wrap(e, "%s", name);
+	if (unlinkat(dir, name, AT_REMOVEDIR) != 0 && errno != ENOENT)
+		return greta_err_sys(e, "can't remove the folder %s", name);
+	return 0;
 }
 
 int greta_fs_remove_tree(const char *path, struct greta_err *e)
@@ -180,9 +176,7 @@ int greta_fs_remove_tree(const char *path, struct greta_err *e)
 	cleanup_free char *plain = greta_strdup(path);
 	for (size_t n = strlen(plain); n > 1 && plain[n - 1] == '/'; n--)
 		plain[n - 1] = '\0'; /* "link/" would name what the link points to */
-	if (remove_entry(AT_FDCWD, plain) != 0)
-		return greta_err_sys(e, "can't remove %s", path);
-	return 0;
+	return remove_entry(AT_FDCWD, plain, e);
 }
 
 static int busy(int fd, const char *path, struct greta_err *e)

@@ -21,7 +21,7 @@ void greta_jsonw_end_array(struct greta_jsonw *w);
 void greta_jsonw_str(struct greta_jsonw *w, const char *key, const char *value); /* NULL value: null */
 void greta_jsonw_strn(struct greta_jsonw *w, const char *key, const char *value, size_t n);
 void greta_jsonw_i64(struct greta_jsonw *w, const char *key, int64_t value);
-void greta_jsonw_f64(struct greta_jsonw *w, const char *key, double value);     /* shortest form that reads back equal */
+void greta_jsonw_f64(struct greta_jsonw *w, const char *key, double value); /* shortest form that reads back equal */
 void greta_jsonw_bool(struct greta_jsonw *w, const char *key, bool value);
 void greta_jsonw_null(struct greta_jsonw *w, const char *key);
 void greta_jsonw_raw(struct greta_jsonw *w, const char *key, const char *json);  /* a value that is JSON already */

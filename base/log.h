@@ -1,5 +1,6 @@
 /* log: diagnostics of a program to stderr, for its operator. Results go to stdout by other means; an engine's output
- * is data and never passes through here. */
+ * is data and never passes through here. What a message quotes can't drive the terminal: control
+ * characters become "?". */
 #ifndef BASE_LOG_H
 #define BASE_LOG_H
 

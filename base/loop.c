@@ -376,7 +376,7 @@ static void dispatch_always_ready(struct greta_loop *l)
 			dispatch_fd(w, EPOLLIN | EPOLLOUT);
 }
 
-/* Fires what was due when the round began: a timer that rearms itself with 0 is due later, and can't starve the rest. */
+/* Fires what was due when the round began. A timer that rearms itself with 0 is due later: it can't starve the rest. */
 static void dispatch_timers(struct greta_loop *l)
 {
 	int64_t now = greta_clock_mono_ns();

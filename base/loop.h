@@ -1,8 +1,8 @@
 /* loop: one thread waiting for descriptors, timers, signals and children (epoll, timerfd-free timers, signalfd,
  * pidfd). Callbacks run one after the other; each may add and remove anything, itself included.
  *
- * Who adds a watch gets NULL, with errno, if it can't be had (EBADF; EEXIST: the descriptor is watched already; ESRCH: no
- * such child). A process that forks and does not exec must leave the loop alone: its epoll set is its parent's too. */
+ * Who adds a watch gets NULL, with errno, if it can't be had (EBADF; EEXIST: the descriptor is watched already; ESRCH:
+ * no such child). A process that forks and does not exec must leave the loop alone: its epoll set is its parent's. */
 #ifndef BASE_LOOP_H
 #define BASE_LOOP_H
 
@@ -19,7 +19,8 @@ struct greta_watch; /* a descriptor, a timer, a signal or a child; owned by the 
 typedef void greta_loop_fn(struct greta_watch *w, uint32_t events, void *arg);
 
 struct greta_loop *greta_loop_create(struct greta_err *e);
-void greta_loop_destroy(struct greta_loop *l); /* removes what is left; closes no descriptor of the caller's */
+/* Removes what is left; closes no descriptor of the caller's. Not from inside a callback. */
+void greta_loop_destroy(struct greta_loop *l);
 
 /* Level-triggered. Files that can't be waited for (epoll refuses regular files and /dev/null) are always ready.
  * events 0: paused, hang-ups included. Remove the watch before closing fd. */

@@ -30,8 +30,8 @@ struct greta_opts {
 	const struct greta_opt *opts; /* ends with a NULL name */
 };
 
-/* Parses argv[1..] into values (strings are borrowed from argv). Returns 0, or 1 when --help was asked (nothing printed),
- * or -1 with EINVAL naming the option and the way out. `--` ends options and is kept out of operands. With
+/* Parses argv[1..] into values (strings are borrowed from argv). Returns 0, or 1 when --help was asked (nothing is
+ * printed), or -1 with EINVAL naming the option and the way out. `--` ends options and is kept out of operands. With
  * stop_at_operand, parsing ends at the first operand, which stays with all that follow (subcommands, `run -- CMD`). */
 int greta_opt_parse(const struct greta_opts *o, int argc, char **argv, void *values, struct greta_strs *operands,
 		    bool stop_at_operand, struct greta_err *e);

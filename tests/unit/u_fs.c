@@ -126,6 +126,42 @@ static void test_fs__remove_tree_does_not_follow_links(void **state)
 	assert_true(exists("keep/deep"));
 }
 
+static void test_fs__remove_tree_names_what_it_cannot(void **state)
+{
+	(void)state;
+	struct greta_err e = {0};
+	assert_ok(greta_fs_mkdirs("tree/free", 0777, &e));
+	assert_ok(greta_fs_mkdirs("tree/a/shut", 0755, &e));
+	assert_ok(greta_fs_write_atomic("tree/a/shut/f", "", 0, 0600, &e));
+	assert_int_equal(chmod(".", 0777) | chmod("tree", 0777) | chmod("tree/a", 0777), 0);
+	assert_int_equal(chmod("tree/free", 0777) | chmod("tree/a/shut", 0555), 0);
+	bool root = geteuid() == 0;
+	if (root && seteuid(65534) != 0)
+		skip();
+	int result = greta_fs_remove_tree("tree", &e);
+	if (root)
+		assert_int_equal(seteuid(0), 0);
+	chmod("tree/a/shut", 0755);
+	assert_int_equal(result, -1);
+	assert_string_equal(e.text, "tree: a: shut: can't remove f: Permission denied");
+	assert_false(exists("tree/free")); /* the rest went */
+}
+
+/* Deeper than PATH_MAX. */
+static void test_fs__remove_tree_of_a_deep_tree(void **state)
+{
+	struct greta_err e = {0};
+	char name[101];
+	memset(name, 'd', 100);
+	name[100] = '\0';
+	for (int i = 0; i < 200; i++)
+		if (mkdir(name, 0700) != 0 || chdir(name) != 0)
+			fail();
+	assert_int_equal(chdir(*state), 0);
+	assert_ok(greta_fs_remove_tree(name, &e));
+	assert_int_equal(entries("."), 0);
+}
+
 static void test_fs__lock_says_who_holds_it(void **state)
 {
 	(void)state;
@@ -233,6 +269,8 @@ int main(void)
 		IN_TMP(test_fs__failed_write_leaves_the_old_file_and_nothing_else),
 		IN_TMP(test_fs__mkdirs),
 		IN_TMP(test_fs__remove_tree_does_not_follow_links),
+		IN_TMP(test_fs__remove_tree_names_what_it_cannot),
+		IN_TMP(test_fs__remove_tree_of_a_deep_tree),
 		IN_TMP(test_fs__lock_says_who_holds_it),
 		IN_TMP(test_fs__removed_lock_is_no_lock),
 		IN_TMP(test_fs__devices_can_be_locked),
