@@ -1,6 +1,6 @@
-#include "unit/unit.h"
+#include "tests/unit/unit.h"
 
-#include "agent_driver.h"
+#include "tests/flow/agent_driver.h"
 #include "base/child.h"
 #include "base/clock.h"
 #include "base/mem.h"

@@ -1,7 +1,7 @@
 /* Every way in which an engine can disappoint, through the real session, supervisor and spool. */
-#include "unit/unit.h"
+#include "tests/unit/unit.h"
 
-#include "agent_driver.h"
+#include "tests/flow/agent_driver.h"
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/sha256.h"

@@ -1,7 +1,7 @@
 /* What a session promises its controller: order, replay, idempotence, fencing, flow control, and no trust in input. */
-#include "unit/unit.h"
+#include "tests/unit/unit.h"
 
-#include "agent_driver.h"
+#include "tests/flow/agent_driver.h"
 #include "base/child.h"
 #include "base/clock.h"
 #include "base/mem.h"

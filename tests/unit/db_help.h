@@ -3,7 +3,7 @@
 #ifndef TESTS_UNIT_DB_HELP_H
 #define TESTS_UNIT_DB_HELP_H
 
-#include "unit.h"
+#include "tests/unit/unit.h"
 
 #include "base/mem.h"
 #include "db/attempts.h"

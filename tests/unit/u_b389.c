@@ -1,4 +1,4 @@
-#include "unit.h"
+#include "tests/unit/unit.h"
 
 #include "orchestrator/b389.h"
 #include <math.h>

@@ -1,4 +1,4 @@
-#include "unit.h"
+#include "tests/unit/unit.h"
 
 #include "db/db.h"
 #include "orchestrator/cells.h"

@@ -1,4 +1,4 @@
-#include "unit.h"
+#include "tests/unit/unit.h"
 
 #include "orchestrator/stats.h"
 #include <math.h>
