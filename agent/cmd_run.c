@@ -140,9 +140,8 @@ static int follow(const char *dir, const struct values *v, struct greta_end *end
 		else if ((got = tail_decode(&t, &m, e)) == 0)
 			show(m.event, v, end);
 		greta_msg_release(&m);
-		int lock = got == 0 && !spool_is_finished(dir) ? spool_lock(dir, NULL) : -1;
-		if (lock >= 0)
-			launch_supervisor(dir, lock, true, NULL);
+		if (got == 0)
+			launch_adopt(dir, NULL);
 	}
 	tail_close(&t);
 	return got < 0 ? -1 : 0;

@@ -1,4 +1,5 @@
 #include "agent/launch.h"
+#include "agent/spool.h"
 #include "base/child.h"
 #include "base/cleanup.h"
 #include "base/fs.h"
@@ -45,4 +46,17 @@ int launch_supervisor(const char *dir, int lock_fd, bool recover, struct greta_e
 	};
 	pid_t pid = greta_child_spawn(&spec, e);
 	return pid < 0 ? -1 : wait_for_fork(pid, e);
+}
+
+bool launch_adopt(const char *dir, struct greta_err *e)
+{
+	char note[SPOOL_BLOCK_BYTES];
+	int fd = spool_is_finished(dir) ? -1 : spool_lock(dir, NULL);
+	if (fd < 0)
+		return false;
+	/* It may have published and gone between the two looks. */
+	if (!spool_is_finished(dir))
+		return launch_supervisor(dir, fd, spool_engine_note(dir, note, sizeof note), e) == 0;
+	close(fd);
+	return false;
 }

@@ -9,4 +9,8 @@
  * recover: the former supervisor is dead; clean up after it and publish `lost`. Closes lock_fd in any case. */
 int launch_supervisor(const char *dir, int lock_fd, bool recover, struct greta_err *e);
 
+/* An attempt without an outcome whose lock nobody holds gets a new supervisor: one that runs it if nothing of it has
+ * run yet, else one that ends it as `lost`. True when one was launched. */
+bool launch_adopt(const char *dir, struct greta_err *e);
+
 #endif

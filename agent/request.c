@@ -76,20 +76,6 @@ static int on_hello(struct session *s, const struct greta_msg *m, struct greta_e
 
 /* start, attach */
 
-bool request_adopt(const char *dir, struct greta_err *e)
-{
-	if (spool_is_finished(dir))
-		return false;
-	int fd = spool_lock(dir, NULL);
-	if (fd < 0)
-		return false;
-	/* It may have published and gone between the two looks. */
-	if (!spool_is_finished(dir))
-		return launch_supervisor(dir, fd, true, e) == 0;
-	close(fd);
-	return false;
-}
-
 static int enter(struct session *s, const char *action, struct greta_err *e)
 {
 	if (!s->db[0])
@@ -130,7 +116,7 @@ static int attach(struct session *s, const char *attempt, int64_t seq, int64_t c
 	cleanup_free char *dir = NULL;
 	if (find(s, attempt, &dir, e) != 0)
 		return -1;
-	request_adopt(dir, NULL);
+	launch_adopt(dir, NULL);
 	return relays_attach(&s->relays, attempt, dir, seq, credit, e) ? 0 : -1;
 }
 
@@ -234,7 +220,7 @@ static int cancel(struct session *s, const struct greta_msg *m, struct greta_err
 		return 0;
 	if (spool_cancel(dir, m->text, e) != 0)
 		return -1;
-	request_adopt(dir, NULL);
+	launch_adopt(dir, NULL);
 	return 0;
 }
 
@@ -281,7 +267,7 @@ static void list_one(const struct session *s, const char *uuid, struct greta_msg
 	cleanup_free char *dir = spool_attempt_dir(s->paths->spool, uuid);
 	if (spool_read_owner(dir, held.db, NULL) != 0)
 		return;
-	request_adopt(dir, NULL);
+	launch_adopt(dir, NULL);
 	greta_str_copy(held.attempt, sizeof held.attempt, uuid);
 	held.last_seq = last_seq(dir, &held.finished);
 	held.acked_seq = spool_acked(dir);

@@ -10,7 +10,4 @@ int request_handle(struct session *s, const struct greta_msg *m, struct greta_er
 /* Ends the helpers that still run. */
 void request_release(struct session *s);
 
-/* An attempt without outcome whose lock nobody holds gets a supervisor that ends it as `lost`. True when it did. */
-bool request_adopt(const char *dir, struct greta_err *e);
-
 #endif

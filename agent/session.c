@@ -1,4 +1,5 @@
 #include "agent/session.h"
+#include "agent/launch.h"
 #include "agent/request.h"
 #include "agent/spool.h"
 #include "base/fs.h"
@@ -94,7 +95,7 @@ static void on_look(struct greta_watch *w, uint32_t events, void *arg)
 	struct session *s = arg;
 	(void)w, (void)events;
 	for (size_t i = 0; i < s->relays.n; i++)
-		request_adopt(s->relays.items[i]->dir, NULL);
+		launch_adopt(s->relays.items[i]->dir, NULL);
 	relays_wake(&s->relays, s->relays.inotify < 0);
 	session_flush(s);
 }

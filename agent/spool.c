@@ -111,7 +111,8 @@ static int fill(const char *dir, const struct greta_spec *spec, const char *db, 
 	if (write_synced(dir, "spec.json", text.data, text.len, e) != 0 ||
 	    write_synced(dir, "owner", db, strlen(db), e) != 0 ||
 	    write_reserve(dir, "outcome.part", SPOOL_OUTCOME_RESERVE, e) != 0 ||
-	    write_reserve(dir, "control", SPOOL_CONTROL_BYTES, e) != 0 ||
+	    write_reserve(dir, "control", SPOOL_BLOCK_BYTES, e) != 0 ||
+	    write_reserve(dir, "engine", SPOOL_BLOCK_BYTES, e) != 0 ||
 	    write_reserve(dir, "acked", 32, e) != 0)
 		return -1;
 	cleanup_fd int fd = open(events, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
@@ -227,26 +228,48 @@ int spool_publish(const char *dir, const char *json, size_t n, struct greta_err 
 	return greta_fs_sync_dir(dir, e);
 }
 
-int spool_cancel(const char *dir, const char *why, struct greta_err *e)
+/* The preallocated blocks: written whole and in place, blank while their first byte is NUL. */
+
+static int write_block(const char *dir, const char *name, const char *text, struct greta_err *e)
 {
-	char block[SPOOL_CONTROL_BYTES] = "";
-	cleanup_free char *path = greta_fs_join(dir, "control");
+	char block[SPOOL_BLOCK_BYTES] = "";
+	cleanup_free char *path = greta_fs_join(dir, name);
 	cleanup_fd int fd = open(path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0)
 		return greta_err_sys(e, "can't open %s", path);
-	greta_str_copy(block, sizeof block, why && *why ? why : "asked to stop");
+	greta_str_copy(block, sizeof block, text);
 	if (pwrite(fd, block, sizeof block, 0) != (ssize_t)sizeof block)
 		return greta_err_sys(e, "can't write %s", path);
 	return 0;
 }
 
+static bool read_block(const char *dir, const char *name, char *text, size_t cap)
+{
+	char block[SPOOL_BLOCK_BYTES + 1];
+	if (file_text(dir, name, block, sizeof block) != 0 || !block[0])
+		return false;
+	greta_str_copy(text, cap, block);
+	return true;
+}
+
+int spool_cancel(const char *dir, const char *why, struct greta_err *e)
+{
+	return write_block(dir, "control", why && *why ? why : "asked to stop", e);
+}
+
 bool spool_cancel_asked(const char *dir, char *why, size_t cap)
 {
-	char block[SPOOL_CONTROL_BYTES];
-	if (file_text(dir, "control", block, sizeof block) != 0 || !block[0])
-		return false;
-	greta_str_copy(why, cap, block);
-	return true;
+	return read_block(dir, "control", why, cap);
+}
+
+int spool_note_engine(const char *dir, const char *text, struct greta_err *e)
+{
+	return write_block(dir, "engine", text, e);
+}
+
+bool spool_engine_note(const char *dir, char *text, size_t cap)
+{
+	return read_block(dir, "engine", text, cap);
 }
 
 int64_t spool_acked(const char *dir)

@@ -8,7 +8,8 @@
  *                          /acked         the last sequence number that the controller has committed
  *                          /outcome.json  how it ended: space reserved at the start, renamed into place last
  *                          /outcome.part  that reserve, until then
- *                          /engine        what was started: pid, start time, cgroup; for whoever cleans up
+ *                          /engine        one preallocated block: what runs, for whoever cleans up; blank until the
+ *                                         engine is about to be started
  *                          /scratch/      the engine's working folder
  *                          /supervisor.log  what the supervisor has to say; normally empty
  *   <spool>/fence/<db-uuid>               the highest fence seen (fence.h)
@@ -16,7 +17,8 @@
  *
  * A folder appears under its name only when spec.json is whole and its lock is held. Life of the lock: taken by the
  * session that creates the folder, inherited by the supervisor. So an unlocked folder without an outcome means that
- * its supervisor died; whoever takes the lock then may, and must, end the attempt.
+ * its supervisor died; whoever takes the lock then must see to it: run the attempt if nothing of it has run yet, else
+ * end it as `lost`.
  */
 #ifndef AGENT_SPOOL_H
 #define AGENT_SPOOL_H
@@ -26,7 +28,7 @@
 #include "schemas/msg.h"
 
 #define SPOOL_OUTCOME_RESERVE GRETA_FRAME_BYTES_MAX /* its event must fit into a frame */
-#define SPOOL_CONTROL_BYTES 4096
+#define SPOOL_BLOCK_BYTES 4096
 
 /* A folder that is ours alone: made 0700 if missing; refused when it is a link, somebody else's or open to others. */
 int spool_own_folder(const char *path, struct greta_err *e);
@@ -57,6 +59,10 @@ int spool_publish(const char *dir, const char *json, size_t n, struct greta_err 
 /* Cancelling: whoever asks writes into the preallocated block, the supervisor watches it. False: nobody asked. */
 int spool_cancel(const char *dir, const char *why, struct greta_err *e);
 bool spool_cancel_asked(const char *dir, char *why, size_t cap);
+
+/* What runs, written before it does: text of less than a block. False: nothing has ever been started. */
+int spool_note_engine(const char *dir, const char *text, struct greta_err *e);
+bool spool_engine_note(const char *dir, char *text, size_t cap);
 
 int64_t spool_acked(const char *dir);
 void spool_ack(const char *dir, int64_t seq);

@@ -114,13 +114,12 @@ void supervise_fail_start(struct supervise *s, const char *cause, const struct g
 
 /* the engine */
 
-static void note_engine(const struct supervise *s)
+/* Before it runs: whoever cleans up after us must know that something may have run, and where. */
+static int note_engine(const struct supervise *s, struct greta_err *e)
 {
-	cleanup_free char *path = greta_fs_join(s->dir, "engine");
-	cleanup_fd int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	if (fd >= 0)
-		dprintf(fd, "cgroup %s\npid %d\nboot %s\n", s->cgroup.path ? s->cgroup.path : "-", (int)s->engine.pid,
-			greta_clock_boot_id());
+	cleanup_free char *text = greta_format("cgroup %s\nboot %s\n", s->cgroup.path ? s->cgroup.path : "-",
+					       greta_clock_boot_id());
+	return spool_note_engine(s->dir, text, e);
 }
 
 static void tell_started(struct supervise *s)
@@ -155,13 +154,13 @@ void supervise_start(struct supervise *s)
 	struct greta_err e = {0};
 	cleanup_free char *scratch = greta_fs_join(s->dir, "scratch");
 	cgroup_create(&s->cgroup, s->paths->proc, s->spec.attempt);
-	note_engine(s); /* before it runs: whoever cleans up after us must find its cgroup */
 	klog_open(&s->klog);
 	oom_begin(&s->oom, s->paths->proc);
 	/* Taken before: phases that the engine times must never add up to more. */
 	int64_t before_ns = greta_clock_mono_ns();
 	s->end.started_wall_ns = greta_clock_wall_ns();
-	if (engine_start(&s->engine, &s->spec, &s->slots, &s->cgroup, scratch, &e) != 0) {
+	if (note_engine(s, &e) != 0 ||
+	    engine_start(&s->engine, &s->spec, &s->slots, &s->cgroup, scratch, &e) != 0) {
 		s->end.started_wall_ns = 0;
 		supervise_fail_start(s, "exec", &e);
 		return;
@@ -218,7 +217,7 @@ static void on_child(struct greta_watch *w, uint32_t events, void *arg)
 
 static void look_for_cancel(struct supervise *s)
 {
-	char why[SPOOL_CONTROL_BYTES];
+	char why[SPOOL_BLOCK_BYTES];
 	if (spool_cancel_asked(s->dir, why, sizeof why))
 		supervise_stop(s, STOP_CANCEL, why);
 }
@@ -309,18 +308,33 @@ static void supervise_release(struct supervise *s)
 		close(s->control_fd);
 }
 
+/* Without a spec, a journal or a loop: the controller must hear of it all the same, and nobody try for ever. */
+static void publish_broken(struct supervise *s, const struct greta_err *why)
+{
+	cleanup_buf struct greta_buf text = {0};
+	if (s->state == SUPERVISE_ENDED)
+		return;
+	s->end.finished_wall_ns = greta_clock_wall_ns();
+	finish_judge(&(struct finish_input){.spec = &s->spec, .start_error = why->text, .start_cause = "spool"}, &s->end);
+	greta_end_print(&s->end, &text);
+	spool_publish(s->dir, text.data, text.len, NULL);
+}
+
 int supervise_run(const struct agent_paths *paths, const char *dir, int lock_fd, struct greta_err *e)
 {
 	struct supervise s;
 	int rc = supervise_init(&s, paths, dir, lock_fd, e);
 	if (rc == 0 && (rc = set_up(&s, e)) == 0) {
-		journal_add(&s.journal, GRETA_EVENT_ACCEPTED, NULL);
+		if (s.journal.seq == 0) /* else a supervisor before us died while it waited */
+			journal_add(&s.journal, GRETA_EVENT_ACCEPTED, NULL);
 		look_for_cancel(&s);
 		if (s.state == SUPERVISE_WAITING)
 			verify_begin(&s);
 		if (s.state != SUPERVISE_ENDED)
 			rc = greta_loop_run(s.loop, e);
 	}
+	if (rc != 0)
+		publish_broken(&s, e);
 	supervise_release(&s);
 	return rc;
 }
