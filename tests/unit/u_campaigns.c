@@ -1,4 +1,4 @@
-#include "db_help.h"
+#include "tests/unit/db_help.h"
 
 #include "base/sha256.h"
 #include "base/str.h"

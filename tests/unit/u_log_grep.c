@@ -1,4 +1,4 @@
-#include "db_help.h"
+#include "tests/unit/db_help.h"
 
 #include "db/logs.h"
 
