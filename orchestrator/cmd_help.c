@@ -30,11 +30,31 @@ void help_command(const struct cmd *c, struct greta_buf *out)
 	greta_opt_help(&o, out);
 }
 
+void help_markdown(struct greta_buf *out)
+{
+	greta_buf_adds(out, "# Commands\n\nWritten by `greta-orch help --markdown`; a test holds this page against the programs.\n\n"
+			    "```\n");
+	help_overview(out);
+	greta_buf_adds(out, "```\n");
+	for (size_t i = 0; cmd_list[i]; i++) {
+		greta_buf_addf(out, "\n## greta-orch %s\n\n```\n", cmd_list[i]->name);
+		help_command(cmd_list[i], out);
+		greta_buf_adds(out, "```\n");
+	}
+}
+
+struct help_values {
+	struct cmd_common common;
+	bool markdown;
+};
+
 static int help_exec(struct cmd_ctx *ctx, const void *values, struct greta_err *e)
 {
-	(void)values;
+	const struct help_values *v = values;
 	cleanup_buf struct greta_buf out = {0};
-	if (ctx->operands.n == 0) {
+	if (v->markdown) {
+		help_markdown(&out);
+	} else if (ctx->operands.n == 0) {
 		help_overview(&out);
 	} else {
 		const struct cmd *c = cmd_find(ctx->operands.items[0]);
@@ -47,11 +67,19 @@ static int help_exec(struct cmd_ctx *ctx, const void *values, struct greta_err *
 	return CMD_OK;
 }
 
+static const struct greta_opt help_opts[] = {
+	{"markdown", 0, GRETA_OPT_FLAG, offsetof(struct help_values, markdown), NULL,
+	 "every page as one Markdown document (docs/commands.md)"},
+	{0},
+};
+
 const struct cmd cmd_help = {
 	.name = "help",
 	.group = "Help",
 	.summary = "this overview, or one command's page",
 	.operands = "[COMMAND]",
 	.max_operands = 1,
+	.opts = help_opts,
+	.values_size = sizeof(struct help_values),
 	.exec = help_exec,
 };

@@ -8,5 +8,6 @@ struct cmd;
 
 void help_overview(struct greta_buf *out);
 void help_command(const struct cmd *c, struct greta_buf *out);
+void help_markdown(struct greta_buf *out); /* every page: docs/commands.md */
 
 #endif
