@@ -1,5 +1,6 @@
 #include "schemas/template.h"
 #include "base/mem.h"
+#include <stdlib.h>
 #include <string.h>
 
 static const char *const names[] = {
