@@ -52,45 +52,54 @@ LEFT JOIN attempt a
   ON a.id = coalesce(j.counted_attempt, (SELECT max(t.id) FROM attempt t WHERE t.job_id = j.id))
 LEFT JOIN alias l ON l.id = a.alias_id;
 
--- One row per campaign, variant and context: medians over the attempts that count and are not excluded.
+-- One row per campaign, variant and context: medians over the attempts that count and are not excluded. Window
+-- functions instead of GROUP BY, and every name in the partition: so a WHERE on any of them reaches the innermost query,
+-- and a question about one campaign reads that campaign alone.
 CREATE VIEW cell_stat AS
 SELECT
-  campaign_id, variant_id, context, count(*) AS n,
-  avg(CASE WHEN place IN ((n_all + 1) / 2, n_all / 2 + 1) THEN prefill_s END) AS prefill_s,
-  min(prefill_s) AS prefill_min_s, max(prefill_s) AS prefill_max_s, max(tokens) AS tokens,
-  min(tokens_verified) AS tokens_verified, min(ended_ns) AS first_ns, max(ended_ns) AS last_ns
+  campaign_id, campaign, mode, variant_id, variant, context, n,
+  CASE WHEN n % 2 THEN value ELSE (value + next) / 2 END AS prefill_s, prefill_min_s, prefill_max_s,
+  tokens, tokens_verified, first_ns, last_ns
 FROM (
   SELECT
-    j.campaign_id, j.variant_id, j.context, a.prefill_s, coalesce(a.prompt_tokens, j.context) AS tokens,
-    a.tokens_verified, a.ended_ns,
-    row_number() OVER (PARTITION BY j.campaign_id, j.variant_id, j.context ORDER BY a.prefill_s) AS place,
-    count(*) OVER (PARTITION BY j.campaign_id, j.variant_id, j.context) AS n_all
-  FROM job j JOIN attempt a ON a.id = j.counted_attempt
-  WHERE a.excluded IS NULL AND a.prefill_s > 0)
-GROUP BY campaign_id, variant_id, context;
+    c.id AS campaign_id, c.name AS campaign, c.mode, v.id AS variant_id, v.name AS variant, j.context,
+    a.prefill_s AS value, lead(a.prefill_s) OVER one AS next,
+    row_number() OVER one AS place, count(*) OVER whole AS n,
+    min(a.prefill_s) OVER whole AS prefill_min_s, max(a.prefill_s) OVER whole AS prefill_max_s,
+    max(coalesce(a.prompt_tokens, j.context)) OVER whole AS tokens,
+    min(a.tokens_verified) OVER whole AS tokens_verified,
+    min(a.ended_ns) OVER whole AS first_ns, max(a.ended_ns) OVER whole AS last_ns
+  FROM campaign c
+  JOIN job j ON j.campaign_id = c.id
+  JOIN variant v ON v.id = j.variant_id
+  JOIN attempt a ON a.id = j.counted_attempt
+  WHERE a.excluded IS NULL AND a.prefill_s > 0
+  WINDOW
+    one AS (PARTITION BY c.id, c.name, c.mode, v.id, v.name, j.context ORDER BY a.prefill_s),
+    whole AS (PARTITION BY c.id, c.name, c.mode, v.id, v.name, j.context ORDER BY a.prefill_s
+              ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING))
+WHERE place = (n + 1) / 2;
 
 -- How a variant's prefill grows: against its smallest context (ratio, beside what linear and quadratic growth would
 -- give), and against the context before (step; exponent 1 is linear, 2 quadratic).
 CREATE VIEW scaling AS
 SELECT
-  s.campaign_id, c.name AS campaign, v.name AS variant, s.context, s.n, s.prefill_s, s.prefill_min_s, s.prefill_max_s,
-  s.tokens / s.prefill_s AS tokens_per_s,
-  s.prefill_s / s.first_s AS ratio,
-  1.0 * s.context / s.first_context AS expected_linear,
-  1.0 * s.context * s.context / (s.first_context * s.first_context) AS expected_quadratic,
-  s.before AS context_before,
-  s.prefill_s / s.before_s AS step,
-  ln(s.prefill_s / s.before_s) / ln(1.0 * s.context / s.before) AS exponent,
-  s.tokens_verified, s.variant_id
+  campaign_id, campaign, mode, variant_id, variant, context, n, prefill_s, prefill_min_s, prefill_max_s,
+  tokens / prefill_s AS tokens_per_s,
+  prefill_s / first_s AS ratio,
+  1.0 * context / first_context AS expected_linear,
+  1.0 * context * context / (first_context * first_context) AS expected_quadratic,
+  before AS context_before,
+  prefill_s / before_s AS step,
+  ln(prefill_s / before_s) / ln(1.0 * context / before) AS exponent,
+  tokens_verified
 FROM (
   SELECT
     cell_stat.*,
     first_value(prefill_s) OVER w AS first_s, first_value(context) OVER w AS first_context,
     lag(prefill_s) OVER w AS before_s, lag(context) OVER w AS before
   FROM cell_stat
-  WINDOW w AS (PARTITION BY campaign_id, variant_id ORDER BY context)) s
-JOIN campaign c ON c.id = s.campaign_id
-JOIN variant v ON v.id = s.variant_id;
+  WINDOW w AS (PARTITION BY campaign_id, campaign, mode, variant_id, variant ORDER BY context));
 
 -- One row per campaign, variant and context, beside the same cell of the comparable campaign before it and the best
 -- so far. Comparable: the same variant name, context, mode, model data, device type and dtype.
@@ -105,12 +114,10 @@ SELECT
   lag(environment_id) OVER w AS environment_before
 FROM (
   SELECT
-    s.campaign_id, c.name AS campaign, v.name AS variant, s.context, c.mode, s.n, s.prefill_s, s.last_ns,
+    s.campaign_id, s.campaign, s.variant, s.context, s.mode, s.n, s.prefill_s, s.last_ns,
     max(a.device_type) AS device_type, max(a.dtype) AS dtype, max(coalesce(m.data_sha256, m.file_sha256)) AS model_data,
     count(DISTINCT a.build_id) AS n_builds, max(a.build_id) AS build_id, max(a.environment_id) AS environment_id
   FROM cell_stat s
-  JOIN campaign c ON c.id = s.campaign_id
-  JOIN variant v ON v.id = s.variant_id
   JOIN job j ON j.campaign_id = s.campaign_id AND j.variant_id = s.variant_id AND j.context = s.context
   JOIN attempt a ON a.id = j.counted_attempt
   LEFT JOIN model m ON m.id = a.model_id
@@ -167,8 +174,10 @@ FROM log_chunk;
 -- What was gathered before an engine was stopped.
 CREATE VIEW evidence AS
 SELECT attempt_id, name, sum(raw_bytes) AS bytes, max(parts) - count(*) AS parts_missing,
-  group_concat(greta_zstd(zstd), '') AS text
-FROM (SELECT * FROM evidence_part ORDER BY attempt_id, name, part)
+  (SELECT group_concat(text, '')
+   FROM (SELECT greta_zstd(q.zstd) AS text FROM evidence_part q
+         WHERE q.attempt_id = p.attempt_id AND q.name = p.name ORDER BY q.part)) AS text
+FROM evidence_part p
 GROUP BY attempt_id, name;
 
 -- What differs between two environments: ask with WHERE a = ... AND b = ... NULL: it is not in that one.
