@@ -34,7 +34,7 @@ static int open_parts(struct greta_engine *eng, const char *path, const struct g
 {
 	if (!(eng->gguf = gguf_open(path, e)) || model_bind(&eng->model, eng->gguf, e))
 		return -1;
-	if (gguf_find(eng->gguf, "tokenizer.ggml.model") && !(eng->tokenizer = tokenizer_create(eng->gguf, e)))
+	if (tokenizer_present(eng->gguf) && !(eng->tokenizer = tokenizer_create(eng->gguf, e)))
 		return -1;
 	return backend_open(&eng->model, p, &eng->backend, e);
 }

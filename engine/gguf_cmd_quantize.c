@@ -5,6 +5,7 @@
 #include "engine/gguf_write.h"
 #include "engine/parallel.h"
 #include "engine/recipe.h"
+#include <float.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stddef.h>
@@ -77,13 +78,17 @@ static size_t units_of(const struct gguf_tensor *t)
 	return (size_t)((n_values(t) + UNIT_VALUES - 1) / UNIT_VALUES);
 }
 
-static int check_finite(const struct job *j, const struct gguf_tensor *t, const float *values, uint64_t n, uint64_t at,
-			struct greta_err *e)
+/* Halves reach to 65504, and every format but F32 and BF16 keeps its values or its scales in them. */
+static int check_values(const struct job *j, const struct gguf_tensor *t, const struct quant_traits *to,
+			const float *values, uint64_t n, uint64_t at, struct greta_err *e)
 {
+	float limit = to->type == QUANT_F32 || to->type == QUANT_BF16 ? FLT_MAX : 65504;
+
 	for (uint64_t i = 0; i < n; i++)
-		if (!isfinite(values[i]))
-			return greta_err_set(e, GRETA_EINVAL, "%s: tensor '%s': value %" PRIu64 " is not finite",
-					     gguf_path(j->g), t->name, at + i);
+		if (!(fabsf(values[i]) <= limit))
+			return greta_err_set(e, GRETA_EINVAL,
+					     "%s: tensor '%s': value %" PRIu64 " is %g, beyond type %s",
+					     gguf_path(j->g), t->name, at + i, (double)values[i], to->name);
 	return 0;
 }
 
@@ -105,7 +110,7 @@ static int do_unit(void *arg, int worker, size_t unit, struct greta_err *e)
 	for (uint64_t i = 0; i < n; i += BATCH_VALUES) {
 		uint64_t batch = n - i < BATCH_VALUES ? n - i : BATCH_VALUES;
 		t->traits->to_f32(data + quant_bytes(t->traits, first + i), s->values, batch);
-		if (check_finite(j, t, s->values, batch, first + i, e))
+		if (check_values(j, t, to, s->values, batch, first + i, e))
 			return -1;
 		to->from_f32(s->values, s->encoded + quant_bytes(to, i), batch);
 	}

@@ -24,7 +24,7 @@ int gguf_cmd_usable(const struct gguf *g, struct greta_err *e)
 	struct tokenizer *t;
 	struct model m;
 
-	if (gguf_find(g, "tokenizer.ggml.model")) {
+	if (tokenizer_present(g)) {
 		t = tokenizer_create(g, e);
 		if (!t)
 			return -1;

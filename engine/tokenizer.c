@@ -313,6 +313,16 @@ static void index_bytes(struct tokenizer *t)
 /* --- making one
  * -------------------------------------------------------------------------------------------------------------- */
 
+bool tokenizer_present(const struct gguf *g)
+{
+	struct gguf_str model;
+
+	if (!gguf_find(g, "tokenizer.ggml.model"))
+		return false;
+	return gguf_get_str(g, "tokenizer.ggml.model", &model, NULL) ||
+	       (!gguf_str_eq(model, "none") && !gguf_str_eq(model, "no_vocab"));
+}
+
 static int load_kind(struct load *l)
 {
 	struct gguf_str model, pre;

@@ -28,6 +28,9 @@ struct tokenizer_ids { /* zero is empty; free with tokenizer_ids_release */
 
 struct tokenizer;
 
+/* Whether the file has a vocabulary: no such key, or the model "none", means that it works on ids alone. */
+bool tokenizer_present(const struct gguf *g);
+
 /* Fails on a missing or unknown model or pre-tokenizer (by name), arrays of unequal length, or a special id that is
  * neither absent, 0xFFFFFFFF nor below the number of tokens. */
 struct tokenizer *tokenizer_create(const struct gguf *g, struct greta_err *e);

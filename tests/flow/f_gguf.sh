@@ -86,6 +86,12 @@ expect 0 'blk.0.attn_q.weight +Q4_0' "$gguf" inspect q.gguf
 expect 2 'is Q4_0 already' "$gguf" quantize q.gguf q2.gguf
 [ -e q2.gguf ] && fail "a refused quantize left a file"
 
+"$gguf" synth "${small[@]}" --type F32 big.gguf >/dev/null
+offset=$("$gguf" inspect big.gguf | awk '$1 == "output.weight" {print $NF}')
+printf '\x00\x00\x80\x47' | dd of=big.gguf bs=1 seek="$offset" conv=notrunc status=none # 65536
+expect 2 "tensor 'output.weight': value 0 is 65536, beyond type F16" "$gguf" quantize --type F16 big.gguf q2.gguf
+expect 0 'became' "$gguf" quantize --type BF16 big.gguf q2.gguf
+
 # --- tokenize
 [ "$(printf 'ab' | "$gguf" tokenize m.gguf)" = '[259,100,101]' ] || fail "a space and two bytes"
 [ "$(printf '' | "$gguf" tokenize m.gguf)" = '[]' ] || fail "no text gives no ids"

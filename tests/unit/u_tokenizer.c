@@ -369,6 +369,23 @@ static void test_tokenizer__refuses_by_name(void **state)
 	assert_refused(w, &v, "key 'tokenizer.ggml.merges' is missing");
 }
 
+static void test_tokenizer__a_file_may_have_none(void **state)
+{
+	struct greta_err e = {0};
+	struct vocab v;
+	struct gguf_write *w = refusable(&v, "none", NULL);
+
+	(void)state;
+	assert_ok(gguf_write_start(w, &e));
+	assert_ok(gguf_write_commit(w, &e));
+	gguf_write_destroy(w);
+	release(&v);
+	struct gguf *g = gguf_open("vocab.gguf", &e);
+	assert_false(tokenizer_present(g));
+	assert_null(tokenizer_create(g, &e));
+	gguf_close(g);
+}
+
 static void test_tokenizer__refuses_what_does_not_fit(void **state)
 {
 	static const float few[] = {1, 2}, nan[259] = {[7] = 0.0f / 0.0f};
@@ -604,6 +621,7 @@ int main(void)
 		cmocka_unit_test(test_tokenizer__words_of_each_pre_tokenizer),
 		cmocka_unit_test(test_tokenizer__unicode_classes),
 		cmocka_unit_test(test_tokenizer__refuses_by_name),
+		cmocka_unit_test(test_tokenizer__a_file_may_have_none),
 		cmocka_unit_test(test_tokenizer__refuses_what_does_not_fit),
 		cmocka_unit_test(test_tokenizer__long_texts_take_no_quadratic_time),
 		cmocka_unit_test(test_tokenizer__reference_cases),
