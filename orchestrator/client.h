@@ -23,7 +23,7 @@ bool client_started(const struct client *c);  /* this process started the contro
 pid_t client_pid(const struct client *c);     /* of the controller */
 int client_fd(const struct client *c);
 
-/* One request, its answer: the members of args (a JSON object's text, or NULL) go with it. The answer's document is the
+/* One request, its answer, whose members stand in the member "ok" of the root: the members of args (a JSON object's text, or NULL) go with it. The answer's document is the
  * caller's (greta_json_destroy); the error is the controller's own. */
 struct greta_json *client_call(struct client *c, const char *op, const char *args, struct greta_err *e);
 

@@ -7,6 +7,12 @@
 /* Every command, in the order of the overview: one line each. */
 #define CMD_LIST(X) \
 	X(cmd_plan)      \
+	X(cmd_submit)    \
+	X(cmd_resume)    \
+	X(cmd_watch)     \
+	X(cmd_status)    \
+	X(cmd_cancel)    \
+	X(cmd_controller) \
 	X(cmd_results)   \
 	X(cmd_scaling)   \
 	X(cmd_show)      \
@@ -14,6 +20,12 @@
 	X(cmd_query)     \
 	X(cmd_logs)      \
 	X(cmd_import)    \
+	X(cmd_node_add)  \
+	X(cmd_node_list) \
+	X(cmd_node_check) \
+	X(cmd_node_drain) \
+	X(cmd_node_resume) \
+	X(cmd_node_remove) \
 	X(cmd_doctor)    \
 	X(cmd_help)      \
 	X(cmd_completion) \

@@ -275,12 +275,12 @@ static void on_hello(struct link *l, const struct greta_msg *m)
 	l->ev->up(l->arg, m);
 }
 
-static void on_message(struct link *l, struct greta_msg *m)
+static void on_message(struct link *l, struct greta_msg *m, size_t bytes)
 {
 	if (m->type == GRETA_MSG_PONG) {
 		on_pong(l, m);
 	} else if (l->state == LINK_UP) {
-		l->ev->message(l->arg, m);
+		l->ev->message(l->arg, m, bytes);
 	} else if (m->type == GRETA_MSG_HELLO) {
 		on_hello(l, m);
 	} else if (m->type == GRETA_MSG_REFUSED) {
@@ -329,7 +329,7 @@ static void take_frames(struct link *l)
 		if (n == 0)
 			break;
 		used += (size_t)n;
-		on_message(l, &m);
+		on_message(l, &m, (size_t)n);
 		greta_msg_release(&m);
 		if (l->transport != t)
 			return; /* dropped meanwhile, with its buffers */
@@ -389,9 +389,21 @@ static void on_closed(void *arg, int exit_status, const char *said)
 
 static const struct stream_events stream_events = { on_ready, on_data, on_writable, on_closed };
 
+/* Hexadecimal, as the agent wants it. */
+static const char *nonce_new(char out[GRETA_UUID_LEN + 1])
+{
+	char *to = greta_uuid_new(out);
+
+	for (const char *from = out; *from; from++)
+		if (*from != '-')
+			*to++ = *from;
+	*to = '\0';
+	return out;
+}
+
 static void greet(struct link *l)
 {
-	const char *const args[] = { "session", "--nonce", greta_uuid_new(l->nonce), NULL };
+	const char *const args[] = { "session", "--nonce", nonce_new(l->nonce), NULL };
 	struct greta_err why = { 0 };
 
 	l->state = LINK_GREETING;

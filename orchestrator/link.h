@@ -37,7 +37,8 @@ const char *link_state_name(enum link_state s);
 struct link_events {
 	void (*up)(void *arg, const struct greta_msg *hello);
 	void (*down)(void *arg, const struct greta_err *why); /* was up, or never came up; see link_state for what next */
-	void (*message)(void *arg, struct greta_msg *m);      /* all but hello and pong; released by the link */
+	/* All but hello and pong; released by the link. bytes: the whole frame's, as credit counts them. */
+	void (*message)(void *arg, struct greta_msg *m, size_t bytes);
 };
 
 struct link_config {

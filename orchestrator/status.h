@@ -3,7 +3,9 @@
 #ifndef ORCHESTRATOR_STATUS_H
 #define ORCHESTRATOR_STATUS_H
 
+#include "base/jsonw.h"
 #include "base/uuid.h"
+#include "schemas/json.h"
 #include "schemas/outcome.h"
 #include "schemas/result.h"
 #include <stdbool.h>
@@ -50,5 +52,7 @@ struct status {
 };
 
 void status_release(struct status *s);
+void status_print(const struct status *s, struct greta_jsonw *w); /* members of an open object */
+void status_parse(const struct greta_json_val *object, struct status *out);
 
 #endif

@@ -1,0 +1,409 @@
+/* node: which machines there are, and whether they can be used. */
+#include "base/cleanup.h"
+#include "base/jsonw.h"
+#include "base/mem.h"
+#include "db/db.h"
+#include "db/nodes.h"
+#include "orchestrator/client.h"
+#include "orchestrator/cmd.h"
+#include "orchestrator/output.h"
+#include "orchestrator/table.h"
+#include "orchestrator/transport.h"
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+/* ---- add */
+
+struct add_values {
+	struct cmd_common common;
+	const char *host, *user, *identity, *ssh_config, *store;
+	int64_t port;
+	bool local, accept_new, no_check;
+	struct greta_strs labels;
+};
+
+static int labels_json(const struct greta_strs *labels, struct greta_buf *out, struct greta_err *e)
+{
+	struct greta_jsonw w = greta_jsonw(out);
+
+	greta_jsonw_object(&w, NULL);
+	for (size_t i = 0; i < labels->n; i++) {
+		const char *equal = strchr(labels->items[i], '=');
+		cleanup_free char *key = equal ? greta_strndup(labels->items[i], (size_t)(equal - labels->items[i])) : NULL;
+
+		if (!key || !*key)
+			return greta_err_set(e, GRETA_EINVAL, "--label %s: expected KEY=VALUE", labels->items[i]);
+		greta_jsonw_str(&w, key, equal + 1);
+	}
+	greta_jsonw_end_object(&w);
+	return 0;
+}
+
+static int add_request(const char *name, const struct add_values *v, struct greta_buf *out, struct greta_err *e)
+{
+	struct node_settings s = { .host = (char *)(v->host ? v->host : name), .user = (char *)v->user,
+				   .identity = (char *)v->identity, .ssh_config = (char *)v->ssh_config,
+				   .store = (char *)v->store, .port = v->port, .accept_new = v->accept_new };
+	cleanup_buf struct greta_buf settings = { 0 }, labels = { 0 };
+	struct greta_jsonw w = greta_jsonw(out);
+
+	if (v->local && (v->host || v->user || v->identity || v->ssh_config || v->port))
+		return greta_err_set(e, GRETA_EINVAL, "--local is this machine: it takes no host, user, port or key");
+	if (labels_json(&v->labels, &labels, e) < 0)
+		return -1;
+	node_settings_print(&s, &settings);
+	greta_jsonw_object(&w, NULL);
+	greta_jsonw_str(&w, "name", name);
+	greta_jsonw_str(&w, "transport", v->local ? "local" : "ssh");
+	greta_jsonw_str(&w, "settings", v->local ? "{}" : greta_buf_str(&settings));
+	greta_jsonw_str(&w, "labels", greta_buf_str(&labels));
+	greta_jsonw_end_object(&w);
+	return 0;
+}
+
+static int check_one(struct cmd_ctx *ctx, struct client *client, const char *name, struct greta_err *e);
+
+static int add_exec(struct cmd_ctx *ctx, const void *values, struct greta_err *e)
+{
+	const struct add_values *v = values;
+	const char *name = ctx->operands.items[0];
+	cleanup_buf struct greta_buf request = { 0 };
+	struct client *client;
+	struct greta_json *answer;
+	int rc = CMD_OK;
+
+	if (add_request(name, v, &request, e) < 0)
+		return -1;
+	client = client_open(ctx->db_path, true, e);
+	if (!client)
+		return -1;
+	answer = client_call(client, "node_add", greta_buf_str(&request), e);
+	if (!answer) {
+		client_close(client);
+		return -1;
+	}
+	greta_json_destroy(answer);
+	if (!ctx->json)
+		printf("node %s added\n", name);
+	fflush(stdout);
+	if (!v->no_check)
+		rc = check_one(ctx, client, name, e);
+	client_close(client);
+	return rc;
+}
+
+static const struct greta_opt add_opts[] = {
+	{"host", 0, GRETA_OPT_STR, offsetof(struct add_values, host), "HOST",
+	 "host name, or alias of your ssh config (default: NAME)"},
+	{"user", 'l', GRETA_OPT_STR, offsetof(struct add_values, user), "USER", "user there"},
+	{"port", 'p', GRETA_OPT_I64, offsetof(struct add_values, port), "N", "port there"},
+	{"identity", 'i', GRETA_OPT_STR, offsetof(struct add_values, identity), "FILE", "private key file"},
+	{"ssh-config", 'F', GRETA_OPT_STR, offsetof(struct add_values, ssh_config), "FILE",
+	 "another file than ~/.ssh/config"},
+	{"store", 0, GRETA_OPT_STR, offsetof(struct add_values, store), "DIR",
+	 "folder there for what is uploaded (default: .cache/greta/store)"},
+	{"label", 0, GRETA_OPT_STRS, offsetof(struct add_values, labels), "KEY=VALUE", "for campaigns to choose by"},
+	{"accept-new", 0, GRETA_OPT_FLAG, offsetof(struct add_values, accept_new), NULL,
+	 "trust a host key that was never seen, and remember it; a changed one is refused all the same"},
+	{"local", 0, GRETA_OPT_FLAG, offsetof(struct add_values, local), NULL, "this machine, without ssh"},
+	{"no-check", 0, GRETA_OPT_FLAG, offsetof(struct add_values, no_check), NULL, "do not connect now"},
+	{0},
+};
+
+const struct cmd cmd_node_add = {
+	.name = "node add",
+	.group = "Nodes",
+	.summary = "add a node, and check it",
+	.operands = "NAME",
+	.min_operands = 1,
+	.max_operands = 1,
+	.details = "What your ssh config says of the host holds: HostName, User, Port, IdentityFile, ProxyJump. Keys come\n"
+		   "from the ssh-agent and from files; passwords are never asked for nor stored.",
+	.opts = add_opts,
+	.values_size = sizeof(struct add_values),
+	.exec = add_exec,
+};
+
+/* ---- check */
+
+static const char *text(const struct greta_json_val *o, const char *key)
+{
+	const char *s = NULL;
+
+	return greta_json_str(greta_json_get(o, key), &s) == 0 ? s : NULL;
+}
+
+static double number(const struct greta_json_val *o, const char *key)
+{
+	double x = NAN;
+
+	greta_json_f64(greta_json_get(o, key), &x);
+	return x;
+}
+
+static void print_devices(const struct greta_json_val *list)
+{
+	size_t i = 0;
+
+	if (!list || !greta_json_size(list)) {
+		puts("  gpus        none found");
+		return;
+	}
+	for (const struct greta_json_val *d = greta_json_first(list); d; d = greta_json_next(d)) {
+		char vram[32];
+
+		printf("  gpu %zu       %s, %s, %s, %s\n", i++, text(d, "name") ? text(d, "name") : "?",
+		       text(d, "arch") ? text(d, "arch") : "unknown architecture",
+		       greta_str_bytes(vram, sizeof vram, number(d, "vram_bytes")), text(d, "uuid"));
+	}
+}
+
+static void print_check(const struct greta_json_val *o)
+{
+	char memory[32], disk[32];
+	bool survives = false;
+
+	greta_json_bool(greta_json_get(o, "survives_logout"), &survives);
+	printf("node %s\n", text(o, "name"));
+	printf("  machine     %s (%s)\n", text(o, "hostname"), text(o, "node_id"));
+	printf("  agent       greta %s, round trip %.1f ms, clock %+.1f ms\n", text(o, "agent_version"),
+	       number(o, "rtt_s") * 1e3, number(o, "clock_offset_s") * 1e3);
+	if (text(o, "host_key"))
+		printf("  host key    %s\n", text(o, "host_key"));
+	printf("  cpus        %.0f, memory %s\n", number(o, "cpus"),
+	       greta_str_bytes(memory, sizeof memory, number(o, "mem_bytes")));
+	printf("  spool       %s free\n", greta_str_bytes(disk, sizeof disk, number(o, "spool_free_bytes")));
+	print_devices(greta_json_get(o, "devices"));
+	printf("  logout      attempts %s%s%s\n", survives ? "go on without a connection" : "may END with the connection",
+	       text(o, "survives_why") ? ": " : "", text(o, "survives_why") ? text(o, "survives_why") : "");
+}
+
+static int check_one(struct cmd_ctx *ctx, struct client *client, const char *name, struct greta_err *e)
+{
+	cleanup_buf struct greta_buf request = { 0 }, out = { 0 };
+	struct greta_jsonw w = greta_jsonw(&request);
+	const struct greta_json_val *ok;
+	struct greta_json *answer;
+
+	greta_jsonw_object(&w, NULL);
+	greta_jsonw_str(&w, "name", name);
+	greta_jsonw_end_object(&w);
+	answer = client_call(client, "node_check", greta_buf_str(&request), e);
+	if (!answer)
+		return -1;
+	ok = greta_json_get(greta_json_root(answer), "ok");
+	if (ctx->json) {
+		greta_json_print(ok, &out);
+		puts(greta_buf_str(&out));
+	} else {
+		print_check(ok);
+	}
+	fflush(stdout);
+	greta_json_destroy(answer);
+	return CMD_OK;
+}
+
+static int check_all(struct cmd_ctx *ctx, struct greta_strs *names, struct greta_err *e)
+{
+	struct greta_db *db = greta_db_open_reader(ctx->db_path, e);
+	struct greta_alias_rows rows = { 0 };
+	int rc = db ? greta_nodes_list(db, false, &rows, e) : -1;
+
+	for (size_t i = 0; i < rows.n && rc == 0; i++)
+		greta_strs_add(names, rows.items[i].name);
+	greta_alias_rows_release(&rows);
+	greta_db_close(db);
+	return rc;
+}
+
+static int check_exec(struct cmd_ctx *ctx, const void *values, struct greta_err *e)
+{
+	cleanup_strs struct greta_strs all = { 0 };
+	const struct greta_strs *names = ctx->operands.n ? &ctx->operands : &all;
+	struct client *client;
+	size_t n_bad = 0;
+
+	(void)values;
+	if (!ctx->operands.n && check_all(ctx, &all, e) < 0)
+		return -1;
+	client = client_open(ctx->db_path, true, e);
+	if (!client)
+		return -1;
+	for (size_t i = 0; i < names->n; i++) {
+		struct greta_err why = { 0 };
+
+		if (check_one(ctx, client, names->items[i], &why) < 0) {
+			n_bad++;
+			greta_err_set(e, why.code, "%s", why.text);
+			if (names->n > 1)
+				fprintf(stderr, "node %s: %s\n", names->items[i], why.text);
+		}
+	}
+	client_close(client);
+	if (n_bad && names->n > 1)
+		return greta_err_set(e, GRETA_EFAIL, "%zu of %zu nodes can't be used", n_bad, names->n);
+	return n_bad ? -1 : CMD_OK;
+}
+
+const struct cmd cmd_node_check = {
+	.name = "node check",
+	.group = "Nodes",
+	.summary = "connect to nodes and show what they are",
+	.operands = "[NAME...]",
+	.max_operands = -1,
+	.details = "Says whether attempts survive the end of the connection, which GPUs there are, how much disk is free, and\n"
+		   "how far the node's clock is off. Exit code 3 when a node can't be used.",
+	.exec = check_exec,
+};
+
+/* ---- list */
+
+static const struct table_column list_columns[] = {
+	{"node", "node", TABLE_TEXT, 0},
+	{"transport", "transport", TABLE_TEXT, 0},
+	{"state", "state", TABLE_TEXT, 0},
+	{"machine", "machine", TABLE_TEXT, 0},
+	{"cpus", "cpus", TABLE_INT, 0},
+	{"gpus", "gpus", TABLE_INT, 0},
+	{"labels", "labels", TABLE_TEXT, 0},
+	{"reason", "reason", TABLE_TEXT, 0},
+};
+
+static int list_exec(struct cmd_ctx *ctx, const void *values, struct greta_err *e)
+{
+	static const char sql[] =
+		"SELECT a.name, a.transport, a.state, n.hostname, n.n_cpus, "
+		"(SELECT count(*) FROM device d WHERE d.node_id = n.id), a.labels, a.state_reason "
+		"FROM alias a LEFT JOIN node n ON n.id = a.node_id WHERE a.state <> 'removed' ORDER BY a.name";
+	cleanup_query struct greta_query *q = greta_query_open(ctx->db, e, sql, "");
+	struct output output = output_of(ctx, NULL);
+	struct table *t;
+	int rc;
+
+	(void)values;
+	if (!q)
+		return -1;
+	t = table_create(list_columns, GRETA_COUNT(list_columns));
+	while ((rc = greta_query_step(q, e)) == 1) {
+		const char *labels = greta_query_str(q, 6);
+
+		table_row(t);
+		for (int i = 0; i < 4; i++)
+			table_str(t, greta_query_str(q, i));
+		table_int(t, greta_query_i64(q, 4));
+		table_int(t, greta_query_i64(q, 5));
+		table_str(t, greta_str_eq(labels, "{}") ? NULL : labels);
+		table_str(t, greta_query_str(q, 7));
+	}
+	if (rc == 0)
+		output_table(&output, t);
+	table_destroy(t);
+	return rc < 0 ? -1 : CMD_OK;
+}
+
+const struct cmd cmd_node_list = {
+	.name = "node list",
+	.group = "Nodes",
+	.summary = "list the nodes",
+	.operands = "",
+	.needs = CMD_NEEDS_READER,
+	.exec = list_exec,
+};
+
+/* ---- drain, resume, remove */
+
+struct state_values {
+	struct cmd_common common;
+	const char *reason;
+};
+
+static int set_state(struct cmd_ctx *ctx, const char *state, const char *reason, struct greta_err *e)
+{
+	struct client *client = client_open(ctx->db_path, true, e);
+	int rc = client ? CMD_OK : -1;
+
+	for (size_t i = 0; i < ctx->operands.n && rc == CMD_OK; i++) {
+		cleanup_buf struct greta_buf args = { 0 };
+		struct greta_jsonw w = greta_jsonw(&args);
+		struct greta_json *answer;
+		int64_t running = 0;
+
+		greta_jsonw_object(&w, NULL);
+		greta_jsonw_str(&w, "name", ctx->operands.items[i]);
+		greta_jsonw_str(&w, "state", state);
+		if (reason)
+			greta_jsonw_str(&w, "reason", reason);
+		greta_jsonw_end_object(&w);
+		answer = client_call(client, "node_state", greta_buf_str(&args), e);
+		if (!answer) {
+			rc = -1;
+			break;
+		}
+		greta_json_i64(greta_json_get(greta_json_get(greta_json_root(answer), "ok"), "running"), &running);
+		greta_json_destroy(answer);
+		if (ctx->json)
+			printf("{\"name\":\"%s\",\"state\":\"%s\",\"running\":%lld}\n", ctx->operands.items[i], state,
+			       (long long)running);
+		else
+			printf("node %s: %s (%lld attempts are running there)\n", ctx->operands.items[i], state,
+			       (long long)running);
+	}
+	client_close(client);
+	return rc;
+}
+
+static int drain_exec(struct cmd_ctx *ctx, const void *values, struct greta_err *e)
+{
+	return set_state(ctx, "draining", ((const struct state_values *)values)->reason, e);
+}
+
+static int up_exec(struct cmd_ctx *ctx, const void *values, struct greta_err *e)
+{
+	(void)values;
+	return set_state(ctx, "up", NULL, e);
+}
+
+static int remove_exec(struct cmd_ctx *ctx, const void *values, struct greta_err *e)
+{
+	return set_state(ctx, "removed", ((const struct state_values *)values)->reason, e);
+}
+
+static const struct greta_opt state_opts[] = {
+	{"reason", 0, GRETA_OPT_STR, offsetof(struct state_values, reason), "TEXT", "why, for those who come after you"},
+	{0},
+};
+
+const struct cmd cmd_node_drain = {
+	.name = "node drain",
+	.group = "Nodes",
+	.summary = "give a node no new jobs; what runs there goes on",
+	.operands = "NAME...",
+	.min_operands = 1,
+	.max_operands = -1,
+	.opts = state_opts,
+	.values_size = sizeof(struct state_values),
+	.exec = drain_exec,
+};
+
+const struct cmd cmd_node_resume = {
+	.name = "node resume",
+	.group = "Nodes",
+	.summary = "use a drained or quarantined node again",
+	.operands = "NAME...",
+	.min_operands = 1,
+	.max_operands = -1,
+	.exec = up_exec,
+};
+
+const struct cmd cmd_node_remove = {
+	.name = "node remove",
+	.group = "Nodes",
+	.summary = "forget how to reach a node; its history stays",
+	.operands = "NAME...",
+	.min_operands = 1,
+	.max_operands = -1,
+	.opts = state_opts,
+	.values_size = sizeof(struct state_values),
+	.exec = remove_exec,
+};

@@ -1,0 +1,246 @@
+/* ctl: what the parts of the controller share. Private to them: controller.c puts them together.
+ *
+ *	control    requests of commands            fleet     nodes, their links and facts
+ *	work       campaigns, jobs, attempts       ingest    events into the database, acknowledgements out
+ *	prepare    engine and model on nodes       snapshot  what watchers see
+ *
+ * One rule holds it together: the database goes first. Whatever changes is written into the batch at hand; what has to
+ * be said to nodes and people waits in it until its commit returned. When a commit fails, memory is thrown away and
+ * loaded again from the database, exactly as after a crash.
+ */
+#ifndef ORCHESTRATOR_CTL_H
+#define ORCHESTRATOR_CTL_H
+
+#include "base/loop.h"
+#include "base/uuid.h"
+#include "db/attempts.h"
+#include "db/campaigns.h"
+#include "db/db.h"
+#include "db/jobs.h"
+#include "db/nodes.h"
+#include "orchestrator/agent_bundle.h"
+#include "orchestrator/eta.h"
+#include "orchestrator/job_fsm.h"
+#include "orchestrator/link.h"
+#include "orchestrator/sched.h"
+#include "orchestrator/status.h"
+#include "orchestrator/transport.h"
+#include "schemas/campaign.h"
+#include "schemas/msg.h"
+
+struct ctl;
+
+/* ---- nodes (fleet.c) */
+
+struct ctl_node {
+	struct ctl *ctl;
+	struct sched_node sched;
+	int64_t alias_id;
+	char *name, *transport;
+	struct node_settings settings;
+	char *labels;                     /* JSON object */
+	enum greta_alias_state state;
+	char *state_reason;               /* NULL: none */
+	struct link *link;
+	bool wanted;                      /* some campaign may use it, or somebody asked to check it */
+	/* what it said of itself; facts_known only while that is sure */
+	bool facts_known, was_up;
+	struct greta_facts facts;
+	struct greta_node_ids ids;
+	char *boot_id;
+	struct ctl_node *twin;            /* another alias of the same machine, used instead of this; NULL: none */
+	struct greta_strs quarantined;    /* UUIDs of devices not to be used */
+	int64_t down_ns;                  /* monotonic: since when it is away; 0: it is not */
+	int n_infra;                      /* attempts in a row that it could not start */
+	int64_t probe_re, list_re, ack_re; /* questions not answered yet; 0: none */
+	struct ctl_attempt **attempts;    /* not ended, or not acknowledged */
+	size_t n_attempts, cap_attempts;
+	struct prepared **prepared;       /* files brought there (prepare.c) */
+	size_t n_prepared, cap_prepared;
+	struct greta_watch *lease;
+	char note[200];
+};
+
+struct ctl_node *fleet_find(struct ctl *c, const char *name);
+struct ctl_node *fleet_by_alias(struct ctl *c, int64_t alias_id);
+int fleet_load(struct ctl *c, struct greta_err *e);       /* from the database, also again after a change */
+int fleet_add_local(struct ctl *c, struct greta_err *e);  /* the embedded default, where no node is configured */
+void fleet_want(struct ctl *c);                           /* connects those that campaigns may use */
+void fleet_check(struct ctl *c, struct ctl_node *n);      /* connects and asks anew; control_facts follows */
+void fleet_forget(struct ctl *c, int64_t alias_id);       /* a removed one comes back with other settings */
+void fleet_release(struct ctl *c);
+bool fleet_elsewhere_open(const struct ctl *c, const struct ctl_node *n);
+const char *fleet_node_state(struct ctl_node *n, const char **reason);
+int fleet_set_state(struct ctl *c, struct ctl_node *n, enum greta_alias_state state, const char *reason,
+		    struct greta_err *e);
+/* Nothing that could run the campaign is reachable, and waiting will not help; *why names each node and reason. */
+struct ctl_campaign;
+bool fleet_hopeless(struct ctl *c, const struct ctl_campaign *campaign, struct greta_buf *why);
+
+/* ---- campaigns, jobs, attempts (work.c) */
+
+struct ctl_attempt {
+	char uuid[GRETA_UUID_LEN + 1];
+	int64_t id, try_no;
+	struct ctl_job *job;              /* NULL: of a campaign that is no longer active */
+	struct ctl_node *node;
+	enum greta_attempt_state state;
+	enum greta_outcome outcome;       /* of an ended one */
+	int64_t applied_seq;              /* in the database, or in the batch at hand */
+	int64_t credit;                   /* bytes of bulk received and not given back */
+	int64_t start_re;
+	bool charged;                     /* holds a slot in the scheduler */
+	bool cancel_asked;
+	/* for the batch */
+	bool touched;
+	bool final;                       /* nothing more will come of it: acknowledge and forget */
+	int64_t acknowledged_seq;
+	enum attempt_action todo;
+	/* for people */
+	struct greta_progress progress;
+	int64_t planned_ns, started_ns, phase_ns, progress_ns; /* monotonic; 0: not yet */
+	char *verdict, *waiting_for, *slot;
+	double budget_s;
+};
+
+struct ctl_job {
+	struct sched_job sched;
+	struct ctl_campaign *campaign;
+	int64_t id, context, repeat;
+	int variant;                      /* index */
+	enum greta_job_state state;
+	int n_open;                       /* attempts not ended */
+	int64_t n_tries;                  /* attempts planned so far */
+};
+
+struct ctl_campaign {
+	struct ctl_campaign *next;
+	struct ctl *ctl;
+	int64_t id;
+	char uuid[GRETA_UUID_LEN + 1];
+	char *base_dir;
+	struct greta_campaign spec;
+	struct sched_campaign *sched;
+	struct sched_set **sets;          /* one a variant */
+	struct sched_need need;
+	int64_t *variant_ids, *environments; /* per variant; environments of env_node, 0: not yet */
+	int64_t env_node;
+	struct ctl_job *jobs;             /* those not done when it was loaded, by id; never moves */
+	size_t n_jobs;
+	struct ctl_set *set_args;
+	int64_t n_open;                   /* attempts not ended */
+	struct greta_campaign_counts counts;
+	struct eta *eta;
+	int64_t loaded_ns, submitted_ns;
+	double eta_s, eta_low_s, eta_high_s;
+	int64_t eta_at_ns;
+	bool cancelled, finished;
+	bool hopeless;                    /* no node can run it, and waiting will not help */
+	char *why;                        /* it is hopeless; NULL: it is not */
+};
+
+int work_load(struct ctl *c, struct greta_err *e);         /* all active campaigns and open attempts */
+struct ctl_campaign *work_add(struct ctl *c, int64_t campaign_id, struct greta_err *e);
+struct ctl_campaign *work_find(struct ctl *c, int64_t campaign_id);
+void work_release(struct ctl *c);
+bool work_left(const struct ctl *c);                       /* campaigns not finished */
+void work_reap(struct ctl *c);                             /* drops finished ones that nobody watches any more */
+void work_dispatch(struct ctl *c);                         /* fills free slots; the batch carries it */
+bool work_may_use(const struct ctl_campaign *cc, const struct ctl_node *n);
+struct ctl_attempt *work_attempt(struct ctl_node *n, const char *uuid); /* NULL: not in memory */
+struct ctl_attempt *work_adopt(struct ctl *c, struct ctl_node *n, const struct greta_attempt_row *row);
+void work_event(struct ctl_attempt *a, enum attempt_event ev);          /* steps it; the batch does the rest */
+void work_do(struct ctl_attempt *a);                                    /* after commit: the action at hand */
+/* Ends it by our own decision: lost, infra. ev: LEASE_OUT, REFUSED or ABSENT. */
+void work_end_here(struct ctl_attempt *a, enum attempt_event ev, enum greta_outcome outcome, const char *cause,
+		  const char *reason);
+void work_settle(struct ctl_attempt *a, const struct greta_applied *applied); /* the node said how it ended */
+/* variant NULL, context 0, repeat -1: any. *n: jobs that were open. */
+int work_cancel(struct ctl *c, struct ctl_campaign *cc, const char *variant, int64_t context, int64_t repeat,
+		const char *reason, int64_t *n, struct greta_err *e);
+void work_forget(struct ctl_attempt *a);                                /* ended and acknowledged */
+
+/* ---- events and the batch (ingest.c) */
+
+int batch_begin(struct ctl *c);                            /* 0, or -1: the batch is broken, nothing may be done */
+void batch_urgent(struct ctl *c);                          /* something waits for this commit */
+void batch_touch(struct ctl_attempt *a);
+int batch_commit(struct ctl *c, struct greta_err *e);      /* now; no batch is fine */
+void batch_undo(struct ctl *c);                            /* what was begun is taken back; memory is as it was */
+void batch_fail(struct ctl *c, const struct greta_err *why);
+void batch_release(struct ctl *c);
+void ingest_event(struct ctl_node *n, const struct greta_event *ev, size_t frame_bytes);
+
+/* ---- engine and model on nodes (prepare.c) */
+
+enum prepare_state { PREPARE_READY, PREPARE_BUSY, PREPARE_FAILED };
+/* Brings what the variant needs to the node; READY when it is there. *why for FAILED. */
+enum prepare_state prepare_check(struct ctl_node *n, struct ctl_campaign *cc, int variant, const char **why);
+void prepare_release(struct ctl_node *n);                  /* link down: forgets what is under way */
+/* The spec of an attempt; prepare_check said READY. */
+int prepare_spec(struct ctl_attempt *a, struct greta_spec *out, struct greta_err *e);
+/* Takes the values of secrets out of it, before it is stored. */
+void prepare_redact(const struct ctl_attempt *a, struct greta_spec *spec);
+/* What can be seen before anything runs: files to be uploaded are there. */
+int prepare_validate(const struct greta_campaign *c, const char *base_dir, struct greta_err *e);
+const char *prepare_note(struct ctl_node *n);              /* "uploading model.gguf 43 %"; NULL: nothing under way */
+
+/* ---- what watchers see (snapshot.c) */
+
+void snapshot_take(struct ctl *c, int64_t campaign_id, struct status *out); /* campaign 0: all */
+void news_add(struct ctl *c, int64_t campaign_id, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+void news_release(struct ctl *c);
+
+/* ---- commands (control.c) */
+
+struct control;
+int control_open(struct ctl *c, struct greta_err *e);
+void control_close(struct ctl *c);
+bool control_busy(const struct ctl *c);                    /* somebody is connected */
+void control_tick(struct ctl *c);                          /* snapshots to watchers, and ends */
+bool control_watched(const struct ctl *c, int64_t campaign_id); /* somebody has not been told of its end yet */
+void control_facts(struct ctl *c, struct ctl_node *n);     /* `node check` waits for these */
+void control_node_failed(struct ctl *c, struct ctl_node *n, const struct greta_err *why);
+
+struct news_item {
+	int64_t n, campaign_id, wall_ns;
+	char *text;
+};
+
+struct ctl {
+	struct greta_loop *loop;
+	struct greta_db *db;
+	char *db_path;
+	int64_t fence;
+	char peer[128];                   /* host:pid */
+	struct ssh_pool *ssh;
+	struct agent_bundle bundle;
+	struct sched *sched;
+	struct ctl_node **nodes;
+	size_t n_nodes, cap_nodes;
+	struct ctl_campaign *campaigns;
+	struct control *control;
+	struct {
+		struct greta_txn txn;
+		bool open, urgent, broken;
+		struct greta_watch *timer;
+		int64_t due_ns;
+		struct ctl_attempt **touched;
+		size_t n_touched, cap_touched;
+	} batch;
+	struct {
+		struct news_item items[64];
+		int64_t n;                /* ever */
+	} news;
+	struct file_hashes *hashes;       /* prepare.c */
+	struct greta_watch *tick;
+	int64_t lease_ms;
+	bool stopping;
+	struct greta_err fatal;           /* why it ends in failure; code OK: it does not */
+	int64_t n_dispatched, n_commits;
+};
+
+void ctl_dispatch_soon(struct ctl *c);
+void ctl_stop(struct ctl *c, const struct greta_err *why); /* why NULL: all is well */
+
+#endif

@@ -1,0 +1,313 @@
+/* Engine and model on nodes, and the spec of an attempt, which names them as the node sees them. */
+#include "orchestrator/ctl.h"
+
+#include "base/cleanup.h"
+#include "base/fs.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "orchestrator/file_hash.h"
+#include "orchestrator/upload.h"
+#include "schemas/spec.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#define BUNDLED "greta-infer"
+
+/* A file on its way to one node, or there. */
+struct prepared {
+	struct ctl_node *node;
+	char *local;          /* path here */
+	char *there;          /* path on the node, once READY */
+	bool executable;
+	enum { FILE_HASHING, FILE_UPLOADING, FILE_READY, FILE_FAILED } state;
+	struct upload *upload;
+	char *why;
+};
+
+/* ---- what is needed, and where it comes from */
+
+struct source {
+	char *local;          /* here: to be uploaded, or used as it is on the local transport; NULL: not here */
+	const char *there;    /* a path or name on the node, taken as it is; NULL: local */
+};
+
+static char *under(const char *base_dir, const char *path)
+{
+	return path[0] == '/' || !base_dir ? greta_strdup(path) : greta_fs_join(base_dir, path);
+}
+
+static char *bundled(const char *name)
+{
+	cleanup_free char *dir = greta_fs_self_dir();
+
+	return greta_fs_join(dir, name);
+}
+
+static struct source engine_source(const struct greta_campaign *c, int variant, const char *base_dir)
+{
+	const struct greta_engine *engine = greta_campaign_engine(c, &c->variants[variant]);
+	const char *path = engine->executable.path ? engine->executable.path : engine->command.items[0];
+
+	if (engine->executable.upload)
+		return (struct source){ .local = under(base_dir, path) };
+	if (greta_str_eq(path, BUNDLED))
+		return (struct source){ .local = bundled(BUNDLED) };
+	if (path[0] == '/' || !strchr(path, '/'))
+		return (struct source){ .there = path };
+	return (struct source){ .local = under(base_dir, path) };
+}
+
+static struct source model_source(const struct greta_campaign *c, const char *base_dir)
+{
+	if (!c->model.path)
+		return (struct source){ 0 };
+	if (!c->model.upload && c->model.path[0] == '/')
+		return (struct source){ .there = c->model.path };
+	return (struct source){ .local = under(base_dir, c->model.path) };
+}
+
+int prepare_validate(const struct greta_campaign *c, const char *base_dir, struct greta_err *e)
+{
+	for (size_t v = 0; v <= c->n_variants; v++) {
+		struct source s = v < c->n_variants ? engine_source(c, (int)v, base_dir) : model_source(c, base_dir);
+		const char *what = v < c->n_variants ? "engine" : "model";
+		bool missing = s.local && access(s.local, v < c->n_variants ? X_OK : R_OK) != 0;
+
+		if (missing)
+			greta_err_sys(e, "%s %s: %s %s", v < c->n_variants ? "variant" : "campaign",
+				      v < c->n_variants ? c->variants[v].name : c->name, what, s.local);
+		free(s.local);
+		if (missing)
+			return -1;
+	}
+	return 0;
+}
+
+/* ---- bringing it there */
+
+static void hashed(void *arg)
+{
+	ctl_dispatch_soon(arg);
+}
+
+static struct file_hashes *hashes(struct ctl *c)
+{
+	if (!c->hashes)
+		c->hashes = file_hashes_create(c->loop, hashed, c);
+	return c->hashes;
+}
+
+static struct prepared *find(struct ctl_node *n, const char *local)
+{
+	for (size_t i = 0; i < n->n_prepared; i++)
+		if (greta_str_eq(n->prepared[i]->local, local))
+			return n->prepared[i];
+	return NULL;
+}
+
+static void set_failed(struct prepared *p, const char *text)
+{
+	p->state = FILE_FAILED;
+	free(p->why);
+	p->why = greta_format("%s: %s", p->local, text);
+	news_add(p->node->ctl, 0, "%s: %s", p->node->name, p->why);
+	ctl_dispatch_soon(p->node->ctl);
+}
+
+static const char *base_name(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash ? slash + 1 : path;
+}
+
+static void on_uploaded(void *arg, const char *path, const struct greta_err *why)
+{
+	struct prepared *p = arg;
+
+	p->upload = NULL;
+	if (why) {
+		set_failed(p, why->text);
+		return;
+	}
+	p->there = greta_format("%s/%s", path, base_name(p->local));
+	p->state = FILE_READY;
+	ctl_dispatch_soon(p->node->ctl);
+}
+
+static void upload(struct prepared *p, const char *sha256, int64_t bytes)
+{
+	struct ctl_node *n = p->node;
+	struct upload_file file = { p->local, base_name(p->local), sha256, bytes, p->executable };
+	struct greta_err why = { 0 };
+
+	p->state = FILE_UPLOADING;
+	p->upload = upload_start(n->ctl->loop, link_transport(n->link), node_settings_store(&n->settings), sha256, &file,
+				 1, false, on_uploaded, p, &why);
+	if (!p->upload)
+		set_failed(p, why.text);
+}
+
+static void advance(struct prepared *p)
+{
+	char sha256[GRETA_SHA256_HEX + 1];
+	struct greta_err why = { 0 };
+	int64_t bytes;
+	int rc;
+
+	if (p->state != FILE_HASHING)
+		return;
+	rc = file_hash(hashes(p->node->ctl), p->local, sha256, &bytes, &why);
+	if (rc < 0) {
+		set_failed(p, why.text);
+	} else if (rc > 0 && greta_str_eq(p->node->transport, "local")) {
+		p->there = greta_strdup(p->local);
+		p->state = FILE_READY;
+	} else if (rc > 0) {
+		upload(p, sha256, bytes);
+	}
+}
+
+static enum prepare_state file_check(struct ctl_node *n, const struct source *s, bool executable, const char **why)
+{
+	struct prepared *p;
+
+	if (!s->local)
+		return PREPARE_READY;
+	p = find(n, s->local);
+	if (!p) {
+		p = greta_alloc(sizeof *p);
+		*p = (struct prepared){ .node = n, .local = greta_strdup(s->local), .executable = executable };
+		*GRETA_PUSH(n->prepared, n->n_prepared, n->cap_prepared) = p;
+	}
+	advance(p);
+	if (p->state == FILE_FAILED)
+		*why = p->why;
+	return p->state == FILE_READY ? PREPARE_READY : p->state == FILE_FAILED ? PREPARE_FAILED : PREPARE_BUSY;
+}
+
+enum prepare_state prepare_check(struct ctl_node *n, struct ctl_campaign *cc, int variant, const char **why)
+{
+	struct source engine = engine_source(&cc->spec, variant, cc->base_dir);
+	struct source model = model_source(&cc->spec, cc->base_dir);
+	enum prepare_state a, b;
+
+	*why = NULL;
+	a = file_check(n, &engine, true, why);
+	b = file_check(n, &model, false, why);
+	free(engine.local);
+	free(model.local);
+	if (a == PREPARE_FAILED || b == PREPARE_FAILED)
+		return PREPARE_FAILED;
+	return a == PREPARE_READY && b == PREPARE_READY ? PREPARE_READY : PREPARE_BUSY;
+}
+
+void prepare_release(struct ctl_node *n)
+{
+	for (size_t i = 0; i < n->n_prepared; i++) {
+		struct prepared *p = n->prepared[i];
+
+		if (p->upload)
+			upload_cancel(p->upload);
+		free(p->local);
+		free(p->there);
+		free(p->why);
+		free(p);
+	}
+	n->n_prepared = 0;
+}
+
+const char *prepare_note(struct ctl_node *n)
+{
+	for (size_t i = 0; i < n->n_prepared; i++) {
+		const struct prepared *p = n->prepared[i];
+		int64_t done, total;
+		const char *name;
+
+		if (p->state == FILE_HASHING)
+			snprintf(n->note, sizeof n->note, "hashing %s", base_name(p->local));
+		if (p->state == FILE_UPLOADING) {
+			upload_progress(p->upload, &name, &done, &total);
+			snprintf(n->note, sizeof n->note, "uploading %s: %.0f %%", name,
+				 total ? 100.0 * (double)done / (double)total : 0);
+		}
+		if (p->state == FILE_HASHING || p->state == FILE_UPLOADING)
+			return n->note;
+	}
+	return NULL;
+}
+
+/* ---- the spec */
+
+static const char *there(struct ctl_node *n, const struct source *s)
+{
+	struct prepared *p = s->local ? find(n, s->local) : NULL;
+
+	return s->local ? (p && p->there ? p->there : s->local) : s->there;
+}
+
+/* Only where some must not be used are the others named; else the node takes what is free, also of what other
+ * controllers leave. */
+static void add_devices(const struct ctl_attempt *a, struct greta_spec *out)
+{
+	const struct ctl_node *n = a->node;
+
+	for (size_t i = 0; n->quarantined.n && out->n_gpus && i < n->facts.n_devices; i++) {
+		bool bad = false;
+
+		for (size_t k = 0; k < n->quarantined.n; k++)
+			bad |= greta_str_eq(n->quarantined.items[k], n->facts.devices[i].uuid);
+		if (!bad)
+			greta_strs_add(&out->devices, n->facts.devices[i].uuid);
+	}
+}
+
+int prepare_spec(struct ctl_attempt *a, struct greta_spec *out, struct greta_err *e)
+{
+	const struct ctl_campaign *cc = a->job ? a->job->campaign : NULL;
+	struct source engine, model;
+	struct greta_spec_paths paths;
+	int rc;
+
+	*out = (struct greta_spec){ 0 };
+	if (!cc)
+		return greta_err_set(e, GRETA_EFAIL, "attempt %s: its campaign is no longer active", a->uuid);
+	engine = engine_source(&cc->spec, a->job->variant, cc->base_dir);
+	model = model_source(&cc->spec, cc->base_dir);
+	paths = (struct greta_spec_paths){ there(a->node, &model), there(a->node, &engine) };
+	rc = greta_spec_build(&cc->spec, (size_t)a->job->variant, a->job->context, a->job->repeat + 1, &paths, out, e);
+	if (rc == 0) {
+		greta_str_copy(out->attempt, sizeof out->attempt, a->uuid);
+		out->try_no = a->try_no;
+		add_devices(a, out);
+	}
+	free(engine.local);
+	free(model.local);
+	return rc;
+}
+
+static bool is_inherited(const struct ctl_campaign *cc, int variant, const char *name, size_t n)
+{
+	const struct greta_strs *lists[] = { &cc->spec.env, &cc->spec.variants[variant].env,
+					     &greta_campaign_engine(&cc->spec, &cc->spec.variants[variant])->env };
+
+	for (size_t l = 0; l < GRETA_COUNT(lists); l++)
+		for (size_t i = 0; i < lists[l]->n; i++)
+			if (strlen(lists[l]->items[i]) == n && !strncmp(lists[l]->items[i], name, n))
+				return true;
+	return false;
+}
+
+void prepare_redact(const struct ctl_attempt *a, struct greta_spec *spec)
+{
+	for (size_t i = 0; i < spec->env.n; i++) {
+		size_t n = strcspn(spec->env.items[i], "=");
+		cleanup_free char *name = greta_strndup(spec->env.items[i], n);
+
+		if (!greta_secret_name(name) && !is_inherited(a->job->campaign, a->job->variant, name, n))
+			continue;
+		free(spec->env.items[i]);
+		spec->env.items[i] = greta_format("%s=(not stored)", name);
+	}
+}

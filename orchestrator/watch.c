@@ -1,0 +1,202 @@
+#include "orchestrator/watch.h"
+
+#include "base/cleanup.h"
+#include "base/jsonw.h"
+#include "base/mem.h"
+#include "db/campaigns.h"
+#include "orchestrator/live.h"
+#include "orchestrator/term.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define PERIOD_MS 200
+
+static volatile sig_atomic_t interrupts, terminated;
+
+static void on_interrupt(int signo)
+{
+	if (signo == SIGINT)
+		interrupts++;
+	else
+		terminated = 1;
+}
+
+static void catch_signals(void)
+{
+	struct sigaction sa = { .sa_handler = on_interrupt };
+
+	interrupts = terminated = 0;
+	sigaction(SIGINT, &sa, NULL);
+	sigaction(SIGTERM, &sa, NULL);
+	sigaction(SIGHUP, &sa, NULL);
+}
+
+struct watching {
+	struct cmd_ctx *ctx;
+	struct client *client;
+	struct live *live;
+	int64_t campaign_id;
+	bool ours, asked;
+};
+
+static void say(struct watching *w, const char *text)
+{
+	if (w->live)
+		live_say(w->live, text);
+	else
+		fprintf(stderr, "%s\n", text);
+}
+
+static void say_consequence(struct watching *w)
+{
+	cleanup_free char *text = NULL;
+
+	if (w->ours)
+		text = greta_format("Ctrl-C again leaves: running attempts go on on their nodes, queued jobs wait, "
+				    "and `greta-orch resume --db %s` goes on from there. Press nothing to stay.",
+				    w->ctx->db_path);
+	else
+		text = greta_format("Ctrl-C again stops watching; the controller (pid %d) goes on by itself.",
+				    (int)client_pid(w->client));
+	say(w, text);
+}
+
+/* True: leave now. The first Ctrl-C asks; a SIGTERM does not. */
+static bool leaving(struct watching *w)
+{
+	struct greta_json *answer;
+	struct greta_err why = { 0 };
+
+	if (interrupts == 1 && !w->asked && !terminated) {
+		w->asked = true;
+		say_consequence(w);
+	}
+	if (interrupts < 2 && !terminated)
+		return false;
+	if (w->ours) {
+		answer = client_call(w->client, "stop", NULL, &why);
+		greta_json_destroy(answer);
+	}
+	return true;
+}
+
+/* 1: the end was told, -1: the controller is gone. */
+static int take_line(struct watching *w, const struct greta_json_val *line, const char **end_state, const char **why)
+{
+	const struct greta_json_val *status = greta_json_get(line, "status"), *end = greta_json_get(line, "end");
+	struct status s;
+
+	if (status && w->live) {
+		status_parse(status, &s);
+		live_update(w->live, &s);
+		status_release(&s);
+	}
+	if (!end)
+		return 0;
+	*end_state = "ended";
+	*why = NULL;
+	greta_json_str(greta_json_get(end, "state"), end_state);
+	greta_json_str(greta_json_get(end, "why"), why);
+	return 1;
+}
+
+static int finish(struct watching *w, const char *state, const char *why, struct greta_err *e)
+{
+	if (w->live)
+		live_finish(w->live);
+	w->live = NULL;
+	if (greta_str_eq(state, "stuck"))
+		return greta_err_set(e, GRETA_EFAIL, "no node can run campaign %lld: %s. It is stored; `greta-orch resume` "
+				     "tries again", (long long)w->campaign_id, why ? why : "no reason given");
+	if (greta_str_eq(state, "stopped"))
+		return greta_err_set(e, GRETA_ECLOSED, "the controller stopped%s%s; `greta-orch resume` goes on",
+				     why ? ": " : "", why ? why : "");
+	return watch_verdict(w->ctx, w->campaign_id, e);
+}
+
+static int follow(struct watching *w, struct greta_err *e)
+{
+	for (;;) {
+		struct greta_json *line = NULL;
+		const char *state, *why;
+		int rc = client_next(w->client, PERIOD_MS, &line, e);
+
+		if (rc > 0 && take_line(w, greta_json_root(line), &state, &why)) {
+			rc = finish(w, state, why, e);
+			greta_json_destroy(line);
+			return rc;
+		}
+		greta_json_destroy(line);
+		if (rc < 0)
+			return -1;
+		if (leaving(w))
+			return CMD_INTERRUPTED;
+	}
+}
+
+int watch_campaign(struct cmd_ctx *ctx, struct client *client, int64_t campaign_id, bool ours, struct greta_err *e)
+{
+	struct watching w = { .ctx = ctx, .client = client, .campaign_id = campaign_id, .ours = ours };
+	cleanup_free char *args = greta_format("{\"campaign\":%lld,\"period_ms\":%d}", (long long)campaign_id, PERIOD_MS);
+	struct greta_json *answer;
+	int rc;
+
+	catch_signals();
+	answer = client_call(client, "watch", args, e);
+	if (!answer)
+		return -1;
+	greta_json_destroy(answer);
+	if (!ctx->json)
+		w.live = live_create(term_of(STDOUT_FILENO, ctx->color), campaign_id);
+	rc = follow(&w, e);
+	if (w.live)
+		live_finish(w.live);
+	return rc;
+}
+
+static void print_verdict(const struct cmd_ctx *ctx, const struct greta_campaign_row *row,
+			  const struct greta_campaign_counts *n)
+{
+	cleanup_buf struct greta_buf out = { 0 };
+	struct greta_jsonw w = greta_jsonw(&out);
+
+	if (!ctx->json) {
+		printf("campaign %lld (%s) %s: %lld of %lld jobs have a counted result\n", (long long)row->id, row->name,
+		       greta_campaign_state_name(row->state), (long long)n->n_counted, (long long)n->n_jobs);
+		return;
+	}
+	greta_jsonw_object(&w, NULL);
+	greta_jsonw_i64(&w, "campaign", row->id);
+	greta_jsonw_str(&w, "uuid", row->uuid);
+	greta_jsonw_str(&w, "name", row->name);
+	greta_jsonw_str(&w, "state", greta_campaign_state_name(row->state));
+	greta_jsonw_i64(&w, "jobs", n->n_jobs);
+	greta_jsonw_i64(&w, "counted", n->n_counted);
+	greta_jsonw_object(&w, "attempts");
+	for (int i = 0; i < GRETA_OUTCOME_COUNT; i++)
+		if (n->attempts[i])
+			greta_jsonw_i64(&w, greta_outcome_name(i), n->attempts[i]);
+	greta_jsonw_end_object(&w);
+	greta_jsonw_end_object(&w);
+	puts(greta_buf_str(&out));
+}
+
+int watch_verdict(struct cmd_ctx *ctx, int64_t campaign_id, struct greta_err *e)
+{
+	struct greta_db *db = greta_db_open_reader(ctx->db_path, e);
+	struct greta_campaign_row row = { 0 };
+	struct greta_campaign_counts counts = { 0 };
+	int rc = -1;
+
+	if (db && greta_campaigns_get(db, campaign_id, &row, e) == 0 &&
+	    greta_campaigns_counts(db, campaign_id, &counts, e) == 0) {
+		print_verdict(ctx, &row, &counts);
+		rc = counts.n_counted == counts.n_jobs ? CMD_OK : CMD_NOT_ALL_OK;
+	}
+	greta_campaign_row_release(&row);
+	greta_db_close(db);
+	return rc;
+}
