@@ -21,14 +21,14 @@
 
 struct greta_result_reader {
 	enum greta_adapter adapter;
-	struct greta_buf line;   /* the unfinished one */
-	bool skipping;           /* the rest of a line that is too long */
+	struct greta_buf line; /* the unfinished one */
+	bool skipping;	       /* the rest of a line that is too long */
 	int64_t lines_skipped;
-	int64_t prompt_tokens;   /* as the log said last; -1: not said */
+	int64_t prompt_tokens; /* as the log said last; -1: not said */
 	struct greta_samples samples;
-	size_t sample_bytes;     /* of readings in them, as JSON */
+	size_t sample_bytes;	 /* of readings in them, as JSON */
 	struct greta_buf object; /* of llama-bench, as far as it came */
-	int depth;               /* of brackets in it; 0: none begun */
+	int depth;		 /* of brackets in it; 0: none begun */
 	bool quoted, escaped;
 	struct greta_buf why;
 	bool contradicts;
@@ -122,8 +122,9 @@ static void add_sample(struct greta_result_reader *r, bool numbered, int64_t no,
 	if (same_readings(before, s)) {
 		complain(r, "sample %" PRId64 " was printed twice, the same", before->sample_no);
 	} else {
-		complain(r, "sample %" PRId64 " was printed twice and differs: prefill_s %.9g and %.9g", before->sample_no,
-			 greta_sample_number(before, "prefill_s"), greta_sample_number(s, "prefill_s"));
+		complain(r, "sample %" PRId64 " was printed twice and differs: prefill_s %.9g and %.9g",
+			 before->sample_no, greta_sample_number(before, "prefill_s"),
+			 greta_sample_number(s, "prefill_s"));
 		r->contradicts = true;
 	}
 	greta_sample_release(s);
@@ -219,9 +220,9 @@ static void json_line(struct greta_result_reader *r, const char *line, size_t n)
 static void copy_bench_readings(const struct greta_json_val *test, struct greta_sample *s)
 {
 	static const char *const names[] = {
-		"build_commit", "build_number", "cpu_info",  "gpu_info", "backends", "model_type",   "model_size",
-		"model_n_params", "n_batch",	"n_ubatch",  "n_threads", "type_k",  "type_v",	     "n_gpu_layers",
-		"flash_attn",	"use_mmap",	"test_time", "avg_ts",
+		"build_commit", "build_number",	  "cpu_info",	"gpu_info", "backends",	 "model_type",
+		"model_size",	"model_n_params", "n_batch",	"n_ubatch", "n_threads", "type_k",
+		"type_v",	"n_gpu_layers",	  "flash_attn", "use_mmap", "test_time", "avg_ts",
 	};
 
 	for (size_t i = 0; i < GRETA_COUNT(names); i++) {
@@ -264,8 +265,10 @@ static void take_bench_test(struct greta_result_reader *r, const struct greta_js
 	    greta_json_i64(greta_json_get(test, "n_gen"), &n_gen))
 		return; /* some other object */
 	if (n_prompt <= 0 || n_gen != 0) {
-		complain(r, "llama-bench: a test of %" PRId64 " prompt and %" PRId64
-			    " generated tokens is no prefill; run it with -n 0", n_prompt, n_gen);
+		complain(r,
+			 "llama-bench: a test of %" PRId64 " prompt and %" PRId64
+			 " generated tokens is no prefill; run it with -n 0",
+			 n_prompt, n_gen);
 		return;
 	}
 	if (!samples || greta_json_type(samples) != GRETA_JSON_ARRAY || !greta_json_size(samples))
@@ -412,7 +415,8 @@ void greta_result_reader_finish(struct greta_result_reader *r, struct greta_samp
 	if (r->line.len || r->skipping)
 		end_line(r);
 	if (!r->samples.n && r->lines_skipped)
-		complain(r, "%" PRId64 " lines of more than %d bytes were skipped", r->lines_skipped, GRETA_RESULT_LINE_MAX);
+		complain(r, "%" PRId64 " lines of more than %d bytes were skipped", r->lines_skipped,
+			 GRETA_RESULT_LINE_MAX);
 	greta_buf_add(why, greta_buf_str(&r->why), r->why.len);
 	*contradicts = r->contradicts;
 	*out = r->samples;

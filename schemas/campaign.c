@@ -10,13 +10,15 @@
 #define REPEATS_DEFAULT 3
 #define LOG_LIMIT_DEFAULT (16 << 20)
 
+/* clang-format off */
 const char *const greta_infer_command[] = {
 	"greta-infer", "--model", "{model}", "--ctx", "{context}", "--max-tokens", "1", "--greedy",
 	"--warmup", "{warmup}", "--repeat", "{samples}", NULL,
 };
+/* clang-format on */
 
-/* Silence only makes the watchdog look; what it then sees decides. No limit where an engine that reports no phases would
- * spend its whole run ("starting"), or where time grows with the context: there the wall budget holds. */
+/* Silence only makes the watchdog look; what it then sees decides. No limit where an engine that reports no phases
+ * would spend its whole run ("starting"), or where time grows with the context: there the wall budget holds. */
 static const struct greta_phase_limit phase_defaults[GRETA_PHASE_COUNT] = {
 	[GRETA_PHASE_STARTING] = {.silence_s = 60},
 	[GRETA_PHASE_LOAD] = {.silence_s = 60, .limit_s = 1800},

@@ -49,7 +49,7 @@ struct greta_artifact {
 
 struct greta_engine {
 	struct greta_strs command;  /* argv with placeholders (schemas/spec.h); [0] gives way to executable */
-	struct greta_artifact executable; /* argv[0]: a path on the node, an upload, or a name (greta-infer: the bundled one) */
+	struct greta_artifact executable; /* argv[0]: on the node, an upload, or a bare name (greta-infer: the bundled one) */
 	enum greta_adapter adapter;
 	struct greta_strs env;      /* "K=V"; "K" alone: taken from the controller's environment, and stored nowhere */
 	bool max_seq_len_env;       /* set GRETA_MAX_SEQ_LEN = context + 2 */

@@ -1,4 +1,4 @@
-/* What each value alone can't show: parts of a campaign that contradict each other, or that hardly mean what they say. */
+/* What no value shows alone: parts of a campaign that contradict each other, or that hardly mean what they say. */
 #include "base/cleanup.h"
 #include "base/mem.h"
 #include "schemas/campaign_parts.h"
@@ -63,11 +63,11 @@ static bool same_strs(const struct greta_strs *a, const struct greta_strs *b)
 
 static bool same_engine(const struct greta_engine *a, const struct greta_engine *b)
 {
-	return a == b || (same_strs(&a->command, &b->command) && same_strs(&a->env, &b->env) && a->adapter == b->adapter &&
-			  a->max_seq_len_env == b->max_seq_len_env &&
-			  greta_str_eq(a->executable.path, b->executable.path) &&
-			  greta_str_eq(a->executable.sha256, b->executable.sha256) &&
-			  a->executable.upload == b->executable.upload && greta_str_eq(a->build_id, b->build_id));
+	return a == b ||
+	       (same_strs(&a->command, &b->command) && same_strs(&a->env, &b->env) && a->adapter == b->adapter &&
+		a->max_seq_len_env == b->max_seq_len_env && greta_str_eq(a->executable.path, b->executable.path) &&
+		greta_str_eq(a->executable.sha256, b->executable.sha256) &&
+		a->executable.upload == b->executable.upload && greta_str_eq(a->build_id, b->build_id));
 }
 
 /* A variable that holds the variant's name makes a difference, too: a placeholder is compared unfilled, so look. */
@@ -96,7 +96,8 @@ static void check_differences(struct reader *r)
 			if (!same_strs(&a->args, &b->args) || !same_strs(&a->env, &b->env) ||
 			    !same_engine(engine, greta_campaign_engine(c, b)) || names_itself(a, engine))
 				continue;
-			keys_warn(r, at_variant(r, i), "runs exactly what \"%s\" runs: no argument, variable or engine differs",
+			keys_warn(r, at_variant(r, i),
+				  "runs exactly what \"%s\" runs: no argument, variable or engine differs",
 				  b->name ? b->name : "?");
 			break;
 		}
@@ -119,7 +120,8 @@ static void check_variant_nodes(struct reader *r)
 		for (size_t k = 0; k < c->variants[i].nodes.n; k++)
 			if (!contains(&c->nodes, c->variants[i].nodes.items[k]))
 				keys_error(r, greta_json_get(at_variant(r, i), "nodes"),
-					   "\"%s\" is not among the campaign's \"nodes\"", c->variants[i].nodes.items[k]);
+					   "\"%s\" is not among the campaign's \"nodes\"",
+					   c->variants[i].nodes.items[k]);
 }
 
 /* A place where a variant is named. */
@@ -166,7 +168,7 @@ static bool variant_uses(const struct greta_campaign *c, const struct greta_vari
 }
 
 /* One complaint for all variants that do (or do not) use a placeholder, at the first of them. */
-static void check_use(struct reader *r, enum placeholder which, bool uses, bool warning, const char *so)
+static void check_use(struct reader *r, enum placeholder which, bool uses, keys_complain_fn *complain, const char *so)
 {
 	const struct greta_campaign *c = r->c;
 	const struct greta_json_val *where = NULL;
@@ -183,8 +185,8 @@ static void check_use(struct reader *r, enum placeholder which, bool uses, bool 
 		where = where ? where : at_variant(r, i);
 	}
 	if (where)
-		(warning ? keys_warn : keys_error)(r, where, "{%s} stands in %s command, argument or variable of %.200s: %s",
-						   words_name(&words_placeholder, which), uses ? "a" : "no", who.data, so);
+		complain(r, where, "{%s} stands in %s command, argument or variable of %.200s: %s",
+			 words_name(&words_placeholder, which), uses ? "a" : "no", who.data, so);
 }
 
 static void check_placeholders(struct reader *r, bool sound)
@@ -192,17 +194,17 @@ static void check_placeholders(struct reader *r, bool sound)
 	const struct greta_campaign *c = r->c;
 
 	if (!said(r, "model"))
-		check_use(r, PLACEHOLDER_MODEL, true, false, "expected a \"model\" in the campaign");
+		check_use(r, PLACEHOLDER_MODEL, true, keys_error, "expected a \"model\" in the campaign");
 	if (!sound)
 		return;
 	if (c->model.path)
-		check_use(r, PLACEHOLDER_MODEL, false, true, "the campaign's model is not used");
+		check_use(r, PLACEHOLDER_MODEL, false, keys_warn, "the campaign's model is not used");
 	if (c->n_contexts > 1)
-		check_use(r, PLACEHOLDER_CONTEXT, false, true, "it runs the same at every context");
+		check_use(r, PLACEHOLDER_CONTEXT, false, keys_warn, "it runs the same at every context");
 	if (c->samples_per_attempt > 1)
-		check_use(r, PLACEHOLDER_SAMPLES, false, true, "it is not told of \"samples_per_attempt\"");
+		check_use(r, PLACEHOLDER_SAMPLES, false, keys_warn, "it is not told of \"samples_per_attempt\"");
 	if (c->warmup > 0)
-		check_use(r, PLACEHOLDER_WARMUP, false, true, "it is not told of \"warmup\"");
+		check_use(r, PLACEHOLDER_WARMUP, false, keys_warn, "it is not told of \"warmup\"");
 }
 
 /* ---- mode and environment */
@@ -221,8 +223,9 @@ static void check_env(struct reader *r, const struct greta_strs *env, const stru
 		if (c->mode == GRETA_MODE_DEBUG)
 			keys_error_key(r, v, "contradicts mode debug, which sets it itself");
 		else
-			keys_warn(r, v, "serialises the GPU's work, which is what mode debug is for; these times will stand "
-					"beside those of mode perf");
+			keys_warn(r, v,
+				  "serialises the GPU's work, which is what mode debug is for; these times will stand "
+				  "beside those of mode perf");
 	}
 }
 
@@ -251,8 +254,9 @@ static void check_environments(struct reader *r)
 		check_max_seq_len(r, &c->variants[i].env, env, greta_campaign_engine(c, &c->variants[i]));
 	}
 	if (c->mode == GRETA_MODE_DEBUG)
-		keys_warn(r, at(r, "mode"), "debug turns SDMA off and serialises kernels: it may hide SDMA hangs, and its times "
-					    "are never compared with those of perf");
+		keys_warn(r, at(r, "mode"),
+			  "debug turns SDMA off and serialises kernels: it may hide SDMA hangs, and its times "
+			  "are never compared with those of perf");
 }
 
 /* ---- budgets and gates */
@@ -266,19 +270,21 @@ static void check_phases(struct reader *r)
 		if (c->timeouts[i].seconds > longest)
 			longest = c->timeouts[i].seconds;
 	for (int p = 0; p < GRETA_PHASE_COUNT; p++) {
-		const struct greta_json_val *v = greta_json_get(said(r, "phases"), greta_phase_name((enum greta_phase)p));
+		const struct greta_json_val *v =
+			greta_json_get(said(r, "phases"), greta_phase_name((enum greta_phase)p));
 		const struct greta_phase_limit *limit = &c->phases[p];
 
 		if (!v)
 			continue;
 		if (limit->limit_s > longest)
-			keys_warn(r, v, "its limit of %g s never comes to bear: no attempt may take longer than %g s", limit->limit_s,
-				  longest);
+			keys_warn(r, v, "its limit of %g s never comes to bear: no attempt may take longer than %g s",
+				  limit->limit_s, longest);
 		if (limit->limit_s > 0 && limit->silence_s > limit->limit_s)
-			keys_error(r, v, "silence_s (%g) is more than limit_s (%g), which ends the phase before", limit->silence_s,
-				   limit->limit_s);
+			keys_error(r, v, "silence_s (%g) is more than limit_s (%g), which ends the phase before",
+				   limit->silence_s, limit->limit_s);
 		if (c->on_slow == GRETA_ON_SLOW_EXTEND && limit->limit_s > 0)
-			keys_warn(r, v, "\"on_slow\": \"extend\" moves the wall budget, but not this limit of %g s", limit->limit_s);
+			keys_warn(r, v, "\"on_slow\": \"extend\" moves the wall budget, but not this limit of %g s",
+				  limit->limit_s);
 	}
 }
 
@@ -290,14 +296,17 @@ static void check_gates(struct reader *r)
 	if (g->logits_reference)
 		check_reference(r, g->logits_reference, at_gate(r, "logits_reference"));
 	else if (g->same_top1 || g->logits_tolerance > 0)
-		keys_error(r, at(r, "gates"), "compares logits with no reference; expected \"logits_reference\": the name of a variant");
+		keys_error(r, at(r, "gates"),
+			   "compares logits with no reference; expected \"logits_reference\": the name of a variant");
 	for (size_t i = 0; i < c->n_contexts; i++) {
 		int64_t repeats = greta_campaign_repeats(c, c->contexts[i]);
 
 		if (g->min_counted <= repeats)
 			continue;
-		keys_error(r, at_gate(r, "min_counted"), "asks for %" PRId64 " results of each cell, but context %" PRId64
-			   " is repeated %" PRId64 " times", g->min_counted, c->contexts[i], repeats);
+		keys_error(r, at_gate(r, "min_counted"),
+			   "asks for %" PRId64 " results of each cell, but context %" PRId64 " is repeated %" PRId64
+			   " times",
+			   g->min_counted, c->contexts[i], repeats);
 		break;
 	}
 	if (g->no_spill && c->slot == GRETA_SLOT_CPU)
@@ -312,10 +321,11 @@ static void check_size(struct reader *r)
 	for (size_t i = 0; i < c->n_contexts; i++)
 		jobs += (double)c->n_variants * (double)greta_campaign_repeats(c, c->contexts[i]);
 	if (jobs > GRETA_JOBS_MAX)
-		keys_error(r, at(r, "repeats"), "variants x contexts x repeats make %.0f jobs; at most %d are allowed", jobs,
-			   GRETA_JOBS_MAX);
+		keys_error(r, at(r, "repeats"), "variants x contexts x repeats make %.0f jobs; at most %d are allowed",
+			   jobs, GRETA_JOBS_MAX);
 	if (c->slot == GRETA_SLOT_NODE && c->max_jobs_per_node > 1)
-		keys_error(r, at(r, "max_jobs_per_node"), "contradicts \"slot\": \"node\", which holds one job on a node");
+		keys_error(r, at(r, "max_jobs_per_node"),
+			   "contradicts \"slot\": \"node\", which holds one job on a node");
 }
 
 void campaign_check(struct reader *r)

@@ -120,8 +120,9 @@ static void read_env_value(struct reader *r, const struct greta_json_val *v, str
 	} else if (greta_json_str(v, &value)) {
 		keys_unexpected(r, v, "a string, or null to take it from the controller's environment");
 	} else if (greta_secret_name(name)) {
-		keys_error_key(r, v, "looks like a secret, and a campaign is stored whole; "
-				     "write null to take it from the controller's environment");
+		keys_error_key(r, v,
+			       "looks like a secret, and a campaign is stored whole; "
+			       "write null to take it from the controller's environment");
 	} else {
 		check_template(r, v, value);
 		greta_strs_addf(out, "%s=%s", name, value);
@@ -208,7 +209,8 @@ static void read_artifact(struct reader *r, const struct greta_json_val *v, void
 	}
 	keys_read(r, v, artifact_keys, a);
 	if (a->path && a->path[0] != '/' && !a->upload)
-		keys_error(r, v, "\"%s\" is not uploaded, so it is a path on the nodes; expected an absolute one", a->path);
+		keys_error(r, v, "\"%s\" is not uploaded, so it is a path on the nodes; expected an absolute one",
+			   a->path);
 }
 
 /* ---- engines and variants */
@@ -224,8 +226,9 @@ static void read_command(struct reader *r, const struct greta_json_val *v, void 
 	if (!command->n || !command->items[0][0])
 		keys_error(r, v, "names no program; expected a list that begins with one");
 	else if (template_next(command->items[0], &hole))
-		keys_error(r, v, "has a placeholder in the program's name; give each variant an \"engine\" with its "
-				 "\"executable\" instead");
+		keys_error(r, v,
+			   "has a placeholder in the program's name; give each variant an \"engine\" with its "
+			   "\"executable\" instead");
 }
 
 static const struct key engine_keys[] = {
@@ -441,8 +444,8 @@ static void read_range(struct reader *r, const struct greta_json_val *v)
 	if (!greta_json_get(v, "step") == !greta_json_get(v, "factor"))
 		keys_error(r, v, "expected either \"step\" or \"factor\" beside \"from\" and \"to\"");
 	else if (r->problems->n == before && range.from > range.to)
-		keys_error(r, v, "runs from %" PRId64 " down to %" PRId64 "; expected \"from\" to be the smaller one", range.from,
-			   range.to);
+		keys_error(r, v, "runs from %" PRId64 " down to %" PRId64 "; expected \"from\" to be the smaller one",
+			   range.from, range.to);
 	if (r->problems->n > before)
 		return;
 	for (int64_t i = range.from; i <= range.to; i = range_next(&range, i)) {
@@ -458,7 +461,9 @@ static void read_contexts(struct reader *r, const struct greta_json_val *v, void
 {
 	(void)at;
 	if (greta_json_type(v) != GRETA_JSON_ARRAY || !greta_json_size(v)) {
-		keys_unexpected(r, v, "a list of numbers of tokens and ranges: [4096, {\"from\": 8192, \"to\": 32768, \"factor\": 2}]");
+		keys_unexpected(r, v,
+				"a list of numbers of tokens and ranges: [4096, {\"from\": 8192, \"to\": 32768, "
+				"\"factor\": 2}]");
 		return;
 	}
 	for (const struct greta_json_val *c = greta_json_first(v); c; c = greta_json_next(c)) {
@@ -467,7 +472,9 @@ static void read_contexts(struct reader *r, const struct greta_json_val *v, void
 		if (greta_json_type(c) == GRETA_JSON_OBJECT)
 			read_range(r, c);
 		else if (greta_json_i64(c, &context) || context < 1 || context > GRETA_CONTEXT_MAX)
-			keys_unexpected(r, c, "a number of tokens from 1 to %d, or a range {\"from\", \"to\", \"step\" or \"factor\"}",
+			keys_unexpected(r, c,
+					"a number of tokens from 1 to %d, or a range {\"from\", \"to\", \"step\" or "
+					"\"factor\"}",
 					GRETA_CONTEXT_MAX);
 		else
 			add_context(r, c, context);
@@ -564,9 +571,14 @@ static void read_phases(struct reader *r, const struct greta_json_val *v, void *
 {
 	static const struct key keys[] = {
 #define PHASE(id, phase)                                                                                               \
-	{.name = (phase), .kind = KEY_READ, .offset = GRETA_PHASE_##id * sizeof(struct greta_phase_limit), .read = read_phase}
-		PHASE(STARTING, "starting"), PHASE(LOAD, "load"),     PHASE(TOKENIZE, "tokenize"), PHASE(WARMUP, "warmup"),
-		PHASE(PREFILL, "prefill"),   PHASE(DECODE, "decode"), PHASE(FINISH, "finish"),     {0},
+	{.name = (phase),                                                                                              \
+	 .kind = KEY_READ,                                                                                             \
+	 .offset = GRETA_PHASE_##id * sizeof(struct greta_phase_limit),                                                \
+	 .read = read_phase}
+		PHASE(STARTING, "starting"), PHASE(LOAD, "load"),
+		PHASE(TOKENIZE, "tokenize"), PHASE(WARMUP, "warmup"),
+		PHASE(PREFILL, "prefill"),   PHASE(DECODE, "decode"),
+		PHASE(FINISH, "finish"),     {0},
 #undef PHASE
 	};
 
@@ -590,9 +602,15 @@ static void read_retries(struct reader *r, const struct greta_json_val *v, void 
 	static const struct key keys[] = {
 #define OUTCOME(id, outcome)                                                                                           \
 	{.name = (outcome), .kind = KEY_READ, .offset = GRETA_OUTCOME_##id * sizeof(int), .read = read_retry}
-		OUTCOME(INVALID, "invalid"), OUTCOME(FAILED, "failed"),       OUTCOME(INFRA, "infra"),
-		OUTCOME(OOM, "oom"),	     OUTCOME(TIMED_OUT, "timed_out"), OUTCOME(HUNG, "hung"),
-		OUTCOME(LOST, "lost"),	     OUTCOME(PREEMPTED, "preempted"), OUTCOME(COLLATERAL, "collateral"),
+		OUTCOME(INVALID, "invalid"),
+		OUTCOME(FAILED, "failed"),
+		OUTCOME(INFRA, "infra"),
+		OUTCOME(OOM, "oom"),
+		OUTCOME(TIMED_OUT, "timed_out"),
+		OUTCOME(HUNG, "hung"),
+		OUTCOME(LOST, "lost"),
+		OUTCOME(PREEMPTED, "preempted"),
+		OUTCOME(COLLATERAL, "collateral"),
 		{0},
 #undef OUTCOME
 	};
@@ -621,7 +639,11 @@ static void read_labels(struct reader *r, const struct greta_json_val *v, void *
 }
 
 static const struct key slot_keys[] = {
-	{.name = "gpus", .offset = FIELD_AT(struct greta_campaign, n_gpus, int64_t), .kind = KEY_I64, .min = 1, .max = 64},
+	{.name = "gpus",
+	 .offset = FIELD_AT(struct greta_campaign, n_gpus, int64_t),
+	 .kind = KEY_I64,
+	 .min = 1,
+	 .max = 64},
 	{K_I64(struct greta_campaign, cpus, 1, 4096)},
 	{0},
 };

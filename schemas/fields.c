@@ -389,8 +389,8 @@ static int refuse_absent(const struct reading *r, const struct greta_json_val *o
 	cleanup_buf struct greta_buf path = {0};
 
 	greta_json_path(r->j, object, &path);
-	return greta_err_set(r->e, GRETA_EPROTO, "%.200s%s\"%s\" is missing", greta_buf_str(&path), path.len ? ": " : "",
-			     f->name);
+	return greta_err_set(r->e, GRETA_EPROTO, "%.200s%s\"%s\" is missing", greta_buf_str(&path),
+			     path.len ? ": " : "", f->name);
 }
 
 static int read_members(const struct reading *r, const struct field *fields, const struct greta_json_val *v, void *obj)

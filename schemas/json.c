@@ -19,17 +19,17 @@
 
 /* A document's values lie in one array, parents before their children, so the first child follows its parent. */
 struct greta_json_val {
-	const char *text;        /* of the value, in the document */
-	const char *key_text;    /* opening quote of a member's key; NULL: an element */
+	const char *text;     /* of the value, in the document */
+	const char *key_text; /* opening quote of a member's key; NULL: an element */
 	uint32_t len;
 	uint32_t n_children;
-	uint32_t next;           /* distance to the next sibling; 0: the last */
+	uint32_t next; /* distance to the next sibling; 0: the last */
 	enum greta_json_type type;
 	const cJSON *item;
 };
 
 struct greta_json {
-	char *text;              /* comments blanked, NUL-terminated */
+	char *text; /* comments blanked, NUL-terminated */
 	size_t len;
 	struct greta_json_val *vals;
 	size_t n_vals, cap_vals;
@@ -494,7 +494,8 @@ struct greta_json *greta_json_parse(const char *name, const char *text, size_t n
 		n -= 3;
 	}
 	if (n > GRETA_JSON_TEXT_MAX) {
-		greta_err_set(e, GRETA_EINVAL, "%s: %zu bytes of JSON; at most %u are read", name, n, GRETA_JSON_TEXT_MAX);
+		greta_err_set(e, GRETA_EINVAL, "%s: %zu bytes of JSON; at most %u are read", name, n,
+			      GRETA_JSON_TEXT_MAX);
 		return NULL;
 	}
 	j = greta_alloc(sizeof(*j));
@@ -543,8 +544,9 @@ enum greta_json_type greta_json_type(const struct greta_json_val *v)
 const char *greta_json_type_name(enum greta_json_type t)
 {
 	static const char *const names[] = {
-		[GRETA_JSON_NULL] = "null",	  [GRETA_JSON_BOOL] = "true or false", [GRETA_JSON_NUMBER] = "a number",
-		[GRETA_JSON_STRING] = "a string", [GRETA_JSON_ARRAY] = "a list",       [GRETA_JSON_OBJECT] = "an object",
+		[GRETA_JSON_NULL] = "null",	  [GRETA_JSON_BOOL] = "true or false",
+		[GRETA_JSON_NUMBER] = "a number", [GRETA_JSON_STRING] = "a string",
+		[GRETA_JSON_ARRAY] = "a list",	  [GRETA_JSON_OBJECT] = "an object",
 	};
 
 	return names[t];

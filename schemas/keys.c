@@ -10,7 +10,8 @@
 
 /* ---- complaints */
 
-static void note(struct reader *r, bool warning, bool at_key, const struct greta_json_val *v, const char *fmt, va_list ap)
+static void note(struct reader *r, bool warning, bool at_key, const struct greta_json_val *v, const char *fmt,
+		 va_list ap)
 {
 	cleanup_buf struct greta_buf path = {0}, text = {0};
 	int line, column;

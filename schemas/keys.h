@@ -32,12 +32,9 @@ struct key {
 void keys_read(struct reader *r, const struct greta_json_val *object, const struct key *keys, void *obj);
 
 /* Each notes one mistake: at a value, at a member's key, or a warning at a value. NULL v: at the top. */
-void keys_error(struct reader *r, const struct greta_json_val *v, const char *fmt, ...)
+typedef void keys_complain_fn(struct reader *r, const struct greta_json_val *v, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
-void keys_error_key(struct reader *r, const struct greta_json_val *member, const char *fmt, ...)
-	__attribute__((format(printf, 3, 4)));
-void keys_warn(struct reader *r, const struct greta_json_val *v, const char *fmt, ...)
-	__attribute__((format(printf, 3, 4)));
+keys_complain_fn keys_error, keys_error_key, keys_warn;
 
 /* "is "8k"; expected ..." */
 void keys_unexpected(struct reader *r, const struct greta_json_val *v, const char *fmt, ...)

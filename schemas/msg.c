@@ -88,7 +88,8 @@ static const struct field gc_fields[] = {
 	{0},
 };
 
-static const struct field answer_fields[] = { /* done, refused */
+/* done, refused */
+static const struct field answer_fields[] = {
 	{F_CODE(struct greta_msg, code)},
 	{F_STR(struct greta_msg, text)},
 	{F_UUID(struct greta_msg, attempt)},
@@ -102,22 +103,14 @@ static const struct field event_fields[] = {
 };
 
 static const struct field *const fields_of[GRETA_MSG_COUNT] = {
-	[GRETA_MSG_NONE] = no_fields,
-	[GRETA_MSG_HELLO] = hello_fields,
-	[GRETA_MSG_START] = start_fields,
-	[GRETA_MSG_ATTACH] = attach_fields,
-	[GRETA_MSG_ACK] = ack_fields,
-	[GRETA_MSG_CANCEL] = cancel_fields,
-	[GRETA_MSG_CREDIT] = credit_fields,
-	[GRETA_MSG_PING] = ping_fields,
-	[GRETA_MSG_PONG] = pong_fields,
-	[GRETA_MSG_LIST] = list_fields,
-	[GRETA_MSG_ATTEMPTS] = attempts_fields,
-	[GRETA_MSG_PROBE] = no_fields,
-	[GRETA_MSG_FACTS] = facts_fields,
-	[GRETA_MSG_GC] = gc_fields,
-	[GRETA_MSG_DONE] = answer_fields,
-	[GRETA_MSG_REFUSED] = answer_fields,
+	[GRETA_MSG_NONE] = no_fields,		[GRETA_MSG_HELLO] = hello_fields,
+	[GRETA_MSG_START] = start_fields,	[GRETA_MSG_ATTACH] = attach_fields,
+	[GRETA_MSG_ACK] = ack_fields,		[GRETA_MSG_CANCEL] = cancel_fields,
+	[GRETA_MSG_CREDIT] = credit_fields,	[GRETA_MSG_PING] = ping_fields,
+	[GRETA_MSG_PONG] = pong_fields,		[GRETA_MSG_LIST] = list_fields,
+	[GRETA_MSG_ATTEMPTS] = attempts_fields, [GRETA_MSG_PROBE] = no_fields,
+	[GRETA_MSG_FACTS] = facts_fields,	[GRETA_MSG_GC] = gc_fields,
+	[GRETA_MSG_DONE] = answer_fields,	[GRETA_MSG_REFUSED] = answer_fields,
 	[GRETA_MSG_EVENT] = event_fields,
 };
 
@@ -306,7 +299,7 @@ static void take_bytes(struct greta_event *ev, const char *bytes, size_t n)
 	ev->n_bytes = n;
 }
 
-/* raw, n: what there is behind the line. Returns the raw bytes used, -1 on error; *whole: false when some are missing. */
+/* raw, n: what there is behind the line. Returns the raw bytes used, or -1; *whole: false when some are missing. */
 static ssize_t decode_line(const struct greta_json *j, const char *raw, size_t n, struct greta_msg *out, bool *whole,
 			   struct greta_err *e)
 {
@@ -314,7 +307,8 @@ static ssize_t decode_line(const struct greta_json *j, const char *raw, size_t n
 	size_t n_body, n_raw;
 	int rc;
 
-	if (read_type(root, out, e) || read_count(root, "bytes", &n_raw, e) || read_count(root, "body_bytes", &n_body, e))
+	if (read_type(root, out, e) || read_count(root, "bytes", &n_raw, e) ||
+	    read_count(root, "body_bytes", &n_body, e))
 		return -1;
 	if (n_body > n_raw)
 		return greta_err_set(e, GRETA_EPROTO, "frame: more \"body_bytes\" than \"bytes\"");

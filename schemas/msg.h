@@ -2,9 +2,9 @@
  *
  * A frame is one JSON object on a line of at most GRETA_FRAME_MAX bytes, followed by exactly "bytes" raw bytes where
  * the object has that field ("body_bytes" of them, in front, are the rest of a message too long for a line). Unknown
- * fields are ignored, unknown types refused by name. The agent's first output is
- * the line "GRETA-AGENT <nonce> <protocol>"; what a login shell prints before it is skipped. docs/protocol.md tells
- * the whole conversation; schemas/message.schema.json the fields.
+ * fields are ignored, unknown types refused by name. The agent's first output is the line "GRETA-AGENT <nonce>
+ * <protocol>"; what a login shell prints before it is skipped. docs/protocol.md tells the whole conversation,
+ * schemas/message.schema.json the fields.
  *
  * Order: controller hello -> agent hello (or refused); then, in any order: start, attach, ack, cancel, credit, ping,
  * list, gc, probe from the controller; event, pong, attempts, facts, done, refused from the agent. Every request
@@ -88,7 +88,7 @@ struct greta_facts {
 
 struct greta_end {
 	enum greta_outcome outcome;
-	char *cause;                    /* one word beside an outcome that is not ok: "supervisor", "spool"; NULL: none */
+	char *cause;                    /* one word beside an outcome that is not ok: "supervisor"; NULL: none */
 	char *reason;                   /* one line for people; NULL for ok */
 	int exit_code;                  /* -1: did not exit */
 	int signal;                     /* 0: none */

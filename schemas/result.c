@@ -10,8 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define DECODE_MIN_S 1e-6   /* engines that decode nothing print a clock's noise */
-#define WALL_SLACK 1.01     /* the engine's clock against the supervisor's */
+#define DECODE_MIN_S 1e-6 /* engines that decode nothing print a clock's noise */
+#define WALL_SLACK 1.01	  /* the engine's clock against the supervisor's */
 #define WALL_SLACK_S 0.05
 
 /* ---- progress */
@@ -140,7 +140,8 @@ static void set_reading(struct greta_sample *s, const struct greta_json_val *v)
 		set_bounded_text(s, name, text);
 	else if (!greta_json_bool(v, &flag))
 		greta_sample_set_number(s, name, flag);
-	else if (!greta_json_f64(v, &number) && !(greta_str_eq(name, "decode_s") && number >= 0 && number < DECODE_MIN_S))
+	else if (!greta_json_f64(v, &number) &&
+		 !(greta_str_eq(name, "decode_s") && number >= 0 && number < DECODE_MIN_S))
 		greta_sample_set_number(s, name, number);
 }
 
@@ -157,8 +158,9 @@ void greta_sample_read(struct greta_sample *out, const struct greta_json_val *ob
 			left_out++;
 	}
 	if (left_out && why)
-		greta_buf_addf(why, "%s%zu readings left out (names of up to %d characters without spaces, up to %d of them)",
-			       why->len ? "; " : "", left_out, GRETA_METRIC_NAME_MAX, GRETA_METRICS_MAX);
+		greta_buf_addf(
+			why, "%s%zu readings left out (names of up to %d characters without spaces, up to %d of them)",
+			why->len ? "; " : "", left_out, GRETA_METRIC_NAME_MAX, GRETA_METRICS_MAX);
 }
 
 /* ---- judge */
@@ -214,7 +216,8 @@ static bool positive_prefill(const struct judging *j, const struct greta_sample 
 	if (m->text)
 		return invalid(j, "sample %" PRId64 ": prefill_s is \"%s\", expected seconds", s->sample_no, m->text);
 	if (m->value <= 0)
-		return invalid(j, "sample %" PRId64 ": prefill_s is %.9g, expected more than 0", s->sample_no, m->value);
+		return invalid(j, "sample %" PRId64 ": prefill_s is %.9g, expected more than 0", s->sample_no,
+			       m->value);
 	return true;
 }
 
@@ -225,11 +228,11 @@ static bool all_tokens(const struct judging *j, const struct greta_sample *s)
 	if (!m || j->c->context <= 0)
 		return true;
 	if (m->text)
-		return invalid(j, "sample %" PRId64 ": prompt_tokens is \"%s\", expected %" PRId64, s->sample_no, m->text,
-			       j->c->context);
+		return invalid(j, "sample %" PRId64 ": prompt_tokens is \"%s\", expected %" PRId64, s->sample_no,
+			       m->text, j->c->context);
 	if (m->value != (double)j->c->context)
-		return invalid(j, "sample %" PRId64 ": %.17g tokens prefilled, %" PRId64 " asked", s->sample_no, m->value,
-			       j->c->context);
+		return invalid(j, "sample %" PRId64 ": %.17g tokens prefilled, %" PRId64 " asked", s->sample_no,
+			       m->value, j->c->context);
 	return true;
 }
 
@@ -249,13 +252,14 @@ static bool as_expected(const struct judging *j, const struct greta_sample *s)
 		const struct greta_metric *m = greta_sample_get(s, x->field);
 
 		if (!m)
-			return invalid(j, "sample %" PRId64 ": %s is not said, expected %s", s->sample_no, x->field, x->value);
+			return invalid(j, "sample %" PRId64 ": %s is not said, expected %s", s->sample_no, x->field,
+				       x->value);
 		if (!same_value(m, x->value) && m->text)
 			return invalid(j, "sample %" PRId64 ": %s is %s, expected %s", s->sample_no, x->field, m->text,
 				       x->value);
 		if (!same_value(m, x->value))
-			return invalid(j, "sample %" PRId64 ": %s is %.9g, expected %s", s->sample_no, x->field, m->value,
-				       x->value);
+			return invalid(j, "sample %" PRId64 ": %s is %.9g, expected %s", s->sample_no, x->field,
+				       m->value, x->value);
 	}
 	return true;
 }
@@ -274,8 +278,8 @@ static bool no_negative_phase(const struct judging *j, const struct greta_sample
 
 	for (size_t i = 0; i < GRETA_COUNT(phases); i++)
 		if (phase_s(s, phases[i]) < 0)
-			return invalid(j, "sample %" PRId64 ": %s is %.9g, expected no negative time", s->sample_no, phases[i],
-				       phase_s(s, phases[i]));
+			return invalid(j, "sample %" PRId64 ": %s is %.9g, expected no negative time", s->sample_no,
+				       phases[i], phase_s(s, phases[i]));
 	return true;
 }
 
@@ -295,7 +299,8 @@ static bool fits_wall(const struct judging *j)
 	}
 	sum += load + tokenize;
 	if (sum > j->c->wall_s * WALL_SLACK + WALL_SLACK_S)
-		return invalid(j, "the phases add up to %.6g s, more than the %.6g s that the process ran", sum, j->c->wall_s);
+		return invalid(j, "the phases add up to %.6g s, more than the %.6g s that the process ran", sum,
+			       j->c->wall_s);
 	return true;
 }
 
@@ -320,8 +325,8 @@ enum greta_outcome greta_result_judge(const struct greta_samples *samples, const
 
 		if (s->sample_no <= 0) /* the warm-up counts against the wall only */
 			continue;
-		if (!finite_readings(&j, s) || !positive_prefill(&j, s) || !no_negative_phase(&j, s) || !all_tokens(&j, s) ||
-		    !as_expected(&j, s))
+		if (!finite_readings(&j, s) || !positive_prefill(&j, s) || !no_negative_phase(&j, s) ||
+		    !all_tokens(&j, s) || !as_expected(&j, s))
 			return GRETA_OUTCOME_INVALID;
 	}
 	if (!fits_wall(&j))

@@ -45,7 +45,8 @@ static int put_inherited(struct greta_strs *env, const char *name, struct greta_
 
 	if (!value)
 		return greta_err_set(e, GRETA_EINVAL,
-				     "the campaign takes %s from the controller's environment, where it is not set", name);
+				     "the campaign takes %s from the controller's environment, where it is not set",
+				     name);
 	entry = greta_format("%s=%s", name, value);
 	put_env(env, entry);
 	return 0;
@@ -87,7 +88,8 @@ static void build_argv(const struct greta_engine *engine, const struct greta_var
 		       const char *executable, struct greta_strs *argv)
 {
 	for (size_t i = 0; i < engine->command.n + v->args.n; i++) {
-		const char *arg = i < engine->command.n ? engine->command.items[i] : v->args.items[i - engine->command.n];
+		const char *arg =
+			i < engine->command.n ? engine->command.items[i] : v->args.items[i - engine->command.n];
 		cleanup_free char *filled = template_fill(arg, f->values);
 
 		greta_strs_add(argv, i == 0 && executable ? executable : filled);
@@ -168,7 +170,8 @@ static bool one_of(const char *name, const char *const *list, size_t n)
 
 bool greta_secret_name(const char *key)
 {
-	static const char *const inside[] = {"TOKEN_", "SECRET", "PASSWORD", "PASSWD", "PASSPHRASE", "CREDENTIAL", "APIKEY"};
+	static const char *const inside[] = {"TOKEN_",	   "SECRET",	 "PASSWORD", "PASSWD",
+					     "PASSPHRASE", "CREDENTIAL", "APIKEY"};
 	static const char *const at_end[] = {"TOKEN", "_KEY", "_KEYS", "_PASS", "_PWD", "_AUTH", "_PAT"};
 	static const char *const harmless[] = {"AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE"};
 	cleanup_free char *name = greta_strdup(key);

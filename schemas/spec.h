@@ -23,9 +23,10 @@ struct greta_spec_paths {
 int greta_spec_build(const struct greta_campaign *c, size_t variant, int64_t context, int64_t repeat,
 		     const struct greta_spec_paths *paths, struct greta_spec *out, struct greta_err *e);
 
-/* True for names of variables that hold secrets, whose values are stored nowhere. In any case: those that end in TOKEN,
- * _KEY, _KEYS, _PASS, _PWD, _AUTH or _PAT; those with TOKEN_, SECRET, PASSWORD, PASSWD, PASSPHRASE, CREDENTIAL or APIKEY in
- * them; AWS_* but for AWS_REGION, AWS_DEFAULT_REGION and AWS_PROFILE. MAX_TOKENS and TOKENIZERS_PARALLELISM are none. */
+/* True for names of variables that hold secrets, whose values are stored nowhere. In any case of letters: those that
+ * end in TOKEN, _KEY, _KEYS, _PASS, _PWD, _AUTH or _PAT; those with TOKEN_, SECRET, PASSWORD, PASSWD, PASSPHRASE,
+ * CREDENTIAL or APIKEY in them; AWS_* but for AWS_REGION, AWS_DEFAULT_REGION and AWS_PROFILE. MAX_TOKENS and
+ * TOKENIZERS_PARALLELISM are none. */
 bool greta_secret_name(const char *key);
 
 #endif

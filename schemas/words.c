@@ -13,7 +13,9 @@ static const char *const event_names[] = {GRETA_EVENTS(X)};
 static const char *const msg_names[] = {GRETA_MSGS(X)};
 #undef X
 
+/* clang-format off */
 #define WORDS(list) {list, sizeof(list) / sizeof(list)[0]}
+/* clang-format on */
 const struct words words_mode = WORDS(mode_names);
 const struct words words_order = WORDS(order_names);
 const struct words words_adapter = WORDS(adapter_names);

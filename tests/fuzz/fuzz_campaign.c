@@ -1,5 +1,5 @@
-/* Any bytes as a campaign file: refused with places and printable words, or a campaign from which every cell's spec can be
- * built and read back. */
+/* Any bytes as a campaign file: refused with places and printable words, or a campaign from which every cell's spec can
+ * be built and read back. */
 #include "base/mem.h"
 #include "schemas/campaign.h"
 #include "schemas/spec.h"

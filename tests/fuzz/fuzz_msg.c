@@ -59,7 +59,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 		return 0;
 	read_stream((const char *)data + 1, n - 1, n, &whole, &at_whole);
 	read_stream((const char *)data + 1, n - 1, (size_t)data[0] + 1, &pieces, &at_pieces);
-	if (at_whole != at_pieces || whole.len != pieces.len || (whole.len && memcmp(whole.data, pieces.data, whole.len) != 0))
+	if (at_whole != at_pieces || whole.len != pieces.len ||
+	    (whole.len && memcmp(whole.data, pieces.data, whole.len) != 0))
 		abort();
 	greta_msg_find_magic((const char *)data + 1, n - 1, "n", &protocol, NULL);
 	greta_buf_release(&whole);

@@ -1,5 +1,5 @@
-/* Any bytes as an engine's output, for every adapter and in pieces, and as progress lines. What is read must not depend on
- * the pieces, must fit a frame, and must never be good without a finite time. */
+/* Any bytes as an engine's output, for every adapter and in pieces, and as progress lines. What is read must not depend
+ * on the pieces, must fit a frame, and must never be good without a finite time. */
 #include "base/mem.h"
 #include "schemas/msg.h"
 #include "schemas/result.h"

@@ -135,9 +135,19 @@ static void fill(const struct field *fields, char *obj)
 
 static void fill_msg(struct greta_msg *m)
 {
-	*m = (struct greta_msg){.re = 1, .protocol_min = 1, .protocol_max = 1, .fence = 1, .stamp_ns = 1, .boot_ns = 1,
-				.wall_ns = 1, .seq = 1, .credit_bytes = 1, .keep_bytes = 1, .code = GRETA_EFAIL,
-				.db = UUID, .attempt = UUID};
+	*m = (struct greta_msg){.re = 1,
+				.protocol_min = 1,
+				.protocol_max = 1,
+				.fence = 1,
+				.stamp_ns = 1,
+				.boot_ns = 1,
+				.wall_ns = 1,
+				.seq = 1,
+				.credit_bytes = 1,
+				.keep_bytes = 1,
+				.code = GRETA_EFAIL,
+				.db = UUID,
+				.attempt = UUID};
 	m->version = greta_strdup("1.0");
 	m->peer = greta_strdup("host:1");
 	m->node_id = greta_strdup("node");

@@ -1,6 +1,6 @@
-#include "schemas/campaign.h"
 #include "base/fs.h"
 #include "base/mem.h"
+#include "schemas/campaign.h"
 #include <dirent.h>
 #include <setjmp.h>
 #include <stdarg.h>

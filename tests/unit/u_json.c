@@ -1,5 +1,5 @@
-#include "schemas/json.h"
 #include "base/mem.h"
+#include "schemas/json.h"
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -31,7 +31,8 @@ static void refused(const char *text, size_t n, const char *expected)
 
 static void test_json__reads_all_types(void **state)
 {
-	struct greta_json *j = parse("{\"a\":null,\"b\":true,\"c\":-2.5e1,\"d\":\"x\\u00e4\\ud83d\\ude00\\n\",\"e\":[1,2],\"f\":{}}");
+	struct greta_json *j =
+		parse("{\"a\":null,\"b\":true,\"c\":-2.5e1,\"d\":\"x\\u00e4\\ud83d\\ude00\\n\",\"e\":[1,2],\"f\":{}}");
 	const struct greta_json_val *root = greta_json_root(j);
 	const char *s;
 	double d;
@@ -73,8 +74,9 @@ static void test_json__keeps_members_in_order(void **state)
 
 static void test_json__keeps_int64(void **state)
 {
-	struct greta_json *j = parse("[9223372036854775807,-9223372036854775808,9007199254740993,9223372036854775808,1e3,2.0,"
-				     "2.5,1e300,-0]");
+	struct greta_json *j =
+		parse("[9223372036854775807,-9223372036854775808,9007199254740993,9223372036854775808,1e3,2.0,"
+		      "2.5,1e300,-0]");
 	static const int64_t expected[] = {INT64_MAX, INT64_MIN, 9007199254740993, -7, 1000, 2, -7, -7, 0};
 	const struct greta_json_val *v = greta_json_first(greta_json_root(j));
 
@@ -90,7 +92,8 @@ static void test_json__keeps_int64(void **state)
 
 static void test_json__allows_comments_and_bom(void **state)
 {
-	struct greta_json *j = parse("\xef\xbb\xbf// head\n{ /* a { */ \"a\": /**/ \"// no comment /* */\" // tail\n} /* \n */ //");
+	struct greta_json *j =
+		parse("\xef\xbb\xbf// head\n{ /* a { */ \"a\": /**/ \"// no comment /* */\" // tail\n} /* \n */ //");
 	const char *s;
 
 	(void)state;
@@ -127,7 +130,8 @@ static void test_json__says_where(void **state)
 
 static void test_json__prints_compact(void **state)
 {
-	struct greta_json *j = parse("{ \"a b\" : [ 1.50 , 9007199254740993 , \"\\\" x \\\\\" ] , /* c */ \"n\" : null }");
+	struct greta_json *j =
+		parse("{ \"a b\" : [ 1.50 , 9007199254740993 , \"\\\" x \\\\\" ] , /* c */ \"n\" : null }");
 	cleanup_buf struct greta_buf out = {0};
 
 	(void)state;

@@ -1,5 +1,5 @@
-#include "schemas/msg.h"
 #include "base/mem.h"
+#include "schemas/msg.h"
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -110,9 +110,17 @@ static void test_msg__every_type_round_trips(void **state)
 {
 	(void)state;
 	for (int type = GRETA_MSG_NONE + 1; type < GRETA_MSG_COUNT; type++) {
-		struct greta_msg m = {.type = (enum greta_msg_type)type, .re = type, .protocol_min = 1, .protocol_max = 1,
-				      .seq = 5, .stamp_ns = INT64_MAX, .boot_ns = 3, .wall_ns = 4, .credit_bytes = 9,
-				      .code = GRETA_EFENCED, .fence = 12};
+		struct greta_msg m = {.type = (enum greta_msg_type)type,
+				      .re = type,
+				      .protocol_min = 1,
+				      .protocol_max = 1,
+				      .seq = 5,
+				      .stamp_ns = INT64_MAX,
+				      .boot_ns = 3,
+				      .wall_ns = 4,
+				      .credit_bytes = 9,
+				      .code = GRETA_EFENCED,
+				      .fence = 12};
 		struct greta_msg back;
 		struct greta_held *held = GRETA_PUSH(m.held, m.n_held, m.cap_held);
 
@@ -209,8 +217,15 @@ static void add_sample(struct greta_end *end, int64_t no, double prefill_s)
 
 static void test_msg__end_round_trip(void **state)
 {
-	struct greta_end end = {.outcome = GRETA_OUTCOME_HUNG, .exit_code = -1, .signal = 9, .wall_s = 0.1, .cpu_user_s = NAN,
-				.class_ = GRETA_CLASS_HOST_SPIN, .certainty = GRETA_SUPPORTED, .survivors = true}, back;
+	struct greta_end end = {.outcome = GRETA_OUTCOME_HUNG,
+				.exit_code = -1,
+				.signal = 9,
+				.wall_s = 0.1,
+				.cpu_user_s = NAN,
+				.class_ = GRETA_CLASS_HOST_SPIN,
+				.certainty = GRETA_SUPPORTED,
+				.survivors = true},
+			 back;
 	cleanup_buf struct greta_buf text = {0}, again = {0};
 	struct greta_err e = {0};
 
@@ -337,7 +352,8 @@ static void test_msg__refuses_garbage(void **state)
 		{"{\"type\":\"ping\",\"stamp_ns\":1,\"bytes\":300000}\n", "\"bytes\" is not a number from 0 to 262144"},
 		{"{\"type\":\"attach\",\"attempt\":\"../../etc\"}\n", "attempt: expected a UUID"},
 		{"{\"type\":\"attach\",\"attempt\":\"\"}\n", "attempt: expected a UUID"},
-		{"{\"type\":\"start\",\"spec\":{\"attempt\":\"" A1 "\",\"argv\":[\"x\",1]}}\n", "spec.argv[1]: expected a string"},
+		{"{\"type\":\"start\",\"spec\":{\"attempt\":\"" A1 "\",\"argv\":[\"x\",1]}}\n",
+		 "spec.argv[1]: expected a string"},
 		{"{\"type\":\"start\",\"spec\":{\"attempt\":\"" A1 "\",\"argv\":[],\"adapter\":\"xml\"}}\n",
 		 "spec.adapter: expected one of perf_timing, llama-bench, json"},
 		{"{\"type\":\"start\",\"spec\":[]}\n", "spec: expected an object"},

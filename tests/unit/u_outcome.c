@@ -1,6 +1,6 @@
-#include "schemas/outcome.h"
 #include "schemas/campaign.h"
 #include "schemas/msg.h"
+#include "schemas/outcome.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -30,7 +30,7 @@ static void test_outcome__unknown_is_never_good(void **state)
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		assert_int_equal(greta_outcome_parse(names[i]), GRETA_OUTCOME_UNKNOWN);
 	assert_string_equal(greta_outcome_name((enum greta_outcome)99), "?");
-	assert_string_equal(greta_outcome_name((enum greta_outcome)-1), "?");
+	assert_string_equal(greta_outcome_name((enum greta_outcome) - 1), "?");
 }
 
 static void test_outcome__retries_as_designed(void **state)

@@ -1,7 +1,7 @@
-#include "schemas/result.h"
 #include "base/fs.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "schemas/result.h"
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -75,9 +75,19 @@ static void test_progress__reads_the_contract(void **state)
 static void test_progress__refuses_the_rest(void **state)
 {
 	static const char *const lines[] = {
-		"", "garbage", "{}", "[]", "7", "{\"phase\":\"\"}", "{\"phase\":\"none\"}", "{\"phase\":\"lunch\"}",
-		"{\"phase\":\"load\",\"done\":-1}", "{\"phase\":\"load\",\"total\":null,\"done\":null}",
-		"{\"phase\":\"load\",\"done\":\"x\"}", "{\"phase\":3}", "{\"phase\":\"load\",\"unit\":5}",
+		"",
+		"garbage",
+		"{}",
+		"[]",
+		"7",
+		"{\"phase\":\"\"}",
+		"{\"phase\":\"none\"}",
+		"{\"phase\":\"lunch\"}",
+		"{\"phase\":\"load\",\"done\":-1}",
+		"{\"phase\":\"load\",\"total\":null,\"done\":null}",
+		"{\"phase\":\"load\",\"done\":\"x\"}",
+		"{\"phase\":3}",
+		"{\"phase\":\"load\",\"unit\":5}",
 	};
 	struct greta_progress p;
 
@@ -145,7 +155,8 @@ static void test_perf_timing__reads_several_samples(void **state)
 	(void)state;
 	read_text(&r, GRETA_ADAPTER_PERF_TIMING,
 		  "[PERF_TIMING] {\"sample\":0,\"prefill_s\":3,\"prompt_tokens\":64}\n"
-		  "text before [PERF_TIMING] {\"sample\":1,\"prefill_s\":2,\"prompt_tokens\":64,\"flag\":true,\"none\":null,"
+		  "text before [PERF_TIMING] "
+		  "{\"sample\":1,\"prefill_s\":2,\"prompt_tokens\":64,\"flag\":true,\"none\":null,"
 		  "\"nest\":{\"a\":1},\"list\":[1]}\n"
 		  "[PERF_TIMING] {\"sample\":2,\"prefill_s\":2.5,\"prompt_tokens\":64}"); /* no newline at the end */
 	assert_int_equal(r.samples.n, 3);
@@ -275,8 +286,8 @@ static void test_perf_timing__survives_a_flood(void **state)
 
 static void test_llama_bench__reads_json(void **state)
 {
-	static const char text[] = "warming up {not json}\n{oops\n[\n" BENCH_TEST("512", "0", "1000000000, 2500000000") ",\n"
-				   BENCH_TEST("0", "128", "5") "\n]\n";
+	static const char text[] = "warming up {not json}\n{oops\n[\n" BENCH_TEST(
+		"512", "0", "1000000000, 2500000000") ",\n" BENCH_TEST("0", "128", "5") "\n]\n";
 	struct read r;
 
 	(void)state;
@@ -303,7 +314,8 @@ static void test_llama_bench__reads_jsonl_and_compact(void **state)
 	assert_int_equal(r.samples.n, 1);
 	read_release(&r);
 	read_text(&r, GRETA_ADAPTER_LLAMA_BENCH,
-		  "[{\"n_prompt\":64,\"n_gen\":0,\"samples_ns\":[7]},{\"n_prompt\":64,\"n_gen\":0,\"samples_ns\":[8,9]}]");
+		  "[{\"n_prompt\":64,\"n_gen\":0,\"samples_ns\":[7]},{\"n_prompt\":64,\"n_gen\":0,\"samples_ns\":[8,9]}"
+		  "]");
 	assert_int_equal(r.samples.n, 3);
 	assert_true(number(&r, 2, "prefill_s") == 9e-9);
 	read_release(&r);
@@ -312,9 +324,17 @@ static void test_llama_bench__reads_jsonl_and_compact(void **state)
 static void test_llama_bench__broken_output_is_no_result(void **state)
 {
 	static const char *const texts[] = {
-		"[\n" "  {\n \"n_prompt\": 512,\n", "[]\n", "{}\n", "{\"n_prompt\":512,\"n_gen\":0}\n",
-		"{\"n_prompt\":512,\"n_gen\":0,\"samples_ns\":[]}\n", "{\"n_prompt\":512,\"n_gen\":0,\"samples_ns\":[\"x\"]}\n",
-		"{\"n_prompt\":512,\"n_gen\":0,\"samples_ns\":7}\n", "{\"n_prompt\":512,,}\n", "{\"a\nb\"}\n", "}]{[\n",
+		"[\n"
+		"  {\n \"n_prompt\": 512,\n",
+		"[]\n",
+		"{}\n",
+		"{\"n_prompt\":512,\"n_gen\":0}\n",
+		"{\"n_prompt\":512,\"n_gen\":0,\"samples_ns\":[]}\n",
+		"{\"n_prompt\":512,\"n_gen\":0,\"samples_ns\":[\"x\"]}\n",
+		"{\"n_prompt\":512,\"n_gen\":0,\"samples_ns\":7}\n",
+		"{\"n_prompt\":512,,}\n",
+		"{\"a\nb\"}\n",
+		"}]{[\n",
 	};
 
 	(void)state;
@@ -368,7 +388,8 @@ static void judged(struct greta_samples *v, const struct greta_contract *c, int 
 
 	if (o != (expected ? GRETA_OUTCOME_INVALID : GRETA_OUTCOME_GOOD) ||
 	    (expected && !strstr(greta_buf_str(&why), expected)))
-		fail_msg("%s: %s\nexpected: %s", greta_outcome_name(o), greta_buf_str(&why), expected ? expected : "ok");
+		fail_msg("%s: %s\nexpected: %s", greta_outcome_name(o), greta_buf_str(&why),
+			 expected ? expected : "ok");
 	assert_int_equal(tokens_verified, verified);
 	greta_samples_release(v);
 }

@@ -1,5 +1,5 @@
-#include "schemas/spec.h"
 #include "base/mem.h"
+#include "schemas/spec.h"
 #include "schemas/template.h"
 #include <setjmp.h>
 #include <stdarg.h>
@@ -44,17 +44,20 @@ static void is_list(const struct greta_strs *got, const char *const *expected)
 
 static void test_spec__the_bundled_engine(void **state)
 {
-	static const char *const argv[] = {"/cache/greta-infer", "--model", "/cache/m.gguf", "--ctx", "4096", "--max-tokens",
-					   "1", "--greedy", "--warmup", "1", "--repeat", "3", "--attn", "q_lds", NULL};
+	static const char *const argv[] = {"/cache/greta-infer", "--model", "/cache/m.gguf", "--ctx",	 "4096",
+					   "--max-tokens",	 "1",	    "--greedy",	     "--warmup", "1",
+					   "--repeat",		 "3",	    "--attn",	     "q_lds",	 NULL};
 	static const char *const none[] = {NULL};
 	struct greta_spec_paths paths = {"/cache/m.gguf", "/cache/greta-infer"};
 	struct greta_campaign c;
 	struct greta_spec s;
 
 	(void)state;
-	parse("{\"name\":\"n\",\"model\":\"m.gguf\",\"contexts\":[4096],\"warmup\":1,\"samples_per_attempt\":3,\"slot\":\"cpu\","
+	parse("{\"name\":\"n\",\"model\":\"m.gguf\",\"contexts\":[4096],\"warmup\":1,\"samples_per_attempt\":3,"
+	      "\"slot\":\"cpu\","
 	      "\"variants\":[{\"name\":\"v3\",\"args\":[\"--attn\",\"q_lds\"],\"expect\":{\"attn_impl\":\"q_lds\"}}],"
-	      "\"timeout_s\":{\"4096\":77}}", &c);
+	      "\"timeout_s\":{\"4096\":77}}",
+	      &c);
 	build(&c, 0, 4096, &paths, &s);
 	is_list(&s.argv, argv);
 	is_list(&s.env, none);
@@ -73,17 +76,26 @@ static void test_spec__the_bundled_engine(void **state)
 
 static void test_spec__environment_in_order(void **state)
 {
-	static const char *const env[] = {"GRETA_MAX_SEQ_LEN=8194", "A=variant", "B=8192-v-2", "C=campaign", "SHARED=from here",
-					  "HIP_LAUNCH_BLOCKING=1", "AMD_SERIALIZE_KERNEL=3", "HSA_ENABLE_SDMA=0", NULL};
+	static const char *const env[] = {"GRETA_MAX_SEQ_LEN=8194",
+					  "A=variant",
+					  "B=8192-v-2",
+					  "C=campaign",
+					  "SHARED=from here",
+					  "HIP_LAUNCH_BLOCKING=1",
+					  "AMD_SERIALIZE_KERNEL=3",
+					  "HSA_ENABLE_SDMA=0",
+					  NULL};
 	struct greta_spec_paths paths = {NULL, NULL};
 	struct greta_campaign c;
 	struct greta_spec s;
 
 	(void)state;
 	parse("{\"name\":\"n\",\"contexts\":[8192],\"mode\":\"debug\","
-	      "\"engine\":{\"command\":[\"/bin/e\",\"{context}\"],\"max_seq_len_env\":true,\"env\":{\"A\":\"engine\",\"B\":\"engine\"}},"
+	      "\"engine\":{\"command\":[\"/bin/"
+	      "e\",\"{context}\"],\"max_seq_len_env\":true,\"env\":{\"A\":\"engine\",\"B\":\"engine\"}},"
 	      "\"env\":{\"A\":\"campaign\",\"B\":\"campaign\",\"C\":\"campaign\",\"SHARED\":null},"
-	      "\"variants\":[{\"name\":\"v\",\"env\":{\"A\":\"variant\",\"B\":\"{context}-{variant}-{repeat}\"}}]}", &c);
+	      "\"variants\":[{\"name\":\"v\",\"env\":{\"A\":\"variant\",\"B\":\"{context}-{variant}-{repeat}\"}}]}",
+	      &c);
 	setenv("SHARED", "from here", 1);
 	build(&c, 0, 8192, &paths, &s);
 	is_list(&s.env, env);
@@ -102,7 +114,8 @@ static void test_spec__a_variable_that_is_not_there(void **state)
 	(void)state;
 	unsetenv("GRETA_TEST_TOKEN");
 	parse("{\"name\":\"n\",\"contexts\":[1],\"engine\":{\"command\":[\"e\"]},\"env\":{\"GRETA_TEST_TOKEN\":null},"
-	      "\"variants\":[{\"name\":\"v\"}]}", &c);
+	      "\"variants\":[{\"name\":\"v\"}]}",
+	      &c);
 	assert_int_equal(greta_spec_build(&c, 0, 1, 1, &paths, &s, &e), -1);
 	assert_int_equal(e.code, GRETA_EINVAL);
 	assert_non_null(strstr(e.text, "GRETA_TEST_TOKEN"));
@@ -121,8 +134,10 @@ static void test_spec__variant_build_and_hashes(void **state)
 
 	(void)state;
 	parse("{\"name\":\"n\",\"contexts\":[1],\"model\":{\"path\":\"/m\",\"sha256\":\"" SHA "\"},"
-	      "\"engine\":{\"command\":[\"/bin/e\",\"{model}\",\"{slot}\"],\"adapter\":\"json\"},\"variants\":[{\"name\":\"v\"},"
-	      "{\"name\":\"v4\",\"engine\":{\"executable\":{\"path\":\"b/v4\",\"sha256\":\"" SHA "\"}}}]}", &c);
+	      "\"engine\":{\"command\":[\"/bin/"
+	      "e\",\"{model}\",\"{slot}\"],\"adapter\":\"json\"},\"variants\":[{\"name\":\"v\"},"
+	      "{\"name\":\"v4\",\"engine\":{\"executable\":{\"path\":\"b/v4\",\"sha256\":\"" SHA "\"}}}]}",
+	      &c);
 	build(&c, 1, 1, &paths, &s);
 	assert_string_equal(s.argv.items[0], "/up/v4");
 	assert_string_equal(s.argv.items[1], "/m");
@@ -138,9 +153,19 @@ static void test_template__holes(void **state)
 	static const struct {
 		const char *text, *filled;
 	} cases[] = {
-		{"", ""}, {"{context}", "64"}, {"a{context}b{context}", "a64b64"}, {"{{context}", "{context}"},
-		{"{{context}{context}", "{context}64"}, {"{\"a\":{\"b\":1}}", "{\"a\":{\"b\":1}}"}, {"{}", "{}"}, {"{", "{"},
-		{"{{", "{{"}, {"{ context }", "{ context }"}, {"{slot}", "{slot}"}, {"{nope}", "{nope}"}, {"{context", "{context"},
+		{"", ""},
+		{"{context}", "64"},
+		{"a{context}b{context}", "a64b64"},
+		{"{{context}", "{context}"},
+		{"{{context}{context}", "{context}64"},
+		{"{\"a\":{\"b\":1}}", "{\"a\":{\"b\":1}}"},
+		{"{}", "{}"},
+		{"{", "{"},
+		{"{{", "{{"},
+		{"{ context }", "{ context }"},
+		{"{slot}", "{slot}"},
+		{"{nope}", "{nope}"},
+		{"{context", "{context"},
 		{"{{{context}", "{{context}"},
 	};
 	const char *values[PLACEHOLDER_COUNT] = {[PLACEHOLDER_CONTEXT] = "64"};
@@ -158,11 +183,16 @@ static void test_template__holes(void **state)
 
 static void test_secret__names(void **state)
 {
-	static const char *const secret[] = {"HF_TOKEN", "GITHUB_TOKEN", "hf_token", "TOKEN", "TOKEN_FILE", "CLIENT_SECRET", "PGPASSWORD",
-					     "MYSQL_PWD", "API_KEY", "OPENAI_APIKEY", "SSH_KEYS", "AWS_ACCESS_KEY_ID", "AWS_SESSION",
-					     "DB_PASS", "GOOGLE_APPLICATION_CREDENTIALS", "BASIC_AUTH", "GH_PAT"};
-	static const char *const harmless[] = {"PATH", "MAX_TOKENS", "TOKENIZERS_PARALLELISM", "KEYBOARD", "AWS_REGION", "HSA_XNACK",
-					       "COMPASS", "AUTHOR", "PATTERN", ""};
+	static const char *const secret[] = {"HF_TOKEN",      "GITHUB_TOKEN", "hf_token",
+					     "TOKEN",	      "TOKEN_FILE",   "CLIENT_SECRET",
+					     "PGPASSWORD",    "MYSQL_PWD",    "API_KEY",
+					     "OPENAI_APIKEY", "SSH_KEYS",     "AWS_ACCESS_KEY_ID",
+					     "AWS_SESSION",   "DB_PASS",      "GOOGLE_APPLICATION_CREDENTIALS",
+					     "BASIC_AUTH",    "GH_PAT"};
+	static const char *const harmless[] = {"PATH",	   "MAX_TOKENS", "TOKENIZERS_PARALLELISM",
+					       "KEYBOARD", "AWS_REGION", "HSA_XNACK",
+					       "COMPASS",  "AUTHOR",	 "PATTERN",
+					       ""};
 
 	(void)state;
 	for (size_t i = 0; i < GRETA_COUNT(secret); i++)
