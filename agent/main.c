@@ -10,7 +10,7 @@
 #define EXIT_INFRASTRUCTURE 3
 
 static const struct agent_cmd *const commands[] = {
-	&cmd_run, &cmd_status, &cmd_facts, &cmd_gc, &cmd_session, &cmd_supervise,
+	&cmd_run, &cmd_status, &cmd_facts, &cmd_gc, &cmd_hash, &cmd_session, &cmd_supervise,
 };
 
 int cmd_parse(const struct greta_opts *o, int argc, char **argv, void *values, struct greta_strs *operands,

@@ -30,7 +30,7 @@ struct file {
 	bool executable;
 };
 
-struct chunk { /* a write or read under way */
+struct chunk { /* a write or read under way; n 0: none */
 	struct upload *u;
 	int64_t offset;
 	size_t n;
@@ -53,6 +53,7 @@ struct upload {
 	int fd;
 	struct sftp_handle handle;
 	int64_t offset, done;             /* sent, acknowledged */
+	struct chunk chunks[IN_FLIGHT];
 	size_t in_flight;
 	bool closing;
 	char *back;                       /* read back */
@@ -282,6 +283,26 @@ static void verified(struct upload *u, const char *sha256)
 	flush(u);
 }
 
+static struct chunk *chunk_take(struct upload *u, int64_t offset, size_t n)
+{
+	struct chunk *k = u->chunks;
+
+	while (k->n)
+		k++;
+	*k = (struct chunk){ u, offset, n };
+	u->in_flight++;
+	return k;
+}
+
+static size_t chunk_done(struct chunk *k)
+{
+	size_t n = k->n;
+
+	k->u->in_flight--;
+	k->n = 0;
+	return n;
+}
+
 /* ---- verifying: by reading back */
 
 static void read_more(struct upload *u);
@@ -303,12 +324,8 @@ static void on_read(void *arg, const struct sftp_reply *r)
 	struct chunk *k = arg;
 	struct upload *u = k->u;
 
-	u->in_flight--;
 	if (r->status != SFTP_OK || !r->data || !r->n || r->n > k->n) {
-		free(k);
-		if (!u->closing)
-			fail_reply(u, "reading back", file_of(u)->part, r);
-		u->closing = true;
+		fail_reply(u, "reading back", file_of(u)->part, r);
 		return;
 	}
 	memcpy(u->back + k->offset, r->data, r->n);
@@ -316,11 +333,10 @@ static void on_read(void *arg, const struct sftp_reply *r)
 	if (r->n < k->n) {
 		k->offset += (int64_t)r->n;
 		k->n -= r->n;
-		u->in_flight++;
 		sftp_read(u->sftp, &u->handle, k->offset, k->n, on_read, k);
 		return;
 	}
-	free(k);
+	chunk_done(k);
 	read_more(u);
 }
 
@@ -329,12 +345,10 @@ static void read_more(struct upload *u)
 	int64_t size = file_of(u)->bytes;
 
 	while (u->offset < size && u->in_flight < IN_FLIGHT) {
-		struct chunk *k = greta_alloc(sizeof *k);
+		size_t n = size - u->offset < SFTP_IO_BYTES ? (size_t)(size - u->offset) : SFTP_IO_BYTES;
+		struct chunk *k = chunk_take(u, u->offset, n);
 
-		*k = (struct chunk){ u, u->offset, size - u->offset < SFTP_IO_BYTES ? (size_t)(size - u->offset)
-										   : SFTP_IO_BYTES };
-		u->offset += (int64_t)k->n;
-		u->in_flight++;
+		u->offset += (int64_t)n;
 		sftp_read(u->sftp, &u->handle, k->offset, k->n, on_read, k);
 	}
 	if (u->done == size)
@@ -352,6 +366,7 @@ static void on_read_open(void *arg, const struct sftp_reply *r)
 	memcpy(u->handle.bytes, r->data, r->n);
 	u->handle.n = r->n;
 	u->offset = u->done = 0;
+	u->in_flight = 0;
 	u->back = greta_alloc((size_t)file_of(u)->bytes + 1);
 	read_more(u);
 }
@@ -445,10 +460,8 @@ static void on_written(void *arg, const struct sftp_reply *r)
 {
 	struct chunk *k = arg;
 	struct upload *u = k->u;
-	size_t n = k->n;
+	size_t n = chunk_done(k);
 
-	free(k);
-	u->in_flight--;
 	if (r->status != SFTP_OK) {
 		fail_reply(u, "writing", file_of(u)->part, r);
 		return;
@@ -467,17 +480,14 @@ static void send_more(struct upload *u)
 	while (u->offset < f->bytes && u->in_flight < IN_FLIGHT && sftp_out(u->sftp)->len < UNSENT) {
 		char bytes[SFTP_IO_BYTES];
 		ssize_t n = pread(u->fd, bytes, sizeof bytes, u->offset);
-		struct chunk *k;
 
 		if (n <= 0) {
 			fail(u, GRETA_EFAIL, "reading", f->local, n < 0 ? strerror(errno) : "it became shorter");
 			return;
 		}
-		k = greta_alloc(sizeof *k);
-		*k = (struct chunk){ u, u->offset, (size_t)n };
-		sftp_write(u->sftp, &u->handle, u->offset, bytes, (size_t)n, on_written, k);
+		sftp_write(u->sftp, &u->handle, u->offset, bytes, (size_t)n, on_written,
+			   chunk_take(u, u->offset, (size_t)n));
 		u->offset += n;
-		u->in_flight++;
 	}
 	if (u->offset >= f->bytes && !u->in_flight)
 		sent(u);
