@@ -7,14 +7,22 @@
 #include <string.h>
 #include <unistd.h>
 
+/* GRETA_SSH_CONFIG: for simulations, and homes that are not where the password database says. */
+static void add_config_file(const struct node_settings *node, struct greta_strs *argv)
+{
+	const char *file = node->ssh_config ? node->ssh_config : getenv("GRETA_SSH_CONFIG");
+
+	if (!file || !*file)
+		return;
+	greta_strs_add(argv, "-F");
+	greta_strs_add(argv, file);
+}
+
 void ssh_settings_command(const struct node_settings *node, struct greta_strs *argv)
 {
 	greta_strs_add(argv, "ssh");
 	greta_strs_add(argv, "-G");
-	if (node->ssh_config) {
-		greta_strs_add(argv, "-F");
-		greta_strs_add(argv, node->ssh_config);
-	}
+	add_config_file(node, argv);
 	if (node->port)
 		greta_strs_addf(argv, "-p%lld", (long long)node->port);
 	if (node->user)
@@ -174,10 +182,7 @@ static void jump_command(const struct ssh_settings *s, const struct node_setting
 	const char *last = strrchr(s->proxy_jump, ','), *hop = last ? last + 1 : s->proxy_jump;
 
 	greta_strs_add(argv, "ssh");
-	if (node->ssh_config) {
-		greta_strs_add(argv, "-F");
-		greta_strs_add(argv, node->ssh_config);
-	}
+	add_config_file(node, argv);
 	greta_strs_add(argv, "-oBatchMode=yes");
 	if (last)
 		greta_strs_addf(argv, "-J%.*s", (int)(last - s->proxy_jump), s->proxy_jump);
