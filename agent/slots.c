@@ -282,7 +282,9 @@ static void give_back(struct slots *s)
 {
 	for (size_t i = 0; i < s->n_fds; i++)
 		close(s->fds[i]);
-	s->n_fds = 0;
+	free(s->fds);
+	s->fds = NULL;
+	s->n_fds = s->cap_fds = 0;
 	greta_strs_release(&s->devices);
 	greta_strs_release(&s->visible);
 	greta_strs_release(&s->names);
@@ -332,7 +334,6 @@ void slots_release(struct slots *s)
 	give_back(s);
 	if (s->wants_fd > 0)
 		close(s->wants_fd);
-	free(s->fds);
 	*s = (struct slots){0};
 }
 
