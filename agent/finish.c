@@ -98,8 +98,7 @@ static void judge_result(const struct finish_input *in, struct greta_end *end)
 	else
 		judged = greta_result_judge(&end->samples, &contract, &end->tokens_verified, &why);
 	if (in->contradicts)
-		set(end, GRETA_OUTCOME_INVALID, "contradiction", greta_format("the same sample was reported twice and "
-			"differently: %s", in->complaints));
+		set(end, GRETA_OUTCOME_INVALID, "output", greta_format("its output contradicts itself: %s", in->complaints));
 	else if (judged == GRETA_OUTCOME_GOOD)
 		end->outcome = GRETA_OUTCOME_GOOD;
 	else if (end->samples.n == 0)

@@ -25,6 +25,7 @@ struct greta_result_reader {
 	bool skipping;	       /* the rest of a line that is too long */
 	int64_t lines_skipped;
 	int64_t prompt_tokens; /* as the log said last; -1: not said */
+	int64_t n_results;     /* results that were looked at, readable or not */
 	struct greta_samples samples;
 	size_t sample_bytes;	 /* of readings in them, as JSON */
 	struct greta_buf object; /* of llama-bench, as far as it came */
@@ -36,15 +37,15 @@ struct greta_result_reader {
 
 __attribute__((format(printf, 2, 3))) static void complain(struct greta_result_reader *r, const char *fmt, ...)
 {
+	cleanup_buf struct greta_buf text = {0};
 	va_list ap;
 
-	if (r->why.len > WHY_MAX)
-		return;
-	if (r->why.len)
-		greta_buf_adds(&r->why, "; ");
 	va_start(ap, fmt);
-	greta_buf_vaddf(&r->why, fmt, ap);
+	greta_buf_vaddf(&text, fmt, ap);
 	va_end(ap);
+	if (r->why.len > WHY_MAX || strstr(greta_buf_str(&r->why), text.data)) /* said already */
+		return;
+	greta_buf_addf(&r->why, "%s%s", r->why.len ? "; " : "", text.data);
 }
 
 /* ---- samples */
@@ -145,15 +146,29 @@ static void settle_tokens(struct greta_result_reader *r, struct greta_sample *s)
 	}
 }
 
+/* False: there were so many that this is a flood. What is in the rest can't be vouched for, so nothing is. */
+static bool within_flood_limit(struct greta_result_reader *r)
+{
+	if (r->n_results++ < GRETA_RESULTS_MAX)
+		return true;
+	if (!r->contradicts)
+		complain(r, "more than %d results; the rest was not read", GRETA_RESULTS_MAX);
+	r->contradicts = true;
+	return false;
+}
+
 /* One object with our field names. */
 static void take_result(struct greta_result_reader *r, const char *text, size_t n)
 {
 	struct greta_err e = {0};
-	struct greta_json *j = greta_json_parse("result", text, n, &e);
+	struct greta_json *j;
 	const struct greta_json_val *root, *number;
 	struct greta_sample s = {0};
 	int64_t no = 0;
 
+	if (!within_flood_limit(r))
+		return;
+	j = greta_json_parse("result", text, n, &e);
 	if (!j) {
 		complain(r, "unreadable %s", e.text);
 		return;
@@ -281,8 +296,11 @@ static void take_bench_test(struct greta_result_reader *r, const struct greta_js
 static void end_object(struct greta_result_reader *r)
 {
 	struct greta_err e = {0};
-	struct greta_json *j = greta_json_parse("llama-bench", r->object.data, r->object.len, &e);
+	struct greta_json *j = NULL;
 
+	if (!within_flood_limit(r))
+		return greta_buf_clear(&r->object);
+	j = greta_json_parse("llama-bench", r->object.data, r->object.len, &e);
 	if (j)
 		take_bench_test(r, greta_json_root(j));
 	else if (memmem(r->object.data, r->object.len, "\"n_prompt\"", strlen("\"n_prompt\"")))

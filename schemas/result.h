@@ -15,6 +15,7 @@
 #define GRETA_METRIC_TEXT_MAX 256 /* longer texts are cut */
 #define GRETA_SAMPLES_MAX 256     /* of one attempt, and GRETA_SAMPLES_BYTES_MAX of readings in all */
 #define GRETA_SAMPLES_BYTES_MAX (96 * 1024)
+#define GRETA_RESULTS_MAX 10000   /* result lines that are looked at; who prints more contradicts himself */
 #define GRETA_RESULT_LINE_MAX (1024 * 1024) /* a longer line of output is skipped */
 
 struct greta_progress {
@@ -61,9 +62,9 @@ void greta_sample_read(struct greta_sample *out, const struct greta_json_val *ob
 struct greta_result_reader;
 struct greta_result_reader *greta_result_reader_create(enum greta_adapter adapter);
 void greta_result_reader_feed(struct greta_result_reader *r, const char *bytes, size_t n);
-/* Ends the stream. Fills out with the samples found; complaints (unreadable result line, the same sample twice and
- * different, numbers that are none) go into *why, and 0 is returned with whatever was readable; *contradicts is set
- * when a sample was given twice with different values. */
+/* Ends the stream. Fills out with the samples that were readable; complaints (an unreadable result, the same sample
+ * twice) go into *why, on one line. *contradicts is set when a sample was given twice with different values, when the
+ * log and a result disagree on the tokens, or when there were more than GRETA_RESULTS_MAX results: then none counts. */
 void greta_result_reader_finish(struct greta_result_reader *r, struct greta_samples *out, struct greta_buf *why,
 				bool *contradicts);
 void greta_result_reader_destroy(struct greta_result_reader *r);

@@ -225,6 +225,16 @@ static void test_perf_timing__bounds_what_it_keeps(void **state)
 	read_text(&r, GRETA_ADAPTER_PERF_TIMING, text.data);
 	assert_int_equal(r.samples.n, GRETA_SAMPLES_MAX);
 	assert_true(r.why.len < 4096);
+	assert_false(r.contradicts);
+	read_release(&r);
+
+	greta_buf_clear(&text);
+	for (int i = 0; i < GRETA_RESULTS_MAX + 1; i++)
+		greta_buf_adds(&text, "[PERF_TIMING] {\"prefill_s\":1}\n");
+	read_text(&r, GRETA_ADAPTER_PERF_TIMING, text.data);
+	assert_int_equal(r.samples.n, 1);
+	assert_true(r.contradicts);
+	said(&r, "sample 1 was printed twice, the same; more than 10000 results; the rest was not read");
 	read_release(&r);
 
 	greta_buf_clear(&text);
