@@ -27,7 +27,7 @@ struct plan_values {
 struct planning {
 	const struct plan_values *values;
 	struct output output;
-	const char *file;
+	const char *file, *db_path;
 	struct greta_campaign campaign;
 	struct greta_problems problems;
 	struct plan plan;
@@ -241,7 +241,7 @@ static int show(struct planning *p, struct greta_err *e)
 {
 	if (plan_make(&p->campaign, &p->plan, e))
 		return -1;
-	p->db = greta_db_open_reader(p->values->common.db, NULL);
+	p->db = greta_db_open_reader(p->db_path, NULL);
 	struct table *cells = matrix(p, e);
 	greta_db_close(p->db);
 	if (!cells)
@@ -259,7 +259,8 @@ static int show(struct planning *p, struct greta_err *e)
 
 static int plan_exec(struct cmd_ctx *ctx, const void *values, struct greta_err *e)
 {
-	struct planning p = {.values = values, .output = output_of(ctx, NULL), .file = ctx->operands.items[0]};
+	struct planning p = {.values = values, .output = output_of(ctx, NULL), .file = ctx->operands.items[0],
+			     .db_path = ctx->db_path};
 	int code = CMD_USAGE;
 	bool readable = greta_campaign_load(p.file, &p.campaign, &p.problems, NULL) == 0;
 	if (p.output.form != OUTPUT_JSON) {
