@@ -198,14 +198,25 @@ bool driver_read(struct driver *d, struct greta_msg *out, int timeout_ms)
 	}
 }
 
+/* Takes the answer out of the middle: events before it wait for whoever reads them. */
 void driver_answer(struct driver *d, int64_t re, struct greta_msg *out)
 {
-	while (driver_read(d, out, ANSWER_MS)) {
-		if (out->re == re)
+	struct greta_err e = {0};
+	for (size_t at = 0;;) {
+		*out = (struct greta_msg){0};
+		ssize_t n = greta_msg_decode(greta_buf_str(&d->in) + at, d->in.len - at, out, &e);
+		if (n < 0)
+			fail_msg("unreadable frame: %s", e.text);
+		if (n > 0 && out->re == re) {
+			memmove(d->in.data + at, d->in.data + at + n, d->in.len - at - (size_t)n);
+			d->in.len -= (size_t)n;
 			return;
+		}
 		greta_msg_release(out);
+		at += (size_t)n;
+		if (n == 0 && !read_more(d, ANSWER_MS))
+			fail_msg("the session ended before it answered request %d", (int)re);
 	}
-	fail_msg("the session ended before it answered request %d", (int)re);
 }
 
 /* requests */

@@ -37,7 +37,7 @@ void driver_send_raw(struct driver *d, const void *bytes, size_t n);
 /* The next message within timeout_ms; fails the test if none comes. False: the session ended. */
 bool driver_read(struct driver *d, struct greta_msg *out, int timeout_ms);
 
-/* The answer to request re; events before it are dropped. */
+/* The answer to request re; events before it stay to be read. */
 void driver_answer(struct driver *d, int64_t re, struct greta_msg *out);
 
 /* A spec for the fake engine: args ends with NULL. */
