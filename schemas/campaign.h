@@ -39,6 +39,7 @@ enum greta_on_slow { GRETA_ON_SLOWS(X) }; /* what follows when an attempt is pro
 #define GRETA_REPEATS_MAX 10000
 #define GRETA_JOBS_MAX 1000000
 #define GRETA_CAMPAIGN_TEXT_MAX (4 << 20)
+#define GRETA_NOT_YET "is checked and kept, but this release does not act on it yet"
 
 /* A file that attempts need: on the node already, or uploaded from the controller. */
 struct greta_artifact {
