@@ -51,6 +51,13 @@ enum { GRETA_GPU_MARKS = 8 };
 int greta_gpu_mark(struct greta_gpu *g, int i, struct greta_err *e);
 int greta_gpu_seconds(struct greta_gpu *g, int from, int to, double *s, struct greta_err *e); /* waits */
 
+int greta_gpu_busy(struct greta_gpu *g, bool *busy, struct greta_err *e); /* whether the stream has work left */
+
+/* The page that kernels given `device` as crumb.page write; *page is its host side. path: the file to keep it in, NULL:
+ * none. One per GPU, valid until it is closed or this is called again. */
+int greta_gpu_watch(struct greta_gpu *g, const char *path, const struct greta_gpu_page **page, struct greta_gpu_page **device,
+		    struct greta_err *e);
+
 /* --- element types ------------------------------------------------------------------------------------------------ */
 
 enum greta_gpu_dtype { GRETA_GPU_F16, GRETA_GPU_BF16 };
@@ -84,6 +91,33 @@ int greta_gpu_attn(struct greta_gpu *g, enum greta_attn_rung r, enum greta_gpu_d
 
 /* CPU reference that follows the rung's tiling in float32 (its order of keys, its rounding of P); o is float. */
 void greta_attn_reference(enum greta_attn_rung r, enum greta_gpu_dtype t, const struct attn_args *args);
+
+/* --- matrix products ---------------------------------------------------------------------------------------------- */
+
+/* Opens the vendor's library and fixes its workspace: "library" insists, "own" does without, NULL takes what is there. */
+int greta_gpu_gemm_start(struct greta_gpu *g, const char *which, struct greta_err *e);
+const char *greta_gpu_gemm_name(const struct greta_gpu *g); /* "cublas", "rocblas", "own" */
+int greta_gpu_gemm(struct greta_gpu *g, enum greta_gpu_dtype t, const struct gemm_args *args, struct greta_err *e);
+
+/* --- the rest of a forward pass: types.h says what each computes; n rows ------------------------------------------- */
+
+int greta_gpu_embed(struct greta_gpu *g, enum greta_gpu_dtype t, const struct embed_args *a, int n, struct greta_err *e);
+int greta_gpu_norm(struct greta_gpu *g, enum greta_gpu_dtype t, const struct norm_args *a, int n, struct greta_err *e);
+int greta_gpu_rope(struct greta_gpu *g, enum greta_gpu_dtype t, const struct rope_args *a, int n, struct greta_err *e);
+int greta_gpu_swiglu(struct greta_gpu *g, enum greta_gpu_dtype t, const struct swiglu_args *a, int n, struct greta_err *e);
+int greta_gpu_bias(struct greta_gpu *g, const struct bias_args *a, int n, struct greta_err *e);
+int greta_gpu_convert(struct greta_gpu *g, enum greta_gpu_dtype t, const struct convert_args *a, int64_t rows,
+		      struct greta_err *e);
+
+/* Loading: take a slot of pinned memory, fill it (at most slot_bytes), hand it over as it is or to be converted
+ * (args.src is filled in); while it is copied, take the next. Errors of the copy show at a later call. */
+struct greta_gpu_feed;
+int greta_gpu_feed_open(struct greta_gpu *g, struct greta_gpu_feed **out, size_t slot_bytes, struct greta_err *e);
+void greta_gpu_feed_close(struct greta_gpu_feed *f); /* waits; NULL is fine */
+void *greta_gpu_feed_slot(struct greta_gpu_feed *f, struct greta_err *e);
+int greta_gpu_feed_raw(struct greta_gpu_feed *f, void *dst, size_t bytes, struct greta_err *e);
+int greta_gpu_feed_convert(struct greta_gpu_feed *f, enum greta_gpu_dtype t, struct convert_args args, int64_t rows,
+			   struct greta_err *e);
 
 /* --- what is inside ----------------------------------------------------------------------------------------------- */
 

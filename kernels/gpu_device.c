@@ -164,6 +164,7 @@ int greta_gpu_open(struct greta_gpu **out, const struct greta_gpu_options *o, st
 	if (!o)
 		o = &none;
 	gpu_code_objects(&n);
+	g->gemm_name = "own";
 	g->modules = greta_alloc((n + 1) * sizeof *g->modules);
 	if (which_driver(o->driver, &vendor, e) || gpu_api_open(&g->api, vendor, e) || pick_device(g, o->ordinal, e) ||
 	    read_info(g, o, e) || make_current(g, o->ordinal, e) || open_streams(g, e)) {
@@ -183,6 +184,8 @@ void greta_gpu_close(struct greta_gpu *g)
 	gpu_code_objects(&n);
 	if (g->stream)
 		g->api.stream_sync(g->stream);
+	gpu_blas_stop(g);
+	gpu_watch_stop(g);
 	while (g->n_allocations)
 		greta_gpu_free(g, g->allocations[g->n_allocations - 1].p);
 	for (size_t i = 0; i < n; i++)

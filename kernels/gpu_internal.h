@@ -25,6 +25,8 @@ struct gpu_allocation {
 	size_t bytes;
 };
 
+struct gpu_blas; /* gemm/gemm.c */
+
 struct greta_gpu {
 	struct gpu_api api;
 	struct greta_gpu_info info;
@@ -37,6 +39,9 @@ struct greta_gpu {
 	struct gpu_allocation *allocations;
 	size_t n_allocations, cap_allocations;
 	size_t used_bytes, peak_bytes;
+	struct gpu_blas *blas; /* NULL: own products */
+	const char *gemm_name;
+	struct greta_gpu_page *page;
 };
 
 /* Queues one kernel; args points to its argument struct. Loads its code object when first used. */
@@ -45,6 +50,9 @@ int gpu_launch(struct greta_gpu *g, enum gpu_kernel k, unsigned gx, unsigned gy,
 
 /* Loads it now, so that no launch pays for it. */
 int gpu_kernel_load(struct greta_gpu *g, enum gpu_kernel k, struct greta_err *e);
+
+void gpu_blas_stop(struct greta_gpu *g);
+void gpu_watch_stop(struct greta_gpu *g);
 
 /* The architecture of the device at this PCI address, from KFD's topology: "gfx942". EUNSUPPORTED names one that has no
  * kernels here. */

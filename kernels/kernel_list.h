@@ -24,18 +24,32 @@
 	X(flash_mma, flash_mma_##e##_d64, attn_args, 256, 128, 49152)                                                  \
 	X(flash_mma, flash_mma_##e##_d128, attn_args, 256, 128, 98304)
 
+#define KERNELS_MODEL(X, e)                                                                                            \
+	X(gemm, gemm_##e, gemm_args, 256, 128, 98304)                                                                  \
+	X(gemm, gemv_##e, gemm_args, 256, 256, 0)                                                                      \
+	X(model, embed_##e, embed_args, 256, 256, 0)                                                                   \
+	X(model, norm_##e, norm_args, 256, 256, 0)                                                                     \
+	X(model, rope_##e, rope_args, 256, 256, 0)                                                                     \
+	X(model, swiglu_##e, swiglu_args, 256, 256, 0)                                                                 \
+	X(model, convert_##e, convert_args, 256, 256, 0)
+
 #define GPU_KERNEL_LIST(X)                                                                                             \
 	KERNELS_NAIVE(X, f16)                                                                                          \
 	KERNELS_NAIVE(X, bf16)                                                                                         \
 	KERNELS_Q_LDS(X, f16)                                                                                          \
 	KERNELS_Q_LDS(X, bf16)                                                                                         \
 	KERNELS_FLASH_MMA(X, f16)                                                                                      \
-	KERNELS_FLASH_MMA(X, bf16)
+	KERNELS_FLASH_MMA(X, bf16)                                                                                     \
+	KERNELS_MODEL(X, f16)                                                                                          \
+	KERNELS_MODEL(X, bf16)                                                                                         \
+	X(model, add_bias, bias_args, 256, 256, 0)
 
 /* X(object): the code objects, one a source. */
 #define GPU_OBJECT_LIST(X)                                                                                             \
 	X(flash_v2_naive)                                                                                              \
 	X(q_lds)                                                                                                       \
-	X(flash_mma)
+	X(flash_mma)                                                                                                   \
+	X(gemm)                                                                                                        \
+	X(model)
 
 #endif

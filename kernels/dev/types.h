@@ -35,4 +35,78 @@ struct attn_args {
 	int32_t n_xcd;          /* dies that blocks are dealt to in turn; 1 where there is one */
 };
 
+/* C[i,j] (+)= sum_k X[i,k] W[j,k]: X [m][k] activations, W [n][k] weights, both 16-bit, rows on 16 bytes, k a multiple of
+ * GPU_K_MULTIPLE (zeros fill up). */
+enum { GPU_K_MULTIPLE = 64 };
+enum gemm_out { GEMM_OUT_ELEMENT, GEMM_OUT_F32, GEMM_OUT_ADD_F32 };
+struct gemm_args {
+	struct gpu_crumb crumb;
+	const uint16_t *x, *w;
+	void *c;
+	int64_t ldx, ldw, ldc;
+	int32_t m, n, k;
+	int32_t out; /* enum gemm_out */
+};
+
+/* x[i,:] = table[tokens[i],:], as float32 */
+struct embed_args {
+	struct gpu_crumb crumb;
+	const uint16_t *table;
+	const int32_t *tokens;
+	float *x;
+	int64_t ld_table, ldx;
+	int32_t n_embd;
+};
+
+/* y[i,:] = x[i,:] / sqrt(mean(x[i,:]^2) + eps) * w, zeros up to n_pad */
+struct norm_args {
+	struct gpu_crumb crumb;
+	const float *x, *w;
+	uint16_t *y;
+	int64_t ldx, ldy;
+	int32_t n_embd, n_pad;
+	float eps;
+};
+
+/* Splits rows of (q heads, k heads, v heads), adds the bias, turns pairs (2i, 2i+1) of the first n_rot values of q and k
+ * by the angles of their position, writes q and the caches of k and v. table[pos][i] = (cos, sin). */
+struct rope_args {
+	struct gpu_crumb crumb;
+	const uint16_t *qkv;
+	const float *bias; /* null: none */
+	const float *table;
+	uint16_t *q, *k, *v;
+	int64_t ld_qkv, ldq, ld_kv;
+	int32_t pos0, n_heads, n_kv_heads, head_dim, n_rot;
+};
+
+/* h[i,j] = silu(gu[i,j]) gu[i, n_ff + j], zeros up to n_pad */
+struct swiglu_args {
+	struct gpu_crumb crumb;
+	const uint16_t *gu;
+	uint16_t *h;
+	int64_t ld_gu, ldh;
+	int32_t n_ff, n_pad;
+};
+
+/* x[i,:] += bias */
+struct bias_args {
+	struct gpu_crumb crumb;
+	float *x;
+	const float *bias;
+	int64_t ldx;
+	int32_t n;
+};
+
+/* Rows of a GGUF number format become 16-bit elements, zeros up to ld. One block a row. */
+enum convert_from { CONVERT_F32, CONVERT_16, CONVERT_Q8_0, CONVERT_Q4_K };
+struct convert_args {
+	struct gpu_crumb crumb;
+	const uint8_t *src;
+	uint16_t *dst;
+	int64_t row_bytes, ld;
+	int32_t n_in;
+	int32_t from; /* enum convert_from */
+};
+
 #endif
