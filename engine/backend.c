@@ -3,7 +3,7 @@
 #include "base/str.h"
 
 /* The fastest kind first: "auto" takes the first that opens. */
-static const struct backend_ops *const backends[] = {&backend_cpu};
+static const struct backend_ops *const backends[] = {&backend_gpu, &backend_cpu};
 
 int backend_open(const struct model *m, const struct greta_engine_params *p, struct backend **out, struct greta_err *e)
 {
@@ -34,4 +34,5 @@ void backend_list(struct greta_buf *out)
 {
 	for (size_t i = 0; i < GRETA_COUNT(backends); i++)
 		greta_buf_addf(out, "backend: %s\n", backends[i]->name);
+	backend_gpu_describe(out);
 }

@@ -56,11 +56,16 @@ struct backend_ops {
 	int (*logits)(struct backend_context *c, uint32_t row, uint32_t n, float *out, struct greta_err *e);
 };
 
-extern const struct backend_ops backend_cpu;
+extern const struct backend_ops backend_cpu, backend_gpu;
 
 /* By name; "auto" tries all, the fastest kind first. `e` says why none would. */
 int backend_open(const struct model *m, const struct greta_engine_params *p, struct backend **out, struct greta_err *e);
 /* "cpu", one per line, with what is built in. */
 void backend_list(struct greta_buf *out);
+
+/* The GPU kernels inside: a line for --version; the table of what each takes of its machine, and how many of them break
+ * the rules that a build checks (scratch memory above all). */
+void backend_gpu_describe(struct greta_buf *out);
+int backend_gpu_resources(struct greta_buf *out, bool json);
 
 #endif

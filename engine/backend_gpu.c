@@ -75,7 +75,7 @@ struct backend_gpu {
 	struct matrix embd, output;
 	float *output_norm, *output_bias;
 	struct gpu_layer *layers;
-	char device[256];
+	char device[480];
 	/* while loading */
 	struct greta_gpu_feed *feed;
 	struct pool *pool;
@@ -663,6 +663,17 @@ static int gpu_logits(struct backend_context *base, uint32_t row, uint32_t n, fl
 			return -1;
 	}
 	return 0;
+}
+
+void backend_gpu_describe(struct greta_buf *out)
+{
+	greta_gpu_built_for(out);
+	greta_buf_addc(out, '\n');
+}
+
+int backend_gpu_resources(struct greta_buf *out, bool json)
+{
+	return greta_gpu_resources(out, json);
 }
 
 const struct backend_ops backend_gpu = {

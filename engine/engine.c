@@ -312,3 +312,8 @@ void greta_engine_describe(struct greta_buf *out)
 	for (int i = 0; i < ATTN_COUNT; i++)
 		greta_buf_addf(out, "attn: %-16s %s\n", attn_name(i), attn_about(i));
 }
+
+int greta_engine_kernel_resources(struct greta_buf *out, bool json)
+{
+	return backend_gpu_resources(out, json);
+}

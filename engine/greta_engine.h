@@ -114,4 +114,8 @@ uint32_t greta_sample(const struct greta_sampling *sampling, uint64_t *state, co
 /* What is built in, one line each: backends and attention implementations. */
 void greta_engine_describe(struct greta_buf *out);
 
+/* The GPU kernels inside and what each takes of its machine, as text or JSON. Returns how many break the static gate
+ * (scratch memory above all), each marked. */
+int greta_engine_kernel_resources(struct greta_buf *out, bool json);
+
 #endif

@@ -23,7 +23,7 @@ struct infer_options {
 	const char *attn, *backend, *isa, *kv, *precision, *logits_file, *inject;
 	int64_t ctx, max_tokens, max_seq_len, n_threads, batch, repeat, warmup, seed, top_k;
 	double temperature, top_p;
-	bool greedy, deterministic, logits_all, stop_at_eos, version;
+	bool greedy, deterministic, logits_all, stop_at_eos, version, kernel_resources, json;
 };
 
 struct prompt {

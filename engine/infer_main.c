@@ -34,20 +34,22 @@ static const struct greta_opt options[] = {
 	OPT("top-p", F64, top_p, "P", "from the likeliest tokens that add up to P"),
 	OPT("seed", I64, seed, "S", "of sampling and of --ctx"),
 	OPT("stop-at-eos", FLAG, stop_at_eos, NULL, "end at an end-of-text token (else exactly --max-tokens)"),
-	OPT("attn", STR, attn, "NAME", "attention: auto, fast, flash_v2_naive, q_lds, q_lds_v2, reference"),
+	OPT("attn", STR, attn, "NAME", "attention: auto, flash_v2_naive, q_lds, q_lds_v2; cpu: fast, reference; gpu: flash_mma"),
 	OPT("max-seq-len", I64, max_seq_len, "N", "most positions, instead of the model's own (also GRETA_MAX_SEQ_LEN)"),
 	OPT("threads", I64, n_threads, "N", "all cores by default"),
 	OPT("batch", I64, batch, "N", "tokens per block of the prefill"),
 	OPT("kv", STR, kv, "f32|f16", "format of the KV cache; f32 by default"),
 	OPT("precision", STR, precision, "f32|fast", "fast (default): integer products for quantised weights"),
 	OPT("deterministic", FLAG, deterministic, NULL, "the same bits for any --threads and --batch"),
-	OPT("backend", STR, backend, "cpu|auto", "where to run"),
+	OPT("backend", STR, backend, "cpu|gpu|auto", "where to run; auto: a GPU where there is one"),
 	OPT("isa", STR, isa, "generic|avx2|avx512", "CPU kernels; the best that the processor has by default"),
 	OPT("logits", STR, logits_file, "FILE", "write the last prompt token's logits (float32, little-endian)"),
 	OPT("logits-all", FLAG, logits_all, NULL, "write those of every prompt token"),
 	OPT("repeat", I64, repeat, "N", "samples to take in this process, each a [PERF_TIMING] line"),
 	OPT("warmup", I64, warmup, "N", "runs before them; the last one is reported as sample 0"),
 	OPT("inject", STR, inject, "FAULT", "go wrong on purpose: see below"),
+	OPT("kernel-resources", FLAG, kernel_resources, NULL, "print what each GPU kernel inside takes of its machine"),
+	OPT("json", FLAG, json, NULL, "that table as JSON"),
 	OPT("version", FLAG, version, NULL, "print version and what is built in"),
 #undef OPT
 	{0},
@@ -373,6 +375,16 @@ static int print_version(void)
 	return fflush(stdout) ? INFER_FAILED : INFER_OK;
 }
 
+/* Fails where a kernel breaks the static gate, so that a campaign can ask before it spends node hours. */
+static int print_kernel_resources(bool json)
+{
+	cleanup_buf struct greta_buf out = {0};
+	int broken = greta_engine_kernel_resources(&out, json);
+
+	fputs(greta_buf_str(&out), stdout);
+	return fflush(stdout) || broken ? INFER_FAILED : INFER_OK;
+}
+
 static int print_help(const struct greta_opts *o)
 {
 	cleanup_buf struct greta_buf out = {0};
@@ -400,6 +412,8 @@ int main(int argc, char **argv)
 		code = print_help(&opts);
 	else if (code == 0 && in.o.version)
 		code = print_version();
+	else if (code == 0 && in.o.kernel_resources)
+		code = print_kernel_resources(in.o.json);
 	else if (code == 0 && (code = check_options(&in.o, &e)) == 0)
 		code = run(&in, &e);
 	if (code < 0) {
