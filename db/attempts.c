@@ -38,14 +38,15 @@ int greta_attempts_plan(struct greta_db *db, const struct greta_new_attempt *a, 
 {
 	cleanup_txn struct greta_txn txn = greta_txn_none;
 	char uuid[GRETA_UUID_LEN + 1];
+	int64_t try_no = 0;
 
 	greta_uuid_new(uuid);
 	if (greta_txn_begin(db, &txn, e) ||
+	    db_get_i64(db, &try_no, e, "SELECT coalesce(max(try_no), 0) FROM attempt WHERE job_id = ?", "i", a->job_id) < 0 ||
 	    greta_db_exec(db, e,
 			  "INSERT INTO attempt (uuid, job_id, try_no, state, alias_id, fence, planned_ns)"
-			  " SELECT ?1, ?2, coalesce(max(try_no), 0) + 1, 'planned', ?3, ?4, ?5 FROM attempt"
-			  " WHERE job_id = ?2",
-			  "sioii", a->uuid ? a->uuid : uuid, a->job_id, a->alias_id, db->fence,
+			  " VALUES (?, ?, ?, 'planned', ?, ?, ?)",
+			  "siioii", a->uuid ? a->uuid : uuid, a->job_id, try_no + 1, a->alias_id, db->fence,
 			  a->planned_ns ? a->planned_ns : greta_clock_wall_ns()))
 		return -1;
 	*attempt_id = greta_db_inserted(db);
@@ -167,7 +168,7 @@ static int read_rows(struct greta_query *q, struct greta_attempt_rows *out, stru
 int greta_attempts_open(struct greta_db *db, struct greta_attempt_rows *out, struct greta_err *e)
 {
 	cleanup_query struct greta_query *q = greta_query_open(
-		db, e, ATTEMPT_SELECT " WHERE a.state IN ('planned', 'dispatched', 'running') ORDER BY a.id", "");
+		db, e, ATTEMPT_SELECT " WHERE a.state <> 'ended' AND a.state <> 'pruned' ORDER BY a.id", "");
 
 	return read_rows(q, out, e);
 }

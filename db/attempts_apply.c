@@ -88,17 +88,18 @@ static int started(struct applying *a, const struct greta_json_val *detail, stru
 {
 	const struct greta_json_val *device = greta_json_first(greta_json_get(detail, "devices"));
 	const char *uuid;
+	int64_t build_id;
 
-	if (keep_event(a, e) || attempt_set_build(a->db, a->head.id, text_of(detail, "build_sha256"),
-						  text_of(detail, "engine_sha256"), e))
+	if (keep_event(a, e) || attempt_build_id(a->db, text_of(detail, "build_sha256"), text_of(detail, "engine_sha256"),
+						 &build_id, e))
 		return -1;
 	for (; device; device = greta_json_next(device))
 		if (!greta_json_str(device, &uuid) && attempt_add_device(a->db, a->head.id, uuid, e))
 			return -1;
 	return greta_db_exec(a->db, e,
-			     "UPDATE attempt SET committed_seq = ?, started_ns = ?, phase = 'starting',"
-			     " state = CASE state WHEN 'ended' THEN state ELSE 'running' END WHERE id = ?",
-			     "iii", a->ev->seq, a->ev->wall_ns, a->head.id);
+			     "UPDATE attempt SET committed_seq = ?, started_ns = ?, build_id = coalesce(?, build_id),"
+			     " phase = 'starting', state = CASE state WHEN 'ended' THEN state ELSE 'running' END WHERE id = ?",
+			     "iioi", a->ev->seq, a->ev->wall_ns, build_id, a->head.id);
 }
 
 static int on_started(struct applying *a, struct greta_err *e)

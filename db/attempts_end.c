@@ -67,60 +67,51 @@ static int put_sample(struct greta_db *db, int64_t attempt_id, const struct gret
 	return 0;
 }
 
-/* As an INTEGER column takes it: NAN, which becomes NULL, for what is no count. */
-static double whole(double v)
-{
-	return fabs(v) < 9007199254740992.0 ? floor(v) : NAN;
-}
-
 static int put_samples(struct greta_db *db, int64_t attempt_id, const struct greta_samples *samples,
 		       struct greta_err *e)
 {
-	const struct spread prefill = spread_of(samples, "prefill_s");
-
 	for (size_t i = 0; i < samples->n; i++)
 		if (put_sample(db, attempt_id, &samples->items[i], e))
 			return -1;
-	return greta_db_exec(db, e,
-			     "UPDATE attempt SET n_samples = ?, prefill_s = ?, prefill_min_s = ?, prefill_max_s = ?,"
-			     " decode_s = ?, model_load_s = ?, tokenize_s = ?, prompt_tokens = ?, attn_impl = ?, backend = ?,"
-			     " dtype = ? WHERE id = ?",
-			     "ifffffffsssi", prefill.n, prefill.median, prefill.low, prefill.high,
-			     spread_of(samples, "decode_s").median, spread_of(samples, "model_load_s").median,
-			     spread_of(samples, "tokenize_s").median, whole(spread_of(samples, "prompt_tokens").median),
-			     first_text(samples, "attn_impl"), first_text(samples, "backend"),
-			     first_text(samples, "dtype"), attempt_id);
+	return 0;
 }
 
 /* ---- build and devices */
 
-int attempt_set_build(struct greta_db *db, int64_t attempt_id, const char *build_sha256, const char *engine_sha256,
-		      struct greta_err *e)
+int attempt_build_id(struct greta_db *db, const char *build_sha256, const char *engine_sha256, int64_t *build_id,
+		     struct greta_err *e)
 {
 	const struct greta_build_facts facts = {.build_sha256 = build_sha256, .engine_sha256 = engine_sha256};
-	int64_t build_id;
 
-	if (!build_sha256 || !*build_sha256)
-		return 0;
-	if (greta_builds_record(db, &facts, &build_id, e))
-		return -1;
-	return greta_db_exec(db, e, "UPDATE attempt SET build_id = ? WHERE id = ?", "ii", build_id, attempt_id);
+	*build_id = 0;
+	return build_sha256 && *build_sha256 ? greta_builds_record(db, &facts, build_id, e) : 0;
 }
 
 /* A device that no facts told of yet is noted with its UUID alone. */
+static int device_id(struct greta_db *db, int64_t attempt_id, const char *uuid, int64_t *id, struct greta_err *e)
+{
+	int rc = db_get_i64(db, id, e, "SELECT id FROM device WHERE uuid = ?", "s", uuid);
+
+	if (rc != 0)
+		return rc < 0 ? -1 : 0;
+	if (greta_db_exec(db, e,
+			  "INSERT INTO device (uuid, kind, node_id, first_seen_ns, last_seen_ns)"
+			  " SELECT ?1, 'unknown', node_id, ?2, ?2 FROM attempt WHERE id = ?3",
+			  "sii", uuid, greta_clock_wall_ns(), attempt_id))
+		return -1;
+	*id = greta_db_inserted(db);
+	return 0;
+}
+
 int attempt_add_device(struct greta_db *db, int64_t attempt_id, const char *uuid, struct greta_err *e)
 {
+	int64_t id = 0;
+
+	if (device_id(db, attempt_id, uuid, &id, e))
+		return -1;
 	return greta_db_exec(db, e,
-			     "INSERT INTO device (uuid, kind, node_id, first_seen_ns, last_seen_ns)"
-			     " SELECT ?1, 'unknown', node_id, ?2, ?2 FROM attempt WHERE id = ?3"
-			     " ON CONFLICT (uuid) DO NOTHING",
-			     "sii", uuid, greta_clock_wall_ns(), attempt_id) ||
-			       greta_db_exec(db, e,
-					     "INSERT INTO attempt_device (attempt_id, device_id)"
-					     " SELECT ?1, id FROM device WHERE uuid = ?2 ON CONFLICT DO NOTHING",
-					     "is", attempt_id, uuid)
-		       ? -1
-		       : 0;
+			     "INSERT INTO attempt_device (attempt_id, device_id) VALUES (?, ?) ON CONFLICT DO NOTHING", "ii",
+			     attempt_id, id);
 }
 
 static int put_devices(struct greta_db *db, int64_t attempt_id, const struct greta_strs *devices, struct greta_err *e)
@@ -128,13 +119,24 @@ static int put_devices(struct greta_db *db, int64_t attempt_id, const struct gre
 	for (size_t i = 0; i < devices->n; i++)
 		if (attempt_add_device(db, attempt_id, devices->items[i], e))
 			return -1;
-	return greta_db_exec(db, e,
-			     "UPDATE attempt SET device_type = coalesce("
-			     "(SELECT group_concat(type, ', ') FROM (SELECT DISTINCT coalesce(d.name, d.arch, d.kind) AS type"
-			     " FROM attempt_device t JOIN device d ON d.id = t.device_id WHERE t.attempt_id = ?1 ORDER BY 1)),"
-			     " (SELECT value FROM environment_row WHERE environment_id = attempt.environment_id"
-			     " AND key = 'cpu.model')) WHERE id = ?1",
-			     "i", attempt_id);
+	return 0;
+}
+
+/* What kind of thing it ran on: "MI300X", or the CPU's name when it held no device. Each kind once, in order. */
+static int read_device_type(struct greta_db *db, int64_t attempt_id, struct greta_buf *out, struct greta_err *e)
+{
+	cleanup_query struct greta_query *q = greta_query_open(
+		db, e,
+		"SELECT DISTINCT coalesce(d.name, d.arch, d.kind) AS type FROM attempt_device t JOIN device d"
+		" ON d.id = t.device_id WHERE t.attempt_id = ?1 UNION ALL SELECT value FROM environment_row WHERE"
+		" environment_id = (SELECT environment_id FROM attempt WHERE id = ?1) AND key = 'cpu.model'"
+		" AND NOT EXISTS (SELECT 1 FROM attempt_device WHERE attempt_id = ?1) ORDER BY type",
+		"i", attempt_id);
+	int rc = q ? greta_query_step(q, e) : -1;
+
+	for (; rc == 1; rc = greta_query_step(q, e))
+		greta_buf_addf(out, "%s%s", out->len ? ", " : "", greta_query_str(q, 0));
+	return rc;
 }
 
 /* ---- which result counts */
@@ -254,9 +256,15 @@ int attempt_check_samples(const struct greta_samples *samples, struct greta_err 
 	return 0;
 }
 
+/* As an INTEGER column takes it: NAN becomes NULL. */
 static double known(int64_t n)
 {
 	return n < 0 ? NAN : (double)n;
+}
+
+static double whole(double v)
+{
+	return fabs(v) < 9007199254740992.0 ? floor(v) : NAN;
 }
 
 static int put_end(struct greta_db *db, const struct attempt_head *h, const struct greta_end *end,
@@ -283,15 +291,35 @@ static int put_end(struct greta_db *db, const struct attempt_head *h, const stru
 		greta_buf_str(&progress), end->progress_dropped, end->log_dropped, h->id);
 }
 
+/* What the samples, the build and the devices sum up to, in the attempt's own row. */
+static int put_sums(struct greta_db *db, const struct attempt_head *h, const struct greta_end *end, struct greta_err *e)
+{
+	const struct greta_samples *s = &end->samples;
+	const struct spread prefill = spread_of(s, "prefill_s");
+	cleanup_buf struct greta_buf device_type = {0};
+	int64_t build_id;
+
+	if (attempt_build_id(db, end->build_sha256, end->engine_sha256, &build_id, e) ||
+	    put_devices(db, h->id, &end->devices, e) || read_device_type(db, h->id, &device_type, e))
+		return -1;
+	return greta_db_exec(db, e,
+			     "UPDATE attempt SET n_samples = ?, prefill_s = ?, prefill_min_s = ?, prefill_max_s = ?,"
+			     " decode_s = ?, model_load_s = ?, tokenize_s = ?, prompt_tokens = ?, attn_impl = ?, backend = ?,"
+			     " dtype = ?, build_id = coalesce(?, build_id), device_type = nullif(?, '') WHERE id = ?",
+			     "ifffffffsssosi", prefill.n, prefill.median, prefill.low, prefill.high,
+			     spread_of(s, "decode_s").median, spread_of(s, "model_load_s").median,
+			     spread_of(s, "tokenize_s").median, whole(spread_of(s, "prompt_tokens").median),
+			     first_text(s, "attn_impl"), first_text(s, "backend"), first_text(s, "dtype"), build_id,
+			     greta_buf_str(&device_type), h->id);
+}
+
 int attempt_end(struct greta_db *db, const struct attempt_head *h, const struct greta_end *end, int64_t committed_seq,
 		struct greta_applied *out, struct greta_err *e)
 {
 	out->what = GRETA_APPLY_ENDED;
 	out->outcome = end->outcome;
 	if (put_end(db, h, end, committed_seq, e) || put_samples(db, h->id, &end->samples, e) ||
-	    attempt_set_build(db, h->id, end->build_sha256, end->engine_sha256, e) ||
-	    put_devices(db, h->id, &end->devices, e) || greta_logs_seal(db, h->id, e) ||
-	    greta_telemetry_seal(db, h->id, e))
+	    put_sums(db, h, end, e) || greta_logs_seal(db, h->id, e) || greta_telemetry_seal(db, h->id, e))
 		return -1;
 	return end->outcome == GRETA_OUTCOME_GOOD ? count_result(db, h, out, e) : 0;
 }

@@ -55,7 +55,7 @@ static int configure(struct greta_db *db, struct greta_err *e)
 	if (db_register_functions(db->sq) != SQLITE_OK)
 		return db_fail(db, e, "registering greta's SQL functions");
 	if (db_script(db, "PRAGMA foreign_keys = ON; PRAGMA cache_size = -32768;"
-			  "PRAGMA secure_delete = OFF", e))
+			  "PRAGMA secure_delete = OFF; PRAGMA wal_autocheckpoint = 4000", e))
 		return -1;
 	if (!db->writer)
 		return db_script(db, "PRAGMA query_only = ON", e);

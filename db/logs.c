@@ -47,23 +47,22 @@ int greta_logs_add(struct greta_db *db, int64_t attempt_id, enum greta_stream st
 {
 	cleanup_txn struct greta_txn txn = greta_txn_none;
 	const char *from = bytes;
-	int64_t end = 0;
+	int64_t end = 0, sealed = 0;
 
 	if (greta_txn_begin(db, &txn, e) ||
 	    db_get_i64(db, &end, e, "SELECT log_bytes FROM attempt WHERE id = ?", "i", attempt_id) < 0)
 		return -1;
 	while (n > 0) {
 		size_t here = n < SEAL_BYTES ? n : SEAL_BYTES;
-		int64_t loose = 0;
 
 		if (log_put(db, attempt_id, stream, end, from, here, e))
 			return -1;
 		from += here;
 		n -= here;
 		end += (int64_t)here;
-		if (db_get_i64(db, &loose, e,
-			       "UPDATE attempt SET log_bytes = ? WHERE id = ? RETURNING log_bytes - log_sealed", "ii", end,
-			       attempt_id) < 0 || log_grown(db, attempt_id, loose, e))
+		if (greta_db_exec(db, e, "UPDATE attempt SET log_bytes = ? WHERE id = ?", "ii", end, attempt_id) ||
+		    db_get_i64(db, &sealed, e, "SELECT log_sealed FROM attempt WHERE id = ?", "i", attempt_id) < 0 ||
+		    log_grown(db, attempt_id, end - sealed, e))
 			return -1;
 	}
 	return greta_txn_commit(&txn, e);

@@ -31,7 +31,13 @@ int greta_models_record(struct greta_db *db, const struct greta_model_facts *m, 
 int greta_builds_record(struct greta_db *db, const struct greta_build_facts *b, int64_t *build_id, struct greta_err *e)
 {
 	cleanup_txn struct greta_txn txn = greta_txn_none;
+	int rc = db_get_i64(db, build_id, e,
+			    "SELECT id FROM build WHERE build_sha256 = ?1 AND (?2 IS NULL OR engine_sha256 IS NOT NULL)"
+			    " AND (?3 IS NULL OR declared_id IS NOT NULL) AND (?4 IS NULL OR version IS NOT NULL)",
+			    "ssss", b->build_sha256, b->engine_sha256, b->declared_id, b->version);
 
+	if (rc) /* known, and there is nothing new to say of it: nearly always */
+		return rc < 0 ? -1 : 0;
 	if (greta_txn_begin(db, &txn, e) ||
 	    greta_db_exec(db, e,
 			  "INSERT INTO build (build_sha256, engine_sha256, declared_id, version, first_seen_ns)"

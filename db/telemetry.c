@@ -116,13 +116,10 @@ static int put_sealed(struct greta_db *db, int64_t attempt_id, int64_t chunk_no,
 static int put_loose(struct greta_db *db, int64_t attempt_id, const char *columns, const struct greta_telemetry *t,
 		     int64_t *loose, struct greta_err *e)
 {
+	*loose += (int64_t)t->n_rows;
 	if (put_chunk(db, attempt_id, -1, false, columns, t, e))
 		return -1;
-	return db_get_i64(db, loose, e,
-			  "UPDATE attempt SET telemetry_loose = telemetry_loose + ? WHERE id = ? RETURNING telemetry_loose",
-			  "ii", (int64_t)t->n_rows, attempt_id) < 0
-		       ? -1
-		       : 0;
+	return greta_db_exec(db, e, "UPDATE attempt SET telemetry_loose = ? WHERE id = ?", "ii", *loose, attempt_id);
 }
 
 int greta_telemetry_add(struct greta_db *db, int64_t attempt_id, const struct greta_telemetry *t, struct greta_err *e)

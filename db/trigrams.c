@@ -30,11 +30,19 @@ static size_t count(const unsigned char *set, size_t bytes)
 	return n;
 }
 
-/* Halves the set while it stays thin enough; returns its size. */
-static size_t fold(unsigned char *set)
+/* A size at which n trigrams set at most a quarter of the bits. */
+static size_t enough_for(size_t n)
 {
-	size_t bytes = LARGEST;
+	size_t bytes = SMALLEST;
 
+	while (bytes < LARGEST && bytes * 2 < n)
+		bytes *= 2;
+	return bytes;
+}
+
+/* Halves the set while it stays thin enough; returns its size. */
+static size_t fold(unsigned char *set, size_t bytes)
+{
 	while (bytes > SMALLEST) {
 		unsigned char half[LARGEST / 2];
 
@@ -53,15 +61,16 @@ void trigrams_of(const char *text, size_t n, struct greta_buf *out)
 	unsigned char set[LARGEST] = {0};
 	const unsigned char *t = (const unsigned char *)text;
 	uint32_t last = n >= 2 ? lower(t[0]) << 8 | lower(t[1]) : 0;
+	size_t bytes = enough_for(n);
 
 	for (size_t i = 2; i < n; i++) {
 		uint32_t h;
 
 		last = (last << 8 | lower(t[i])) & 0xffffff;
-		h = hash(last);
+		h = hash(last) & (uint32_t)(bytes * 8 - 1);
 		set[h / 8] |= (unsigned char)(1u << (h % 8));
 	}
-	greta_buf_add(out, set, fold(set));
+	greta_buf_add(out, set, fold(set, bytes));
 }
 
 static bool is_set_size(size_t bytes)

@@ -1,5 +1,6 @@
 -- The database of GRETA, version 1. Times are UTC nanoseconds since 1970 (*_ns) unless the name says another unit.
 -- The public face is in views.sql (made anew at every migration); tables may change, views keep their columns.
+-- CHECKs say `a OR b OR c`, since SQLite builds a temporary table for IN (a, b, c) each time a row is written.
 
 -- Who we are: db_uuid, fence, created_ns, greta_version.
 CREATE TABLE meta (
@@ -24,10 +25,11 @@ CREATE TABLE node (
 CREATE TABLE alias (
   id            INTEGER PRIMARY KEY,
   name          TEXT NOT NULL UNIQUE,
-  transport     TEXT NOT NULL CHECK (transport IN ('local', 'ssh', 'slurm')),
+  transport     TEXT NOT NULL CHECK (transport = 'local' OR transport = 'ssh' OR transport = 'slurm'),
   settings      TEXT NOT NULL DEFAULT '{}',  -- JSON: host, port, user, identity, agent dir, ...
   labels        TEXT NOT NULL DEFAULT '{}',  -- JSON object
-  state         TEXT NOT NULL DEFAULT 'up' CHECK (state IN ('up', 'draining', 'quarantined', 'removed')),
+  state         TEXT NOT NULL DEFAULT 'up'
+                CHECK (state = 'up' OR state = 'draining' OR state = 'quarantined' OR state = 'removed'),
   state_reason  TEXT,
   state_ns      INTEGER,
   host_key      TEXT,                        -- SHA256:... of the accepted key
@@ -103,9 +105,9 @@ CREATE TABLE campaign (
   text         TEXT NOT NULL,         -- the file as submitted (secrets redacted)
   text_sha256  TEXT NOT NULL,
   mode         TEXT NOT NULL CHECK (mode IN ('perf', 'debug')),
-  kind         TEXT NOT NULL DEFAULT 'submit' CHECK (kind IN ('submit', 'import', 'rca')),
+  kind         TEXT NOT NULL DEFAULT 'submit' CHECK (kind = 'submit' OR kind = 'import' OR kind = 'rca'),
   explains     INTEGER REFERENCES attempt(id), -- of an rca campaign
-  state        TEXT NOT NULL DEFAULT 'active' CHECK (state IN ('active', 'done', 'cancelled')),
+  state        TEXT NOT NULL DEFAULT 'active' CHECK (state = 'active' OR state = 'done' OR state = 'cancelled'),
   priority     INTEGER NOT NULL DEFAULT 0,
   submitted_by TEXT,
   base_dir     TEXT,                  -- what relative paths in it are relative to
@@ -133,7 +135,8 @@ CREATE TABLE job (
   repeat          INTEGER NOT NULL,       -- from 1
   position        INTEGER NOT NULL,       -- in the campaign's order
   block           INTEGER NOT NULL DEFAULT 0, -- of the interleaving
-  state           TEXT NOT NULL DEFAULT 'queued' CHECK (state IN ('queued', 'running', 'done', 'skipped', 'cancelled')),
+  state           TEXT NOT NULL DEFAULT 'queued' CHECK (state = 'queued' OR state = 'running' OR state = 'done' OR
+                                                        state = 'skipped' OR state = 'cancelled'),
   reason          TEXT,                   -- why skipped, cancelled, or what the last attempt's trouble was
   counted_attempt INTEGER REFERENCES attempt(id),
   UNIQUE (campaign_id, variant_id, context, repeat)
@@ -149,7 +152,8 @@ CREATE TABLE attempt (
   uuid            TEXT NOT NULL UNIQUE,
   job_id          INTEGER NOT NULL REFERENCES job(id),
   try_no          INTEGER NOT NULL,
-  state           TEXT NOT NULL CHECK (state IN ('planned', 'dispatched', 'running', 'ended', 'pruned')),
+  state           TEXT NOT NULL CHECK (state = 'planned' OR state = 'dispatched' OR state = 'running' OR
+                                       state = 'ended' OR state = 'pruned'),
   outcome         TEXT NOT NULL DEFAULT 'unknown',
   cause           TEXT,
   reason          TEXT,
@@ -204,7 +208,7 @@ CREATE TABLE attempt (
 ) STRICT;
 CREATE INDEX attempt_job ON attempt(job_id);
 CREATE INDEX attempt_build ON attempt(build_id, model_id);
-CREATE INDEX attempt_open ON attempt(state) WHERE state IN ('planned', 'dispatched', 'running');
+CREATE INDEX attempt_open ON attempt(id) WHERE state <> 'ended' AND state <> 'pruned';
 CREATE INDEX attempt_node ON attempt(node_id, started_ns);
 
 -- What is long and seldom asked for, apart from the rows that every table scan reads.
