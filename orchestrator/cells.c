@@ -12,7 +12,8 @@ static const char cells_sql[] =
 	"       (SELECT count(*) FROM attempt WHERE job_id = job.id),"
 	"       a.id, a.state, a.outcome, a.id = job.counted_attempt, a.tokens_verified, a.reason, a.excluded,"
 	"       a.attn_impl, coalesce(alias.name, node.hostname), a.class, a.n_samples, a.prefill_s, a.prefill_min_s,"
-	"       a.prefill_max_s, a.model_load_s, a.decode_s, a.wall_s"
+	"       a.prefill_max_s, a.model_load_s, a.decode_s, a.wall_s,"
+	"       (SELECT max(value) FROM sample WHERE attempt_id = a.id AND name = 'flops')"
 	" FROM job JOIN variant ON variant.id = job.variant_id"
 	" LEFT JOIN attempt a ON a.id = coalesce(job.counted_attempt, (SELECT max(id) FROM attempt WHERE job_id = job.id))"
 	" LEFT JOIN alias ON alias.id = a.alias_id LEFT JOIN node ON node.id = a.node_id"
@@ -22,7 +23,7 @@ static const char cells_sql[] =
 enum column {
 	C_VARIANT, C_CONTEXT, C_JOB, C_REPEAT, C_STATE, C_REASON, C_ATTEMPTS, C_ATTEMPT, C_ATTEMPT_STATE, C_OUTCOME,
 	C_COUNTED, C_VERIFIED, C_WHY, C_EXCLUDED, C_ATTN, C_NODE, C_CLASS, C_SAMPLES, C_PREFILL, C_PREFILL_MIN,
-	C_PREFILL_MAX, C_LOAD, C_DECODE, C_WALL,
+	C_PREFILL_MAX, C_LOAD, C_DECODE, C_WALL, C_FLOPS,
 };
 
 static char *text(struct greta_query *q, int column)
@@ -49,6 +50,7 @@ static void read_job(struct greta_query *q, struct cell_job *j)
 		.model_load_s = greta_query_f64(q, C_LOAD),
 		.decode_s = greta_query_f64(q, C_DECODE),
 		.wall_s = greta_query_f64(q, C_WALL),
+		.flops = greta_query_f64(q, C_FLOPS),
 	};
 	j->state = text(q, C_STATE);
 	j->reason = text(q, C_REASON);
@@ -100,12 +102,17 @@ static int load_jobs(struct greta_db *db, struct cells *out, struct greta_err *e
 
 static void sum_up(struct cell *cell)
 {
-	struct stats_sample s = {0};
-	for (size_t i = 0; i < cell->n; i++)
-		if (cell->jobs[i].counted && !cell->jobs[i].excluded)
-			stats_add(&s, cell->jobs[i].prefill_s);
-	cell->prefill = stats_median(&s);
-	stats_release(&s);
+	stats_release(&cell->runs);
+	cell->flops = NAN;
+	for (size_t i = 0; i < cell->n; i++) {
+		const struct cell_job *j = &cell->jobs[i];
+		if (!j->counted || j->excluded)
+			continue;
+		stats_add(&cell->runs, j->prefill_s);
+		if (!isnan(j->flops))
+			cell->flops = j->flops;
+	}
+	cell->prefill = stats_median(&cell->runs);
 }
 
 int cells_load(struct greta_db *db, int64_t campaign_id, struct cells *out, struct greta_err *e)
@@ -136,6 +143,7 @@ void cells_release(struct cells *c)
 	for (size_t i = 0; i < c->n; i++) {
 		for (size_t k = 0; k < c->items[i].n; k++)
 			job_release(&c->items[i].jobs[k]);
+		stats_release(&c->items[i].runs);
 		free(c->items[i].jobs);
 		free(c->items[i].variant);
 	}
@@ -145,6 +153,22 @@ void cells_release(struct cells *c)
 	free(c->state);
 	free(c->kind);
 	*c = (struct cells){0};
+}
+
+void cells_keep_node(struct cells *c, const char *node)
+{
+	for (size_t i = 0; i < c->n; i++) {
+		struct cell *cell = &c->items[i];
+		size_t kept = 0;
+		for (size_t k = 0; k < cell->n; k++) {
+			if (greta_str_eq(cell->jobs[k].node, node))
+				cell->jobs[kept++] = cell->jobs[k];
+			else
+				job_release(&cell->jobs[k]);
+		}
+		cell->n = kept;
+		sum_up(cell);
+	}
 }
 
 static bool comparable(const struct cells *c, size_t i, size_t k)

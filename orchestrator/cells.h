@@ -26,6 +26,7 @@ struct cell_job {
 	char *attn_impl, *node, *class_; /* NULL: not known */
 	int64_t n_samples;
 	double prefill_s, prefill_min_s, prefill_max_s, model_load_s, decode_s, wall_s; /* NAN: not measured */
+	double flops;               /* of one prefill, as the engine counts them; NAN: not said */
 };
 
 struct cell {
@@ -33,7 +34,9 @@ struct cell {
 	int64_t context;
 	struct cell_job *jobs;
 	size_t n, cap;
+	struct stats_sample runs;   /* seconds, one a run that counts and is not excluded */
 	struct stats_median prefill;
+	double flops;               /* NAN: not known */
 };
 
 struct cells {
@@ -45,6 +48,9 @@ struct cells {
 
 int cells_load(struct greta_db *db, int64_t campaign_id, struct cells *out, struct greta_err *e);
 void cells_release(struct cells *c);
+
+/* Leaves only the runs of this node (by its alias, else its host name); cells stay. */
+void cells_keep_node(struct cells *c, const char *node);
 
 /* The same variant's cell at the next smaller context that has a median, before items[i]; NULL: none. */
 const struct cell *cells_previous(const struct cells *c, size_t i);

@@ -115,9 +115,9 @@ static int import_exec(struct cmd_ctx *ctx, const void *values, struct greta_err
 	if (!answer)
 		return -1;
 	if (ctx->json)
-		print_json(greta_json_root(answer));
+		print_json(greta_json_get(greta_json_root(answer), "ok"));
 	else
-		print_text(greta_json_root(answer), dir);
+		print_text(greta_json_get(greta_json_root(answer), "ok"), dir);
 	greta_json_destroy(answer);
 	return CMD_OK;
 }

@@ -188,18 +188,32 @@ static void performance(struct report *r)
 	add_table(r, t);
 }
 
+static void list_lines(struct report *r, const char *lines)
+{
+	while (*lines) {
+		size_t n = strcspn(lines, "\n");
+		greta_buf_addf(r->out, "- %.*s\n", (int)n, lines);
+		lines += n + (lines[n] == '\n');
+	}
+}
+
 static void scaling(struct report *r)
 {
-	heading(r, "Scaling");
-	add_table(r, scaling_table(&r->cells, NULL));
-	greta_buf_adds(r->out, "\nRatios are to each variant's smallest context; the exponent is k in t ~ n^k from the context before.\n\n");
 	cleanup_buf struct greta_buf remarks = {0};
-	scaling_remarks(&r->cells, NULL, &remarks);
-	for (const char *s = greta_buf_str(&remarks); *s;) {
-		size_t n = strcspn(s, "\n");
-		greta_buf_addf(r->out, "- %.*s\n", (int)n, s);
-		s += n + (s[n] == '\n');
+	struct scaling s;
+	heading(r, "Scaling");
+	scaling_make(&r->cells, NULL, &s);
+	add_table(r, scaling_table(&s));
+	greta_buf_adds(r->out, "\nRatios are to each variant's smallest context; the exponent is k in t ~ n^k from the context before.\n\n");
+	struct table *fits = scaling_fits(&s);
+	if (table_rows(fits)) {
+		table_print_markdown(fits, r->out);
+		greta_buf_adds(r->out, "\nThe fit is t(n) = a + b n + c n^2 without negative terms; intervals cover 95 %.\n\n");
 	}
+	table_destroy(fits);
+	scaling_remarks(&s, &remarks);
+	list_lines(r, greta_buf_str(&remarks));
+	scaling_release(&s);
 }
 
 /* ---- validation, anomalies, artifacts */

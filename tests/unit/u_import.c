@@ -153,9 +153,12 @@ static void test_import__published_figures(void **state)
 	assert_int_equal(s.n_never_ran, 6);
 	assert_int_equal(cell_of(&c, "v3", 4096)->jobs[0].attempt_id, 0);
 	struct greta_buf remarks = {0};
-	scaling_remarks(&c, NULL, &remarks);
+	struct scaling curves;
+	scaling_make(&c, NULL, &curves);
+	scaling_remarks(&curves, &remarks);
 	assert_non_null(strstr(remarks.data, "exponent 2.33"));
 	assert_non_null(strstr(remarks.data, "rest on one run"));
+	scaling_release(&curves);
 	greta_buf_release(&remarks);
 	cells_release(&c);
 }
