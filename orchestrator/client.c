@@ -92,10 +92,13 @@ static int hear_ready(int fd, struct greta_err *e)
 static int start_controller(const char *db_path, pid_t *pid, struct greta_err *e)
 {
 	cleanup_free char *log_path = greta_format("%s.log", db_path);
-	const char *const argv[] = { "/proc/self/exe", "controller", "--db", db_path, "--ready-fd", "3", NULL };
+	cleanup_free char *self = realpath("/proc/self/exe", NULL);
+	const char *const argv[] = { self, "controller", "--db", db_path, "--ready-fd", "3", NULL };
 	cleanup_fd int log = -1, mine = -1;
 	int fds[2];
 
+	if (!self)
+		return greta_err_sys(e, "/proc/self/exe");
 	log = open(log_path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
 	if (log < 0)
 		return greta_err_sys(e, "%s", log_path);

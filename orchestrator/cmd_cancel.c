@@ -2,6 +2,7 @@
 #include "base/cleanup.h"
 #include "base/jsonw.h"
 #include "base/mem.h"
+#include "db/campaigns.h"
 #include "orchestrator/client.h"
 #include "orchestrator/cmd.h"
 #include <stdio.h>
@@ -17,14 +18,17 @@ static int cancel_exec(struct cmd_ctx *ctx, const void *values, struct greta_err
 	const struct cancel_values *v = values;
 	cleanup_buf struct greta_buf args = { 0 };
 	struct greta_jsonw w = greta_jsonw(&args);
-	struct client *client = client_open(ctx->db_path, true, e);
+	struct client *client;
 	struct greta_json *answer;
 	int64_t id = 0, n = 0;
 
+	if (greta_campaigns_find(ctx->db, ctx->operands.items[0], &id, e) < 0)
+		return -1;
+	client = client_open(ctx->db_path, true, e);
 	if (!client)
 		return -1;
 	greta_jsonw_object(&w, NULL);
-	greta_jsonw_str(&w, "campaign", ctx->operands.items[0]);
+	greta_jsonw_i64(&w, "campaign", id);
 	if (v->variant)
 		greta_jsonw_str(&w, "variant", v->variant);
 	if (v->context)
@@ -36,7 +40,6 @@ static int cancel_exec(struct cmd_ctx *ctx, const void *values, struct greta_err
 	client_close(client);
 	if (!answer)
 		return -1;
-	greta_json_i64(greta_json_get(greta_json_get(greta_json_root(answer), "ok"), "campaign"), &id);
 	greta_json_i64(greta_json_get(greta_json_get(greta_json_root(answer), "ok"), "jobs"), &n);
 	greta_json_destroy(answer);
 	if (ctx->json)
@@ -63,6 +66,7 @@ const struct cmd cmd_cancel = {
 	.min_operands = 1,
 	.max_operands = 1,
 	.details = "Queued jobs never run; running ones are stopped on their nodes with every process they started.",
+	.needs = CMD_NEEDS_READER,
 	.opts = cancel_opts,
 	.values_size = sizeof(struct cancel_values),
 	.exec = cancel_exec,

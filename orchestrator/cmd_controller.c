@@ -14,7 +14,10 @@ static int controller_exec(struct cmd_ctx *ctx, const void *values, struct greta
 	const struct controller_values *v = values;
 
 	greta_log_level_set(v->verbose ? GRETA_LOG_DEBUG : GRETA_LOG_INFO);
-	return controller_run(ctx->db_path, v->ready_fd > 2 ? (int)v->ready_fd : -1, v->stay, e) < 0 ? -1 : CMD_OK;
+	if (controller_run(ctx->db_path, v->ready_fd > 2 ? (int)v->ready_fd : -1, v->stay, e) == 0)
+		return CMD_OK;
+	/* Two commands at once started one each: whoever started this one has heard of it and uses the other. */
+	return v->ready_fd > 2 && e->code == GRETA_EBUSY ? CMD_INFRA : -1;
 }
 
 static const struct greta_opt controller_opts[] = {

@@ -77,6 +77,8 @@ int prepare_validate(const struct greta_campaign *c, const char *base_dir, struc
 		if (missing)
 			greta_err_sys(e, "%s %s: %s %s", v < c->n_variants ? "variant" : "campaign",
 				      v < c->n_variants ? c->variants[v].name : c->name, what, s.local);
+		if (missing && e)
+			e->code = GRETA_EINVAL; /* the campaign is wrong, not the fleet */
 		free(s.local);
 		if (missing)
 			return -1;

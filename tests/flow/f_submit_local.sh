@@ -1,0 +1,91 @@
+#!/usr/bin/env bash
+# submit with the local transport: what it prints, its exit codes, cancel, detach, Ctrl-C, and a killed controller.
+# usage: f_submit_local.sh FOLDER-OF-PROGRAMS
+. "$(dirname "$0")/lib.sh"
+export GRETA_SPOOL_DIR=$dir/spool GRETA_SLOTS_DIR=$dir/slots
+cd "$dir" || exit 1
+
+# --- nothing there yet
+expect 3 'no database there' greta-orch status
+expect 3 'no database there' greta-orch resume
+expect 2 'No such file' greta-orch submit missing.json
+echo '{"name": "x", "contexts": [1, "a"], "colour": 1}' >bad.json
+expect 2 'colour' greta-orch submit bad.json
+[ -e "$GRETA_DB" ] && fail "a bad file made a database"
+
+# --- a campaign that works
+campaign good.json "128, 256" 2 ok
+expect 0 'would run|8 jobs' greta-orch submit --dry-run good.json
+expect 0 '8 of 8 jobs have a counted result' greta-orch submit good.json
+grep -q 'campaign 1 (good): 8 jobs' <<<"$said" || fail "no id was printed: $said"
+grep -q 'node `local`' <<<"$said" || fail "the embedded default was not named: $said"
+check_all_counted 8
+wait_for 5 no_controller || fail "the controller did not end when nothing was left"
+equal "spools left" "SELECT 0" "$(ls spool/*/attempts | wc -l)"
+expect 0 'no campaign is active' greta-orch resume
+expect 0 'no controller is running' greta-orch status
+expect 0 '"counted":8' greta-orch submit --json good.json
+
+# --- engines that misbehave: the campaign goes on, the exit code says it
+campaign lies.json 128 1 short-prompt
+expect 1 'invalid' greta-orch submit lies.json
+equal "lying engines" "SELECT count(*) FROM attempt a JOIN job j ON j.id = a.job_id WHERE j.campaign_id = 3 AND a.outcome = 'invalid'" 2
+campaign crash.json 128 2 exit --exit 7
+expect 1 'failed' greta-orch submit crash.json
+equal "crashing engines" "SELECT count(*) FROM attempt a JOIN job j ON j.id = a.job_id WHERE j.campaign_id = 4 AND a.exit_code = 7" 4
+
+# --- what is missing is named before anything is stored
+n=$(sql "SELECT count(*) FROM campaign")
+sed "s|$bin/fake_engine|./no-such-engine|" good.json >noengine.json
+expect 2 'no-such-engine' greta-orch submit noengine.json
+sed 's|"slot"|"model": "no-such-model.gguf", "slot"|' good.json >nomodel.json
+expect 2 'no-such-model.gguf' greta-orch submit nomodel.json
+sed 's|"slot"|"nodes": ["gpu7"], "slot"|' good.json >nonode.json
+expect 2 'gpu7' greta-orch submit nonode.json
+equal "campaigns stored" "SELECT count(*) FROM campaign" "$n"
+
+# --- detach, a second submit through the running controller, watch, cancel
+campaign long.json "128, 256" 3 ok --layers 100 --layer-ms 100
+expect 0 'controller: pid' greta-orch submit --detach long.json
+wait_for 10 is "SELECT count(*) FROM attempt WHERE state = 'running'" 1 || fail "nothing was started"
+pid=$(controller_pid)
+expect 0 'campaign 6' greta-orch submit --detach good.json
+[ "$(controller_pid)" = "$pid" ] || fail "a second submit made a second controller"
+expect 0 'long' greta-orch status
+expect 0 'prefill' greta-orch status --json
+expect 3 'is not in|no campaign|none' greta-orch cancel nothing-like-it
+start=$SECONDS
+expect 0 '12 jobs cancelled' greta-orch cancel 5
+wait_for 5 is "SELECT count(*) FROM attempt WHERE outcome = 'cancelled'" 1 || fail "the running engine was not stopped in 5 s"
+pgrep -f "$dir/ledger --layers 100" >/dev/null && fail "the cancelled engine still runs"
+expect 0 '8 of 8' greta-orch watch 6
+wait_for 5 no_controller || fail "the controller stayed"
+
+# --- kill -9 of the controller while an engine runs; resume adopts it
+campaign kill.json 128 1 ok --layers 20 --layer-ms 100
+greta-orch submit --detach kill.json >/dev/null
+wait_for 10 is "SELECT count(*) FROM attempt a JOIN job j ON j.id = a.job_id WHERE j.campaign_id = 7 AND a.state = 'running'" 1 ||
+	fail "nothing was started"
+kill -9 "$(controller_pid)"
+sleep 0.2
+expect 0 'resume' greta-orch status
+expect 0 '2 of 2 jobs' greta-orch resume
+equal "attempts after kill -9" "SELECT count(*) FROM attempt a JOIN job j ON j.id = a.job_id WHERE j.campaign_id = 7" 2
+
+# --- Ctrl-C asks once, the second leaves; everything is resumable
+campaign interrupt.json 128 1 ok --layers 30 --layer-ms 100
+greta-orch submit interrupt.json >interrupt.out 2>&1 &
+job=$!
+wait_for 10 is "SELECT count(*) FROM attempt a JOIN job j ON j.id = a.job_id WHERE j.campaign_id = 8 AND a.state = 'running'" 1
+kill -INT $job
+wait_for 5 grep -q 'Ctrl-C again' interrupt.out || fail "the first Ctrl-C said nothing"
+kill -0 $job || fail "the first Ctrl-C ended it"
+kill -INT $job
+wait $job
+[ $? = 130 ] || fail "a second Ctrl-C did not leave with 130: $(cat interrupt.out)"
+wait_for 5 no_controller || fail "the controller stayed after Ctrl-C"
+expect 0 '2 of 2 jobs' greta-orch resume
+equal "attempts after Ctrl-C" "SELECT count(*) FROM attempt a JOIN job j ON j.id = a.job_id WHERE j.campaign_id = 8" 2
+check_all_counted $((8 + 8 + 8 + 2 + 2))
+
+done_testing

@@ -1,0 +1,87 @@
+# lib.sh: for flows that drive greta-orch from outside. To be sourced with the folder of programs as $1.
+#
+# Makes $dir, a temporary folder that goes away with what still runs for it, and sets GRETA_DB in it.
+set -u
+bin=$1
+export PATH=$bin:$PATH
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+dir=$(mktemp -d) || exit 1
+nodes_dir=$dir
+export GRETA_DB=$dir/greta.db
+export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=1}
+unset GRETA_SSH_CONFIG SSH_AUTH_SOCK
+failed=0
+. "$here/sshd.sh"
+
+fail() {
+	echo "FAILED: $*"
+	failed=1
+}
+
+# expect CODE PATTERN COMMAND...: the exit code, and a pattern in what it prints.
+expect() {
+	local code=$1 pattern=$2 got
+	shift 2
+	said=$("$@" 2>&1 </dev/null)
+	got=$?
+	[ $got = "$code" ] || fail "exit code $got, $code expected: $*: ${said:0:600}"
+	grep -qE -- "$pattern" <<<"$said" || fail "no '$pattern' from: $*: ${said:0:600}"
+}
+
+# wait_for SECONDS COMMAND...: until it succeeds.
+wait_for() {
+	local end=$((SECONDS + $1))
+	shift
+	until "$@" >/dev/null 2>&1; do
+		[ $SECONDS -lt $end ] || return 1
+		sleep 0.05
+	done
+}
+
+sql() { sqlite3 -readonly "$GRETA_DB" "$1"; }
+is() { [ "$(sql "$1")" = "$2" ]; }
+# equal WHAT SQL VALUE
+equal() {
+	local got
+	got=$(sql "$2")
+	[ "$got" = "$3" ] || fail "$1: $got, $3 expected"
+}
+
+# campaign FILE CONTEXTS REPEATS MODE [ENGINE OPTIONS...]: two variants of the fake engine.
+campaign() {
+	local file=$1 contexts=$2 repeats=$3 mode=$4 options=""
+	shift 4
+	for o in "$@"; do options+=", \"$o\""; done
+	cat >"$file" <<-JSON
+		{"name": "$(basename "$file" .json)", "slot": "cpu", "contexts": [$contexts], "repeats": $repeats,
+		 "engine": {"command": ["$bin/fake_engine", "$mode", "--ctx", "{context}",
+		            "--attn", "{variant}", "--ledger", "$dir/ledger"$options], "adapter": "perf_timing"},
+		 "variants": [{"name": "baseline"}, {"name": "v3"}], "telemetry_interval_s": 0}
+	JSON
+}
+
+controller_pid() { cat "$GRETA_DB.lock" 2>/dev/null; }
+no_controller() { ! [ -e "$GRETA_DB.sock" ]; }
+
+# Every job done with one counted result, and each counted result is one that an engine really gave.
+check_all_counted() {
+	local n=$1
+	equal "counted jobs" "SELECT count(*) FROM job WHERE state = 'done' AND counted_attempt IS NOT NULL" "$n"
+	while read -r uuid; do
+		grep -q "^$uuid " "$dir/ledger" || fail "attempt $uuid counts, but no engine ran it"
+	done < <(sql "SELECT a.uuid FROM job j JOIN attempt a ON a.id = j.counted_attempt")
+	equal "integrity" "PRAGMA integrity_check" ok
+	equal "foreign keys" "PRAGMA foreign_key_check" ""
+}
+
+finish() {
+	local pid
+	pid=$(controller_pid)
+	[ -n "$pid" ] && [ -d "/proc/$pid" ] && kill -TERM "$pid" 2>/dev/null && wait_for 5 no_controller
+	nodes_stop
+	[ "$failed" = 0 ] || { echo "--- controller's log"; tail -n 30 "$GRETA_DB.log" 2>/dev/null; }
+	rm -rf "$dir"
+}
+trap finish EXIT
+
+done_testing() { exit $failed; }
