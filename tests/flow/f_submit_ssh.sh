@@ -12,7 +12,7 @@ expect 0 'survives|go on without a connection' greta-orch node check node1
 [ -x "$(echo "$dir"/node1/store/*/greta-agent)" ] || fail "the agent was not uploaded"
 ls "$dir"/node1/store/*/*.part 2>/dev/null && fail "a part was left behind"
 before=$(stat -c %Y-%i "$dir"/node1/store/*/greta-agent)
-expect 0 'agent +greta' greta-orch node check node1 --json
+expect 0 'agent_version' greta-orch node check node1 --json
 [ "$before" = "$(stat -c %Y-%i "$dir"/node1/store/*/greta-agent)" ] || fail "the agent was uploaded twice"
 expect 3 'node1' add node1
 expect 0 'node2' add node2 --no-check
@@ -28,6 +28,89 @@ equal "nodes used" "SELECT count(DISTINCT node_id) FROM attempt" 2
 [ "$(ls "$dir"/node1/store/*/engine "$dir"/node2/store/*/engine | wc -l)" = 2 ] || fail "the engine is not in the stores"
 
 # --- what is refused, each with its reason in one line
-expect 3 "host key .*known_hosts file.*--accept-new" add stranger --host 127.0.1.4 --no-check # not in known_hosts
-expect 3 "host key refused: .*no known_hosts" greta-orch node check stranger
+cp known_hosts known_hosts.all
+grep -v "$(node_address 3)" known_hosts.all >known_hosts
+expect 3 'host key refused: .*no known_hosts file.*--accept-new' add node3
+echo "@revoked * $(cut -d' ' -f1,2 node3/host_key.pub)" >>known_hosts
+expect 3 'host key refused: .*@revoked in .*known_hosts line' greta-orch node check node3
+{ grep -v "$(node_address 3)" known_hosts.all; echo "[$(node_address 3)]:$nodes_port $(cut -d' ' -f1,2 node1/host_key.pub)"; } >known_hosts
+expect 3 'host key refused: .*has another one.*ssh-keygen -R' greta-orch node check node3
+grep -v "$(node_address 3)" known_hosts.all >known_hosts
+expect 0 'agent +greta' greta-orch node add trusted --host node3 --store "$dir/node3/store" --accept-new
+grep -q "^\[$(node_address 3)\]:$nodes_port" known_hosts || fail "the new key was not remembered"
+expect 0 'agent +greta' greta-orch node check node3
+expect 3 'refused user nobody-there; tried: ' add wrong-user --host node2 --user nobody-there
+expect 3 'Connection refused' add dead-port --host node2 --port 1
+expect 3 "can't connect to no-such-host.invalid" add no-host --host no-such-host.invalid
+cp id.pub authorized.bak; : >authorized_keys
+expect 3 'refused user .*tried: .*/id' greta-orch node check node2
+cp authorized.bak authorized_keys
+expect 2 'only letters' greta-orch node add evil --host node2 --store 'x; touch /tmp/evil'
+
+# --- a login shell that talks; a jump host
+node_stop 3
+node_start 3 'ForceCommand echo Welcome to this node; eval "$SSH_ORIGINAL_COMMAND"'
+expect 0 'agent +greta' greta-orch node check node3
+node_stop 3
+node_start 3
+{ echo "Host jumped"; echo "	HostName $(node_address 3)"; echo "	ProxyJump node1"; cat ssh_config; } >ssh_config.2
+mv ssh_config.2 ssh_config
+expect 0 'agent +greta' greta-orch node add jumped --store "$dir/node3/store"
+sed -i 's/ProxyJump node1/ProxyJump nowhere.invalid/' ssh_config
+expect 3 'jump host|proxy|nowhere' greta-orch node check jumped
+expect 0 'removed' greta-orch node remove jumped trusted wrong-user dead-port no-host node3
+
+# --- links that die while engines run: nothing is lost, nothing runs twice
+campaign cut.json 128 2 ok --layers 40 --layer-ms 100
+greta-orch submit --detach cut.json >/dev/null
+running() { is "SELECT count(*) FROM attempt WHERE state = 'running'" "$1"; }
+wait_for 10 running 2 || fail "nothing was started on two nodes"
+kill -KILL $(node_pids 1 | tail -n +2)
+kill -KILL $(pgrep -f "greta-agent session" | while read -r p; do grep -qz "GRETA_SPOOL_DIR=$dir/node2/" "/proc/$p/environ" && echo "$p"; done)
+expect 0 '4 of 4' greta-orch watch
+equal "attempts in spite of cuts" "SELECT count(*) FROM attempt a JOIN job j ON j.id = a.job_id WHERE j.campaign_id = 2" 4
+
+# --- a frozen sshd is noticed within 12 s; the attempt goes on, and is found again
+campaign frozen.json 128 1 ok --layers 150 --layer-ms 100
+greta-orch submit --detach frozen.json >/dev/null
+wait_for 10 running 2 || fail "nothing was started on two nodes"
+frozen=$(node_pids 1 | tail -n +2)
+kill -STOP $frozen
+start=$SECONDS
+wait_for 13 sh -c 'greta-orch status --json | grep -q "no sign of life"' || fail "a frozen sshd was not noticed in 12 s"
+[ $((SECONDS - start)) -ge 8 ] || fail "it was given up after $((SECONDS - start)) s"
+kill -CONT $frozen
+expect 0 '2 of 2' greta-orch watch
+equal "attempts in spite of the freeze" "SELECT count(*) FROM attempt a JOIN job j ON j.id = a.job_id WHERE j.campaign_id = 3" 2
+
+# --- a killed supervisor: lost, and tried again
+campaign lost.json 128 1 ok --layers 30 --layer-ms 100
+greta-orch node drain node2 >/dev/null
+greta-orch submit --detach lost.json >/dev/null
+wait_for 10 running 1 || fail "nothing was started"
+kill -KILL $(pgrep -f "greta-agent supervise" | while read -r p; do grep -qz "GRETA_SPOOL_DIR=$dir/node1/" "/proc/$p/environ" && echo "$p"; done)
+expect 0 '2 of 2' greta-orch watch
+equal "lost attempts" "SELECT count(*) FROM attempt a JOIN job j ON j.id = a.job_id WHERE j.campaign_id = 4 AND a.outcome = 'lost'" 1
+equal "drained node" "SELECT count(*) FROM attempt a JOIN job j ON j.id = a.job_id JOIN alias n ON n.id = a.alias_id WHERE j.campaign_id = 4 AND n.name = 'node2'" 0
+
+# --- kill -9 of the controller, with both nodes busy; another takes over
+greta-orch node resume node2 >/dev/null
+campaign over.json 128 3 ok --layers 15 --layer-ms 100
+greta-orch submit --detach over.json >/dev/null
+wait_for 10 running 2 || fail "nothing was started"
+kill -9 "$(controller_pid)"
+expect 0 '6 of 6' greta-orch resume
+equal "attempts in spite of kill -9" "SELECT count(*) FROM attempt a JOIN job j ON j.id = a.job_id WHERE j.campaign_id = 5" 6
+
+# --- no node can be reached: said, stored, resumable
+node_stop 1
+node_stop 2
+campaign away.json 128 1 ok
+expect 3 'no node can run .*node1.*Connection refused' greta-orch submit away.json
+node_start 1
+expect 0 '2 of 2' greta-orch resume
+check_all_counted $((16 + 4 + 2 + 2 + 6 + 2))
+wait_for 5 no_controller || fail "the controller stayed"
+[ -z "$(ls -A node1/spool/*/attempts node2/spool/*/attempts | grep -v : )" ] || fail "spools were left: $(ls node*/spool/*/attempts)"
+
 done_testing
