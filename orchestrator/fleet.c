@@ -341,15 +341,21 @@ void fleet_want(struct ctl *c)
 
 void fleet_check(struct ctl *c, struct ctl_node *n)
 {
+	(void)c;
 	n->wanted = true;
-	if (n->link && link_state(n->link) == LINK_UP) {
+	if (n->link && link_state(n->link) == LINK_UP && n->n_attempts) {
 		n->probe_re = ask(n, GRETA_MSG_PROBE);
 		return;
+	}
+	/* Anew where nothing runs: the answer is about keys and configuration as they are now. */
+	if (n->link && link_state(n->link) == LINK_UP) {
+		link_stop(n->link);
+		prepare_release(n);
+		went_away(n);
 	}
 	n->facts_known = false;
 	node_connect(n);
 	link_start(n->link);
-	(void)c;
 }
 
 /* ---- loading */

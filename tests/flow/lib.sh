@@ -38,7 +38,7 @@ wait_for() {
 	done
 }
 
-sql() { sqlite3 -readonly "$GRETA_DB" "$1"; }
+sql() { sqlite3 -readonly -cmd ".timeout 5000" "$GRETA_DB" "$1"; }
 is() { [ "$(sql "$1")" = "$2" ]; }
 # equal WHAT SQL VALUE
 equal() {
@@ -56,7 +56,7 @@ campaign() {
 		{"name": "$(basename "$file" .json)", "slot": "cpu", "contexts": [$contexts], "repeats": $repeats,
 		 "engine": {"command": ["$bin/fake_engine", "$mode", "--ctx", "{context}",
 		            "--attn", "{variant}", "--ledger", "$dir/ledger"$options], "adapter": "perf_timing"},
-		 "variants": [{"name": "baseline"}, {"name": "v3"}], "telemetry_interval_s": 0}
+		 "variants": [{"name": "baseline"}, {"name": "v3"}]}
 	JSON
 }
 
