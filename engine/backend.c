@@ -8,7 +8,7 @@ static const struct backend_ops *const backends[] = {&backend_gpu, &backend_cpu}
 int backend_open(const struct model *m, const struct greta_engine_params *p, struct backend **out, struct greta_err *e)
 {
 	const char *name = p->backend ? p->backend : "auto";
-	struct greta_buf known = {0};
+	cleanup_buf struct greta_buf known = {0};
 
 	for (size_t i = 0; i < GRETA_COUNT(backends); i++) {
 		struct greta_err why;
@@ -26,7 +26,6 @@ int backend_open(const struct model *m, const struct greta_engine_params *p, str
 		greta_buf_addf(&known, ", %s", backends[i]->name);
 	}
 	greta_err_set(e, GRETA_EINVAL, "backend \"%s\" is not known; there are: auto%s", name, greta_buf_str(&known));
-	greta_buf_release(&known);
 	return -1;
 }
 

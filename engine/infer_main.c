@@ -70,6 +70,7 @@ struct infer {
 	struct run_info run;
 	FILE *logits;
 	uint32_t limit; /* positions */
+	const char *prefill_phase; /* "warmup" before the timed ones */
 	uint64_t prefill_total;
 };
 
@@ -195,7 +196,7 @@ static void on_progress(void *arg, const struct greta_progress *p)
 
 	if (p->phase == GRETA_PHASE_PREFILL) {
 		snprintf(at, sizeof at, "layer %u %s", p->layer, p->op);
-		progress_tell("prefill", p->done, p->total, "layer", at);
+		progress_tell(in->prefill_phase, p->done, p->total, "layer", at);
 		in->prefill_total = p->total;
 	}
 	inject_at_layer(in->inject, p);
@@ -273,11 +274,12 @@ static int take_sample(struct infer *in, struct sample_result *r, bool last, str
 
 	greta_session_reset(in->session);
 	r->prompt_tokens = in->prompt.n;
+	in->prefill_phase = r->sample ? "prefill" : "warmup";
 	int64_t begun = greta_clock_mono_ns();
 	if (prefill(in, last, e))
 		return -1;
 	r->prefill_s = seconds_since(begun);
-	progress_tell("prefill", in->prefill_total, in->prefill_total, "layer", NULL);
+	progress_tell(in->prefill_phase, in->prefill_total, in->prefill_total, "layer", NULL);
 	float *logits = greta_session_logits(in->session);
 	inject_logits(in->inject, logits, n_vocab);
 	result_digest(r, logits, n_vocab);
@@ -315,7 +317,7 @@ static int run_samples(struct infer *in, struct greta_err *e)
 			return -1;
 	if (in->logits && fflush(in->logits))
 		return greta_err_sys(e, "%s", in->o.logits_file);
-	progress_tell("done", 1, 1, "run", NULL);
+	progress_tell("finish", 1, 1, "run", NULL);
 	if (finite)
 		return INFER_OK;
 	fprintf(stderr, "greta-infer: %s: the logits hold NaN or infinity: the weights are broken (greta-gguf verify tells "

@@ -2,7 +2,9 @@
  *
  *   probe campaign    documents from stdin, each ended by a NUL byte: "ok", or "bad" and the complaints, a line each
  *   probe progress    lines from stdin: "ok" or "bad", a line each
- *   probe frames      one frame of each message, every field filled */
+ *   probe frames      one frame of each message, every field filled
+ *   probe judge CONTEXT SAMPLES FIELD VALUE    an engine's output from stdin: the outcome, whether tokens are verified,
+ *                     and why not ok */
 #include "base/mem.h"
 #include "schemas/campaign.h"
 #include "schemas/msg.h"
@@ -195,9 +197,34 @@ static int print_frames(void)
 	return 0;
 }
 
+static void probe_judge(char **args)
+{
+	struct greta_expect expect = {args[2], args[3]};
+	struct greta_contract c = {.expect = &expect, .n_expect = 1};
+	struct greta_result_reader *r = greta_result_reader_create(GRETA_ADAPTER_PERF_TIMING);
+	cleanup_buf struct greta_buf why = {0};
+	struct greta_samples samples;
+	bool contradicts;
+	int verified;
+	char bytes[4096];
+
+	for (size_t n; (n = fread(bytes, 1, sizeof(bytes), stdin));)
+		greta_result_reader_feed(r, bytes, n);
+	greta_result_reader_finish(r, &samples, &why, &contradicts);
+	greta_result_reader_destroy(r);
+	if (greta_str_i64(args[0], &c.context) || greta_str_i64(args[1], &c.samples) || contradicts) {
+		printf("contradicts: %s\n", greta_buf_str(&why));
+	} else {
+		const char *outcome = greta_outcome_name(greta_result_judge(&samples, &c, &verified, &why));
+
+		printf("%s %d %s\n", outcome, verified, greta_buf_str(&why));
+	}
+	greta_samples_release(&samples);
+}
+
 int main(int argc, char **argv)
 {
-	const char *what = argc == 2 ? argv[1] : "";
+	const char *what = argc > 1 ? argv[1] : "";
 
 	if (greta_str_eq(what, "campaign"))
 		each_document('\0', probe_campaign);
@@ -205,6 +232,8 @@ int main(int argc, char **argv)
 		each_document('\n', probe_progress);
 	else if (greta_str_eq(what, "frames"))
 		return print_frames();
+	else if (greta_str_eq(what, "judge") && argc == 6)
+		probe_judge(argv + 2);
 	else
 		return 2;
 	return 0;
