@@ -53,8 +53,7 @@ size_t gguf_value_type_bytes(enum gguf_value_type type)
 	return type < GGUF_VALUE_TYPE_LIMIT ? value_types[type].bytes : 0;
 }
 
-/* --- messages ------------------------------------------------------------------------------------------------------
- */
+/* --- messages --- */
 
 /* "FILE: " and the text. Always -1. */
 __attribute__((format(printf, 3, 4))) static int refuse(const struct gguf *g, struct greta_err *e, const char *fmt, ...)
@@ -85,8 +84,7 @@ static struct shown show(const char *s, uint64_t n)
 	return out;
 }
 
-/* --- the cursor ----------------------------------------------------------------------------------------------------
- */
+/* --- the cursor --- */
 
 struct cursor {
 	struct gguf *g;
@@ -168,8 +166,7 @@ static int take_name(struct cursor *c, char **out, size_t max, const char *what)
 	return 0;
 }
 
-/* --- header ----------------------------------------------------------------------------------------------------------
- */
+/* --- header --- */
 
 static int read_version(struct cursor *c)
 {
@@ -211,8 +208,7 @@ static int read_header(struct cursor *c, uint64_t *n_tensors, uint64_t *n_kvs)
 	return read_count(c, n_kvs, "keys");
 }
 
-/* --- keys and values
- * --------------------------------------------------------------------------------------------------- */
+/* --- keys and values --- */
 
 static int read_type(struct cursor *c, const char *key, enum gguf_value_type *out)
 {
@@ -336,8 +332,7 @@ static int read_alignment(struct cursor *c)
 	return 0;
 }
 
-/* --- tensors
- * ----------------------------------------------------------------------------------------------------------- */
+/* --- tensors --- */
 
 static int read_dims(struct cursor *c, struct gguf_tensor *t, uint64_t *n_values)
 {
@@ -466,8 +461,7 @@ static int read_tensors(struct cursor *c, uint64_t n)
 	return 0;
 }
 
-/* --- opening
- * ------------------------------------------------------------------------------------------------------------ */
+/* --- opening --- */
 
 static int parse(struct gguf *g, struct greta_err *e)
 {
@@ -551,8 +545,7 @@ void gguf_close(struct gguf *g)
 	free(g);
 }
 
-/* --- what is in it
- * ----------------------------------------------------------------------------------------------------- */
+/* --- what is in it --- */
 
 const char *gguf_path(const struct gguf *g)
 {
@@ -635,8 +628,7 @@ const struct gguf_kv *gguf_find(const struct gguf *g, const char *key)
 	return found ? *found : NULL;
 }
 
-/* --- typed values
- * ------------------------------------------------------------------------------------------------------- */
+/* --- typed values --- */
 
 static bool is_integer(enum gguf_value_type type)
 {

@@ -23,8 +23,7 @@ static const struct greta_opt options[] = {
 	{0},
 };
 
-/* --- text ------------------------------------------------------------------------------------------------------------
- */
+/* --- text --- */
 
 /* Bytes of the UTF-8 sequence at s, or 0 if it is none (C1 control characters count as none). */
 static size_t utf8_len(const unsigned char *s, size_t n)
@@ -132,8 +131,7 @@ static uint64_t n_values(const struct gguf_tensor *t)
 	return t->ne[0] * gguf_tensor_rows(t);
 }
 
-/* --- tables
- * ------------------------------------------------------------------------------------------------------------ */
+/* --- tables --- */
 
 static uint32_t shape_key(const struct gguf *g, const char *arch, const char *name)
 {
@@ -264,8 +262,7 @@ static void add_tensors(const struct gguf *g, struct greta_buf *out)
 	}
 }
 
-/* --- JSON
- * -------------------------------------------------------------------------------------------------------------- */
+/* --- JSON --- */
 
 static void json_item(struct greta_jsonw *w, const char *name, const struct gguf_kv *kv, uint64_t i, uint64_t *at)
 {

@@ -65,8 +65,7 @@ static int choose_type(const struct gguf *g, const struct gguf_tensor *t, const 
 	return 0;
 }
 
-/* --- values
- * -------------------------------------------------------------------------------------------------------------- */
+/* --- values --- */
 
 static uint64_t n_values(const struct gguf_tensor *t)
 {
@@ -117,8 +116,7 @@ static int do_unit(void *arg, int worker, size_t unit, struct greta_err *e)
 	return gguf_write_data(j->out, tensor, quant_bytes(to, first), s->encoded, quant_bytes(to, n), e);
 }
 
-/* --- the file
- * ------------------------------------------------------------------------------------------------------------ */
+/* --- the file --- */
 
 static void write_keys(const struct gguf *g, const struct recipe *r, struct gguf_write *w)
 {

@@ -29,8 +29,7 @@ static const struct greta_opt options[] = {
 	{0},
 };
 
-/* --- the value
- * -------------------------------------------------------------------------------------------------------- */
+/* --- the value --- */
 
 static const struct {
 	enum gguf_value_type type;
@@ -114,8 +113,7 @@ static int choose_type(const struct gguf *g, const struct gguf_kv *old, const ch
 	return 0;
 }
 
-/* --- looking at the result
- * ----------------------------------------------------------------------------------------------- */
+/* --- looking at the result --- */
 
 /* What was usable must stay so. */
 static int check_result(const struct gguf *before, const void *bytes, size_t n, struct greta_err *e)
@@ -155,8 +153,7 @@ static int check_patched(const struct gguf *before, int fd, uint64_t at, const s
 	return rc;
 }
 
-/* --- the two ways
- * ----------------------------------------------------------------------------------------------------------- */
+/* --- the two ways --- */
 
 static bool fits_in_place(const struct gguf_kv *old, enum gguf_value_type type, const struct greta_buf *value)
 {

@@ -4,10 +4,10 @@
 #include "base/fs.h"
 #include "base/mem.h"
 #include "base/str.h"
-#include <stdio.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdio.h>
 #include <sys/stat.h>
 
 struct out_tensor {
@@ -21,8 +21,7 @@ struct out_tensor {
 struct gguf_write {
 	char *path; /* where it will be */
 	char *dir;
-	char *tmp_path; /* a name beside it, used for a moment by the commit, or throughout where O_TMPFILE is not had
-			 */
+	char *tmp_path; /* beside it: for a moment in the commit, or throughout where O_TMPFILE is not had */
 	bool has_tmp;   /* there is a file under tmp_path */
 	int fd;
 	mode_t mode;
@@ -34,20 +33,25 @@ struct gguf_write {
 	uint64_t data_offset, total_bytes;
 };
 
-/* --- the file without a name
- * ------------------------------------------------------------------------------------------ */
+/* --- the file without a name --- */
 
-/* The mode of the file that is replaced, else what the umask leaves. */
-static mode_t wanted_mode(const char *path)
+/* The mode of the file that is replaced, else what the umask leaves. A device or a folder is not replaced. */
+static int choose_mode(struct gguf_write *w, struct greta_err *e)
 {
 	struct stat st;
 	mode_t mask;
 
-	if (!stat(path, &st))
-		return st.st_mode & 07777;
-	mask = umask(0);
-	umask(mask);
-	return 0666 & ~mask;
+	if (stat(w->path, &st)) {
+		mask = umask(0);
+		umask(mask);
+		w->mode = 0666 & ~mask;
+		return 0;
+	}
+	w->mode = st.st_mode & 07777;
+	if (S_ISREG(st.st_mode))
+		return 0;
+	return greta_err_set(e, GRETA_EINVAL, "%s: %s cannot be replaced by a model", w->path,
+			     S_ISDIR(st.st_mode) ? "a folder" : "what is no regular file");
 }
 
 static int open_unnamed(struct gguf_write *w, struct greta_err *e)
@@ -84,8 +88,7 @@ struct gguf_write *gguf_write_create(const char *path, struct greta_err *e)
 	w->fd = -1;
 	w->alignment = GGUF_DEFAULT_ALIGNMENT;
 	set_paths(w, path);
-	w->mode = wanted_mode(w->path);
-	if (!open_unnamed(w, e))
+	if (!choose_mode(w, e) && !open_unnamed(w, e))
 		return w;
 	gguf_write_destroy(w);
 	return NULL;
@@ -107,8 +110,7 @@ void gguf_write_destroy(struct gguf_write *w)
 	free(w);
 }
 
-/* --- keys
- * ---------------------------------------------------------------------------------------------------------------- */
+/* --- keys --- */
 
 static void add_u32(struct greta_buf *b, uint32_t v)
 {
@@ -176,8 +178,7 @@ void gguf_write_kv(struct gguf_write *w, const struct gguf_kv *kv)
 	greta_buf_add(&w->kvs, kv->data, kv->bytes);
 }
 
-/* --- tensors
- * --------------------------------------------------------------------------------------------------------------- */
+/* --- tensors --- */
 
 void gguf_write_alignment(struct gguf_write *w, uint32_t alignment)
 {
@@ -278,8 +279,7 @@ int gguf_write_data(struct gguf_write *w, size_t i, uint64_t at, const void *dat
 	return 0;
 }
 
-/* --- commit
- * ------------------------------------------------------------------------------------------------------------------ */
+/* --- commit --- */
 
 static int give_name(struct gguf_write *w, struct greta_err *e)
 {

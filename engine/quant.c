@@ -8,7 +8,7 @@
 #include <immintrin.h>
 #endif
 
-/* --- half floats -------------------------------------------------------------------------------------------------- */
+/* --- half floats --- */
 
 uint16_t quant_f32_to_f16(float f)
 {
@@ -136,7 +136,7 @@ static void bf16_from_f32(const float *row, void *out, size_t n)
 		store_u16(to + 2 * i, quant_f32_to_bf16(row[i]));
 }
 
-/* --- blocks to floats ----------------------------------------------------------------------------------------------
+/* --- blocks to floats ---
  * Blocks are copied out of the file before use: they may lie at any address. */
 
 /* for each block b of a row, with `out` at its values */
@@ -259,7 +259,7 @@ static void q6_k_to_f32(const void *row, float *out, size_t n)
 	}
 }
 
-/* --- floats to blocks ----------------------------------------------------------------------------------------------
+/* --- floats to blocks ---
  * One pass, nearest value, no search for better scales. */
 
 static int clamp_int(int v, int low, int high)
@@ -491,7 +491,7 @@ static void q6_k_from_f32(const float *row, void *out, size_t n)
 	}
 }
 
-/* --- the table ---------------------------------------------------------------------------------------------------- */
+/* --- the table --- */
 
 static const struct quant_traits traits[QUANT_ID_LIMIT] = {
 #define X(upper, lower, id, n, bytes) [id] = {#upper, QUANT_##upper, n, bytes, lower##_to_f32, lower##_from_f32},

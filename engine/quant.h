@@ -80,7 +80,7 @@ static inline uint64_t quant_bytes(const struct quant_traits *t, uint64_t n)
 	return n / t->block_n * t->block_bytes;
 }
 
-/* --- blocks, exactly as in the file ------------------------------------------------------------------------------
+/* --- blocks, exactly as in the file ---
  * d, m: IEEE half floats. q: the values, little-endian. */
 
 struct quant_q8_0 { /* x[i] = d * q[i] */
@@ -157,7 +157,7 @@ static inline void quant_k_scale_min(const uint8_t scales[12], int j, uint8_t *s
 	}
 }
 
-/* --- half floats, portable; exact, subnormals, infinities and NaN included ---------------------------------------- */
+/* --- half floats, portable; exact, subnormals, infinities and NaN included --- */
 
 static inline float quant_bits_f32(uint32_t bits)
 {

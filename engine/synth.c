@@ -40,8 +40,7 @@ const struct synth_shape *synth_shape_named(const char *name)
 	return NULL;
 }
 
-/* --- the tensors ----------------------------------------------------------------------------------------------------
- */
+/* --- the tensors --- */
 
 enum fill { FILL_NORMAL, FILL_NORM_WEIGHT, FILL_ROPE_FACTORS };
 
@@ -143,8 +142,7 @@ uint64_t synth_parameters(const struct synth_shape *s)
 	return n;
 }
 
-/* --- values
- * -------------------------------------------------------------------------------------------------------------- */
+/* --- values --- */
 
 #define UNIT_VALUES (UINT64_C(1) << 20) /* of one piece of work and one write; a multiple of BATCH_VALUES */
 #define BATCH_VALUES 4096 /* made and encoded while they are in the first cache; a multiple of every block */
@@ -225,8 +223,7 @@ static int write_values(const struct plan *p, struct gguf_write *out, struct gre
 	return rc;
 }
 
-/* --- the file
- * ------------------------------------------------------------------------------------------------------------ */
+/* --- the file --- */
 
 static void write_keys(const struct plan *p, struct gguf_write *w)
 {

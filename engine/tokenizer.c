@@ -10,8 +10,7 @@
 #define MAX_TEXT ((size_t)1 << 28) /* bytes of a text: positions are kept in 32 bits, and spaces become three bytes */
 #define MAX_TOKENS (UINT32_C(1) << 24)
 
-/* --- strings to numbers ----------------------------------------------------------------------------------------------
- */
+/* --- strings to numbers --- */
 
 static uint64_t hash_add(uint64_t h, const char *s, size_t n)
 {
@@ -75,8 +74,7 @@ uint32_t names_find_pair(const struct names *m, const char *a, size_t n_a, const
 	return TOKENIZER_NONE;
 }
 
-/* --- the vocabulary
- * ---------------------------------------------------------------------------------------------------- */
+/* --- the vocabulary --- */
 
 struct load {
 	const struct gguf *g;
@@ -175,8 +173,7 @@ static int load_merges(struct load *l, const struct gguf_kv *merges)
 	return 0;
 }
 
-/* --- special tokens
- * ------------------------------------------------------------------------------------------------------ */
+/* --- special tokens --- */
 
 /* Tokens known by their text. llama.cpp takes them for control tokens whatever the file says of their kind. */
 static const struct known_token {
@@ -284,6 +281,21 @@ static int compare_ids(const void *a, const void *b, void *arg)
 	return x < y ? -1 : x > y;
 }
 
+/* Which of t->special begin with a byte: places begin[byte] up to begin[byte + 1] of by_byte. */
+static void index_special_bytes(struct tokenizer *t)
+{
+	size_t place[257] = {0};
+
+	for (size_t i = 0; i < t->n_special; i++)
+		place[(unsigned char)t->tokens[t->special[i]].text.s[0] + 1]++;
+	for (int byte = 0; byte < 256; byte++)
+		place[byte + 1] += place[byte];
+	memcpy(t->special_begin, place, sizeof place);
+	t->special_by_byte = greta_alloc((t->n_special + 1) * sizeof *t->special_by_byte);
+	for (size_t i = 0; i < t->n_special; i++)
+		t->special_by_byte[place[(unsigned char)t->tokens[t->special[i]].text.s[0]]++] = i;
+}
+
 static void index_special(struct tokenizer *t)
 {
 	t->special = greta_alloc((t->n_tokens + 1) * sizeof *t->special);
@@ -293,8 +305,7 @@ static void index_special(struct tokenizer *t)
 			t->special[t->n_special++] = id;
 	}
 	qsort_r(t->special, t->n_special, sizeof *t->special, compare_ids, t->tokens);
-	for (size_t i = 0; i < t->n_special; i++)
-		t->special_starts[(unsigned char)t->tokens[t->special[i]].text.s[0]] = true;
+	index_special_bytes(t);
 }
 
 static void index_bytes(struct tokenizer *t)
@@ -310,8 +321,7 @@ static void index_bytes(struct tokenizer *t)
 	}
 }
 
-/* --- making one
- * -------------------------------------------------------------------------------------------------------------- */
+/* --- making one --- */
 
 bool tokenizer_present(const struct gguf *g)
 {
@@ -396,6 +406,7 @@ void tokenizer_destroy(struct tokenizer *t)
 	free(t->arena);
 	free(t->tokens);
 	free(t->special);
+	free(t->special_by_byte);
 	free(t->ends);
 	free(t);
 }
@@ -425,11 +436,11 @@ bool tokenizer_ends(const struct tokenizer *t, uint32_t id)
 	return id < t->n_tokens && t->ends[id];
 }
 
-/* --- special tokens in a text
- * -------------------------------------------------------------------------------------------------- Each special token
- * in turn, the longest text first, takes its occurrences from left to right in what earlier ones have left. Here all
- * occurrences are found in one pass and then taken in that order, which is the same and does not read the text once for
- * each of hundreds of tokens. */
+/* --- special tokens in a text ---
+ *
+ * Each special token in turn, the longest text first, takes its occurrences from left to right in what earlier ones
+ * have left. Here all occurrences are found in one pass and then taken in that order, which is the same and does not
+ * read the text once for each of hundreds of tokens. */
 
 struct found {
 	size_t at;
@@ -449,13 +460,12 @@ static bool is_parsed(const struct tokenizer *t, uint32_t id, bool special)
 static void find_special(const struct tokenizer *t, const char *text, size_t n, bool special, struct founds *out)
 {
 	for (size_t at = 0; at < n; at++) {
-		if (!t->special_starts[(unsigned char)text[at]])
-			continue;
-		for (size_t i = 0; i < t->n_special; i++) {
-			struct gguf_str s = t->tokens[t->special[i]].text;
-			if (s.n <= n - at && s.s[0] == text[at] && !memcmp(s.s, text + at, s.n) &&
-			    is_parsed(t, t->special[i], special))
-				*GRETA_PUSH(out->items, out->n, out->cap) = (struct found){at, i};
+		unsigned char first = (unsigned char)text[at];
+		for (size_t k = t->special_begin[first]; k < t->special_begin[first + 1]; k++) {
+			size_t order = t->special_by_byte[k];
+			struct gguf_str s = t->tokens[t->special[order]].text;
+			if (s.n <= n - at && !memcmp(s.s, text + at, s.n) && is_parsed(t, t->special[order], special))
+				*GRETA_PUSH(out->items, out->n, out->cap) = (struct found){at, order};
 		}
 	}
 }
@@ -497,8 +507,7 @@ static void choose(const struct tokenizer *t, size_t n, struct founds *f)
 	free(taken);
 }
 
-/* --- text to ids
- * ------------------------------------------------------------------------------------------------------------------ */
+/* --- text to ids --- */
 
 void tokenizer_emit(struct tokenizer_ids *out, uint32_t id)
 {
@@ -572,9 +581,7 @@ int tokenizer_encode(const struct tokenizer *t, const char *text, size_t n, unsi
 	return rc;
 }
 
-/* --- ids to text
- * ---------------------------------------------------------------------------------------------------------------------
- */
+/* --- ids to text --- */
 
 static void spm_piece(const struct token *token, struct greta_buf *out)
 {

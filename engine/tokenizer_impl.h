@@ -55,14 +55,15 @@ struct tokenizer {
 	bool add_bos, add_eos, add_space_prefix;
 	uint32_t *special; /* control, user-defined and unknown tokens, longest text first */
 	size_t n_special;
-	bool special_starts[256]; /* bytes that the text of one begins with */
+	size_t *special_by_byte; /* places in `special`, sorted by the first byte of the text */
+	size_t special_begin[257];
 	uint32_t byte_ids[256];   /* SentencePiece: of the byte tokens, or TOKENIZER_NONE */
 	uint8_t *ends;            /* a flag for each token that ends generation */
 	struct names merges;      /* BPE: "left right" to rank */
 	const struct split_rules *split;
 };
 
-/* --- tokenizer_split.c ------------------------------------------------------------------------------------------- */
+/* --- tokenizer_split.c --- */
 
 struct split_rules {
 	const char *names;              /* of tokenizer.ggml.pre, separated by spaces */
@@ -84,7 +85,7 @@ struct split_text { /* a text as characters, and the words found in it */
 void split_run(const struct split_rules *rules, const char *text, size_t n, struct split_text *out);
 void split_release(struct split_text *t);
 
-/* --- tokenizer_merge.c ------------------------------------------------------------------------------------------- */
+/* --- tokenizer_merge.c --- */
 
 struct merge_symbol { /* text[at .. at + n); n is 0 once it was joined to its left neighbour */
 	uint32_t at, n;
@@ -109,7 +110,7 @@ void merge_run(struct merge *m, const struct tokenizer *t, const char *text, mer
 void merge_clear(struct merge *m);
 void merge_release(struct merge *m);
 
-/* --- the two ways ------------------------------------------------------------------------------------------------- */
+/* --- the two ways --- */
 
 void tokenizer_emit(struct tokenizer_ids *out, uint32_t id);
 int tokenizer_spm_encode(const struct tokenizer *t, const char *text, size_t n, bool space_prefix, struct merge *m,

@@ -202,8 +202,7 @@ static size_t word_digit_triples(const struct range *r, size_t at, int arg)
 	return end;
 }
 
-/* --- the table -------------------------------------------------------------------------------------------------------
- */
+/* --- the table --- */
 
 static const struct split_step steps_gpt2[] = {{word_gpt2, 0}, {0}};
 static const struct split_step steps_llama3[] = {{word_llama3, 3}, {0}};
@@ -241,8 +240,7 @@ const struct split_rules *split_rules_named(struct gguf_str name)
 	return NULL;
 }
 
-/* --- running
- * ----------------------------------------------------------------------------------------------------------- */
+/* --- running --- */
 
 static void decode(const char *text, size_t n, struct split_text *out)
 {

@@ -34,6 +34,10 @@ expect 2 'no shape' "$gguf" synth --like llama9 m.gguf
 expect 2 'not a multiple of --heads' "$gguf" synth --embd 100 --heads 3 m.gguf
 expect 2 'No such file' "$gguf" inspect missing.gguf
 expect 2 'a folder' "$gguf" verify .
+expect 2 'a folder cannot be replaced' "$gguf" synth .
+mkfifo pipe
+expect 2 'no regular file cannot be replaced' "$gguf" synth "${small[@]}" pipe
+expect 2 'not a regular file' "$gguf" inspect pipe
 expect 3 'standard output' bash -c "'$gguf' --help >/dev/full"
 
 # --- synth, inspect, verify

@@ -9,8 +9,7 @@
 #include <dirent.h>
 #include <string.h>
 
-/* --- building -------------------------------------------------------------------------------------------------------
- */
+/* --- building --- */
 
 static void u32(struct greta_buf *b, uint32_t v)
 {
@@ -77,8 +76,7 @@ static void assert_refused(const struct greta_buf *b, const char *part)
 		fail_msg("'%s' is not in '%s'", part, e.text);
 }
 
-/* --- what is right
- * ----------------------------------------------------------------------------------------------------- */
+/* --- what is right --- */
 
 static void test_gguf__reads_keys_and_tensors(void **state)
 {
@@ -171,8 +169,7 @@ static void test_gguf__walks_arrays(void **state)
 	gguf_close(g);
 }
 
-/* --- what is wrong
- * ----------------------------------------------------------------------------------------------------- */
+/* --- what is wrong --- */
 
 static void test_gguf__refuses_bad_heads(void **state)
 {
@@ -345,8 +342,7 @@ static void test_gguf__open_names_what_is_no_file(void **state)
 	assert_string_equal(e.text, "/dev/zero: not a regular file, not a GGUF file");
 }
 
-/* --- the reference files
- * ----------------------------------------------------------------------------------------------- */
+/* --- the reference files --- */
 
 /* Opened, with its vocabulary and its model: what a program that runs it does. */
 static int use(const char *path, struct greta_err *e)

@@ -162,8 +162,7 @@ static void test_synth__named_shapes_have_their_known_sizes(void **state)
 	assert_int_equal(synth_parameters(synth_shape_named("llama-0.2b")) / 1000000, 200);
 }
 
-/* --- recipe
- * --------------------------------------------------------------------------------------------------------------- */
+/* --- recipe --- */
 
 static const char *type_of(const char *recipe, const char *tensor, uint64_t n_in)
 {
@@ -184,8 +183,7 @@ static void test_recipe__mixes_and_fallbacks(void **state)
 	assert_null(recipe_named("Q4_K_X"));
 }
 
-/* --- gguf_write
- * ----------------------------------------------------------------------------------------------------------- */
+/* --- gguf_write --- */
 
 static int count_files(void)
 {
@@ -263,8 +261,7 @@ static void test_gguf_write__no_room_says_how_much(void **state)
 	assert_non_null(strstr(e.text, "cannot reserve 8.8 TB"));
 }
 
-/* --- gguf_check
- * ----------------------------------------------------------------------------------------------------------- */
+/* --- gguf_check --- */
 
 static void test_gguf_check__finds_the_value_that_is_no_number(void **state)
 {

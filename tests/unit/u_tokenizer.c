@@ -13,8 +13,7 @@
 #include <dirent.h>
 #include <string.h>
 
-/* --- making a vocabulary
- * ---------------------------------------------------------------------------------------------- */
+/* --- making a vocabulary --- */
 
 struct vocab {
 	struct greta_buf tokens, scores, kinds, merges;
@@ -108,8 +107,7 @@ static void assert_ids(const struct tokenizer *t, const char *text, unsigned fla
 	}
 #define SP "\xe2\x96\x81"
 
-/* --- SentencePiece
- * ------------------------------------------------------------------------------------------------------ */
+/* --- SentencePiece --- */
 
 static struct tokenizer *spm_tokenizer(void)
 {
@@ -207,8 +205,7 @@ static void test_tokenizer__pieces_are_what_was_written(void **state)
 	tokenizer_destroy(t);
 }
 
-/* --- byte-level BPE
- * ------------------------------------------------------------------------------------------------------ */
+/* --- byte-level BPE --- */
 
 /* Bytes as ids 0..255; G stands for the character of a space. */
 #define G "\xc4\xa0"
@@ -337,8 +334,7 @@ static void test_tokenizer__unicode_classes(void **state)
 			fail_msg("U+%04X is of class %d", cases[i].c, unicode_class(cases[i].c));
 }
 
-/* --- refusals
- * ------------------------------------------------------------------------------------------------------------- */
+/* --- refusals --- */
 
 static void assert_refused(struct gguf_write *w, struct vocab *v, const char *part)
 {
@@ -407,8 +403,7 @@ static void test_tokenizer__refuses_what_does_not_fit(void **state)
 	assert_refused(begin(&v, "llama", NULL), &v, "tokens 1 and 259 are the same text");
 }
 
-/* --- time
- * ------------------------------------------------------------------------------------------------------------------ */
+/* --- time --- */
 
 /* A quadratic way would take minutes for a megabyte without a space. */
 static void test_tokenizer__long_texts_take_no_quadratic_time(void **state)
@@ -432,8 +427,7 @@ static void test_tokenizer__long_texts_take_no_quadratic_time(void **state)
 	free(text);
 }
 
-/* --- the reference cases
- * ----------------------------------------------------------------------------------------------------- */
+/* --- the reference cases --- */
 
 static void read_hex(const char *hex, struct greta_buf *out)
 {
