@@ -15,6 +15,7 @@
 	X(cmd_controller) \
 	X(cmd_results)   \
 	X(cmd_scaling)   \
+	X(cmd_compare)   \
 	X(cmd_show)      \
 	X(cmd_report)    \
 	X(cmd_query)     \

@@ -1,0 +1,198 @@
+#include "orchestrator/history.h"
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "db/campaigns.h"
+#include "db/db.h"
+#include <string.h>
+#include <time.h>
+
+/* The order of the joins is the order of the filters: a campaign's variants and jobs are found by index, so what a
+ * question costs goes by the campaigns that pass, not by the size of the database. */
+static const char history_sql[] =
+	"SELECT v.name, j.context, a.prefill_s, c.id, a.id, a.environment_id, a.build_id, a.ended_ns, c.submitted_ns,"
+	"       a.tokens_verified, c.name, c.mode, a.device_type, a.dtype, a.attn_impl,"
+	"       coalesce(m.data_sha256, m.file_sha256), coalesce(m.name, substr(m.file_sha256, 1, 12)),"
+	"       coalesce(l.name, n.hostname), coalesce(b.declared_id, substr(b.build_sha256, 1, 12))"
+	" FROM (SELECT id, name, mode, submitted_ns FROM campaign"
+	"       WHERE id = coalesce(?, id) AND mode = coalesce(?, mode)"
+	"       AND (? IS NULL OR (submitted_ns, id) < (SELECT submitted_ns, id FROM campaign WHERE id = ?))"
+	"       ORDER BY submitted_ns DESC, id DESC LIMIT ?) c"
+	" CROSS JOIN variant v ON v.campaign_id = c.id AND v.name = coalesce(?, v.name)"
+	" CROSS JOIN job j ON j.campaign_id = c.id AND j.variant_id = v.id AND j.context = coalesce(?, j.context)"
+	" CROSS JOIN attempt a ON a.id = j.counted_attempt"
+	" LEFT JOIN model m ON m.id = a.model_id LEFT JOIN build b ON b.id = a.build_id"
+	" LEFT JOIN alias l ON l.id = a.alias_id LEFT JOIN node n ON n.id = a.node_id"
+	" WHERE a.excluded IS NULL AND a.prefill_s > 0"
+	" AND (? IS NULL OR l.name = ? OR n.hostname = ?)"
+	" AND (? IS NULL OR b.declared_id = ? OR substr(b.build_sha256, 1, length(?)) = ?)"
+	" AND (? IS NULL OR a.ended_ns >= ?) AND (? IS NULL OR a.ended_ns < ?)"
+	" ORDER BY c.submitted_ns, c.id, a.ended_ns, a.id";
+
+enum column {
+	H_VARIANT, H_CONTEXT, H_PREFILL, H_CAMPAIGN, H_ATTEMPT, H_ENVIRONMENT, H_BUILD_ID, H_ENDED, H_SUBMITTED, H_VERIFIED,
+	H_CAMPAIGN_NAME, H_MODE, H_DEVICE, H_DTYPE, H_ATTN, H_MODEL_DATA, H_MODEL, H_NODE, H_BUILD,
+};
+
+static char *text(struct greta_query *q, int column)
+{
+	return greta_strdup(greta_query_str(q, column));
+}
+
+static void read_run(struct greta_query *q, struct history_run *r)
+{
+	*r = (struct history_run){
+		.variant = text(q, H_VARIANT),
+		.context = greta_query_i64(q, H_CONTEXT),
+		.prefill_s = greta_query_f64(q, H_PREFILL),
+		.campaign_id = greta_query_i64(q, H_CAMPAIGN),
+		.attempt_id = greta_query_i64(q, H_ATTEMPT),
+		.environment_id = greta_query_i64(q, H_ENVIRONMENT),
+		.build_id = greta_query_i64(q, H_BUILD_ID),
+		.ended_ns = greta_query_i64(q, H_ENDED),
+		.submitted_ns = greta_query_i64(q, H_SUBMITTED),
+		.verified = greta_query_i64(q, H_VERIFIED) != 0,
+		.campaign = text(q, H_CAMPAIGN_NAME),
+		.mode = text(q, H_MODE),
+		.device_type = text(q, H_DEVICE),
+		.dtype = text(q, H_DTYPE),
+		.attn_impl = text(q, H_ATTN),
+		.model_data = text(q, H_MODEL_DATA),
+		.model = text(q, H_MODEL),
+		.node = text(q, H_NODE),
+		.build = text(q, H_BUILD),
+	};
+}
+
+int history_load(struct greta_db *db, const struct history_filter *f, struct history *out, struct greta_err *e)
+{
+	int64_t limit = f->last_campaigns ? f->last_campaigns : INT64_MAX;
+	cleanup_query struct greta_query *q = greta_query_open(
+		db, e, history_sql, "osooisosssssssoooo", f->campaign_id, f->mode, f->before_campaign_id,
+		f->before_campaign_id, limit, f->variant, f->context, f->node, f->node, f->node, f->build, f->build,
+		f->build, f->build, f->since_ns, f->since_ns, f->until_ns, f->until_ns);
+	int rc = q ? 0 : -1;
+	while (q && (rc = greta_query_step(q, e)) == 1)
+		read_run(q, GRETA_PUSH(out->items, out->n, out->cap));
+	return rc;
+}
+
+void history_release(struct history *h)
+{
+	for (size_t i = 0; i < h->n; i++) {
+		struct history_run *r = &h->items[i];
+		char *texts[] = {r->variant, r->campaign, r->mode, r->device_type, r->dtype, r->attn_impl, r->model_data,
+				 r->model, r->node, r->build};
+		for (size_t k = 0; k < GRETA_COUNT(texts); k++)
+			free(texts[k]);
+	}
+	free(h->items);
+	*h = (struct history){0};
+}
+
+static bool parts(const char *a, const char *b)
+{
+	return a && b && !greta_str_eq(a, b);
+}
+
+bool history_comparable(const struct history_run *a, const struct history_run *b)
+{
+	return !parts(a->mode, b->mode) && !parts(a->model_data, b->model_data) && !parts(a->device_type, b->device_type) &&
+	       !parts(a->dtype, b->dtype);
+}
+
+/* ---- selections */
+
+static int parse_date(const char *what, const char *value, int64_t *ns, struct greta_err *e)
+{
+	struct tm tm = {0};
+	const char *end = strptime(value, "%Y-%m-%d", &tm);
+	if (!end || *end)
+		return greta_err_set(e, GRETA_EINVAL, "%s: '%s' is not a date (2026-02-12)", what, value);
+	*ns = (int64_t)timegm(&tm) * GRETA_NS_PER_S;
+	return 0;
+}
+
+static int parse_mode(const char *value, struct history_filter *f, struct greta_err *e)
+{
+	if (!greta_str_eq(value, "perf") && !greta_str_eq(value, "debug"))
+		return greta_err_set(e, GRETA_EINVAL, "there is no mode '%s': perf or debug", value);
+	f->mode = value;
+	return 0;
+}
+
+static int parse_context(const char *value, struct history_filter *f, struct greta_err *e)
+{
+	if (greta_str_i64(value, &f->context) || f->context < 1)
+		return greta_err_set(e, GRETA_EINVAL, "context: '%s' is not a context length", value);
+	return 0;
+}
+
+static int parse_campaign(struct greta_db *db, char *value, struct history_filter *f, struct greta_err *e)
+{
+	char *colon = strchr(value, ':');
+	if (colon) {
+		*colon = 0;
+		f->variant = colon + 1;
+	}
+	return greta_campaigns_find(db, value, &f->campaign_id, e);
+}
+
+static int parse_term(struct greta_db *db, char *term, struct history_filter *f, struct greta_err *e)
+{
+	static const int64_t day_ns = 86400 * GRETA_NS_PER_S;
+	char *value = strchr(term, '=');
+	if (!value)
+		return parse_campaign(db, term, f, e);
+	*value++ = 0;
+	if (greta_str_eq(term, "campaign"))
+		return parse_campaign(db, value, f, e);
+	if (greta_str_eq(term, "context"))
+		return parse_context(value, f, e);
+	if (greta_str_eq(term, "mode"))
+		return parse_mode(value, f, e);
+	if (greta_str_eq(term, "since"))
+		return parse_date(term, value, &f->since_ns, e);
+	if (greta_str_eq(term, "until") || greta_str_eq(term, "date")) {
+		if (parse_date(term, value, &f->until_ns, e))
+			return -1;
+		if (term[0] == 'd')
+			f->since_ns = f->until_ns;
+		f->until_ns += day_ns;
+		return 0;
+	}
+	const char **slot = greta_str_eq(term, "variant") ? &f->variant
+			  : greta_str_eq(term, "node")	  ? &f->node
+			  : greta_str_eq(term, "build")	  ? &f->build
+							  : NULL;
+	if (!slot)
+		return greta_err_set(e, GRETA_EINVAL,
+				     "a selection has no '%s': campaign variant context node build mode date since until", term);
+	*slot = value;
+	return 0;
+}
+
+int selection_parse(struct greta_db *db, const char *given, struct selection *out, struct greta_err *e)
+{
+	*out = (struct selection){.text = greta_strdup(given), .parts = greta_strdup(given)};
+	char *rest = out->parts, *term;
+	while ((term = strsep(&rest, ",")) != NULL) {
+		if (*term && parse_term(db, term, &out->filter, e) == 0)
+			continue;
+		if (!*term)
+			greta_err_set(e, GRETA_EINVAL, "'%s': an empty term in a selection", given);
+		selection_release(out);
+		return -1;
+	}
+	if (!out->filter.mode && !out->filter.campaign_id)
+		out->filter.mode = "perf";
+	return 0;
+}
+
+void selection_release(struct selection *s)
+{
+	free(s->text);
+	free(s->parts);
+	*s = (struct selection){0};
+}

@@ -1,0 +1,52 @@
+/* history: counted runs of any campaigns, selected: what comparisons, regressions and charts over time are made of. */
+#ifndef ORCHESTRATOR_HISTORY_H
+#define ORCHESTRATOR_HISTORY_H
+
+#include "base/err.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct greta_db;
+
+/* NULL and 0: any. */
+struct history_filter {
+	const char *variant, *node, *build, *mode;
+	int64_t campaign_id, context;
+	int64_t before_campaign_id;  /* only campaigns that were submitted before that one */
+	int64_t since_ns, until_ns;  /* when the attempt ended: from .. before */
+	int64_t last_campaigns;      /* only the newest so many of those left by the above */
+};
+
+struct history_run {
+	char *variant;
+	int64_t context;
+	double prefill_s;
+	int64_t campaign_id, attempt_id, environment_id, build_id, ended_ns; /* ids 0: not known */
+	int64_t submitted_ns;
+	bool verified;
+	char *campaign, *mode, *device_type, *dtype, *attn_impl, *model_data, *model, *node, *build; /* NULL: not known */
+};
+
+struct history {
+	struct history_run *items;   /* oldest campaign first, then as they ended */
+	size_t n, cap;
+};
+
+int history_load(struct greta_db *db, const struct history_filter *f, struct history *out, struct greta_err *e); /* adds */
+void history_release(struct history *h);
+
+/* Comparable: the same mode, model data, device type and dtype; what is not known on either side does not part them. */
+bool history_comparable(const struct history_run *a, const struct history_run *b);
+
+/* "CAMPAIGN[:VARIANT]" or terms with commas between them: campaign= variant= context= node= build= mode= date= since=
+ * until= (dates as 2026-02-12, in UTC). `text` is kept in parts by the selection; *f borrows from it. */
+struct selection {
+	char *text;                  /* as given */
+	char *parts;
+	struct history_filter filter;
+};
+int selection_parse(struct greta_db *db, const char *text, struct selection *out, struct greta_err *e);
+void selection_release(struct selection *s);
+
+#endif
