@@ -91,7 +91,7 @@ static void group_tick(struct bench *b)
 
 static int64_t add_campaign(struct bench *b, int n, struct greta_job_rows *jobs)
 {
-	char name[32], variants[N_VARIANTS][8], uuid[GRETA_UUID_LEN + 1];
+	char name[32], variants[N_VARIANTS][16], uuid[GRETA_UUID_LEN + 1];
 	struct greta_new_variant v[N_VARIANTS];
 	struct greta_new_campaign c = {.name = name, .text = "{\"name\": \"bench\"}", .variants = v,
 				       .n_variants = N_VARIANTS};
