@@ -173,11 +173,30 @@ static bool at_limit(struct sched_campaign *c, const struct sched_node *n)
 	return c->max_jobs_per_node > 0 && *count_on(c, n) >= c->max_jobs_per_node;
 }
 
-static void unreserve(struct sched_node *n)
+/* NULL: none, or its campaign is gone. */
+static struct sched_campaign *reserved_for(const struct sched *s, const struct sched_node *n)
 {
-	if (n->reserved_for)
-		n->reserved_for->n_reserved--;
-	n->reserved_for = NULL;
+	struct sched_campaign *c = n->reserved_for ? s->campaigns : NULL;
+
+	while (c && c->id != n->reserved_for)
+		c = c->next;
+	return c;
+}
+
+static void unreserve(const struct sched *s, struct sched_node *n)
+{
+	struct sched_campaign *c = reserved_for(s, n);
+
+	if (c)
+		c->n_reserved--;
+	n->reserved_for = 0;
+}
+
+static void reserve(struct sched_campaign *c, struct sched_node *n)
+{
+	unreserve(c->sched, n);
+	n->reserved_for = c->id;
+	c->n_reserved++;
 }
 
 void sched_charge(struct sched_campaign *c, struct sched_node *n)
@@ -256,15 +275,15 @@ static struct sched_campaign *next_campaign(const struct sched *s, const struct 
 	return best;
 }
 
-/* A need that an empty node could serve but this one can't now. */
+/* A large need that an empty node could serve but this one can't now. Small ones get their turn without. */
 static bool wants_reservation(const struct sched_campaign *c, const struct sched_node *n)
 {
-	return fits(&c->need, n, 0, 0, 0) && (size_t)c->n_reserved < c->n_queued;
+	return (c->need.whole_node || c->need.gpus > 1) && fits(&c->need, n, 0, 0, 0) && (size_t)c->n_reserved < c->n_queued;
 }
 
 static struct sched_job *take(struct sched_campaign *c, struct sched_node *n, struct sched_job *job)
 {
-	unreserve(n);
+	unreserve(c->sched, n);
 	sched_dequeue(job);
 	sched_charge(c, n);
 	return job;
@@ -273,14 +292,18 @@ static struct sched_job *take(struct sched_campaign *c, struct sched_node *n, st
 struct sched_job *sched_pick(struct sched *s, struct sched_node *n, bool elsewhere_open,
 			     struct sched_campaign **campaign)
 {
+	struct sched_campaign *holder = reserved_for(s, n);
+
+	if (holder && (!n->open || !campaign_first(holder, n, elsewhere_open))) {
+		unreserve(s, n);
+		holder = NULL;
+	}
 	if (!n->open || n->taken_whole || !s->n_queued)
 		return NULL;
-	if (n->reserved_for && !campaign_first(n->reserved_for, n, elsewhere_open))
-		unreserve(n);
 	for (struct sched_campaign *c = next_campaign(s, NULL); c; c = next_campaign(s, c)) {
 		struct sched_job *job;
 
-		if (n->reserved_for && n->reserved_for != c && !(c->priority > n->reserved_for->priority))
+		if (holder && holder != c && c->priority <= holder->priority)
 			continue;
 		job = at_limit(c, n) ? NULL : campaign_first(c, n, elsewhere_open);
 		if (!job)
@@ -289,12 +312,10 @@ struct sched_job *sched_pick(struct sched *s, struct sched_node *n, bool elsewhe
 			*campaign = c;
 			return take(c, n, job);
 		}
-		if (n->reserved_for == c)
+		if (holder == c)
 			return NULL;
 		if (wants_reservation(c, n)) {
-			unreserve(n);
-			n->reserved_for = c;
-			c->n_reserved++;
+			reserve(c, n);
 			return NULL;
 		}
 	}

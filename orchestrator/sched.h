@@ -4,8 +4,8 @@
  * first; among equals the one with fewer attempts running. Within a campaign jobs go in the order of the plan, so
  * that blocks stay interleaved; a job that may run only on some nodes waits without holding up those that may run here.
  *
- * A job that needs a whole node would starve behind small ones: its campaign may reserve a node (at most as many as it
- * has jobs waiting), which then takes nothing else until it is empty.
+ * A job that needs a whole node, or several GPUs, would starve behind small ones: its campaign may reserve a node (at
+ * most as many as it has jobs waiting), which then takes nothing else until the job fits.
  *
  * Owned by the caller: struct sched_job and struct sched_node live inside larger structs and must outlive their place
  * here. Picking costs (campaigns + node sets of a campaign), not jobs.
@@ -29,10 +29,8 @@ struct sched_node {
 	/* kept by sched */
 	int64_t cpus_used, gpus_used, n_running;
 	bool taken_whole;
-	struct sched_campaign *reserved_for;
+	int64_t reserved_for;            /* id of a campaign; 0: none */
 };
-
-struct sched_campaign;
 
 struct sched_job {
 	int64_t position;                /* in its campaign's order */
@@ -43,9 +41,11 @@ struct sched_job {
 };
 
 struct sched;
+struct sched_campaign;
 struct sched *sched_create(void);
 void sched_destroy(struct sched *s);
 
+/* id: not 0 */
 struct sched_campaign *sched_campaign_add(struct sched *s, int64_t id, int64_t priority, struct sched_need need,
 					  int64_t max_jobs_per_node);
 void sched_campaign_remove(struct sched_campaign *c); /* its jobs must have left the queue */
