@@ -34,7 +34,7 @@ static const struct greta_opt options[] = {
 	OPT("top-p", F64, top_p, "P", "from the likeliest tokens that add up to P"),
 	OPT("seed", I64, seed, "S", "of sampling and of --ctx"),
 	OPT("stop-at-eos", FLAG, stop_at_eos, NULL, "end at an end-of-text token (else exactly --max-tokens)"),
-	OPT("attn", STR, attn, "NAME", "attention: auto, flash_v2_naive, q_lds, q_lds_v2; cpu: fast, reference; gpu: flash_mma"),
+	OPT("attn", STR, attn, "NAME", "attention: auto, flash_v2_naive, q_lds, q_lds_v2; cpu: fast, reference; gpu: flash_mma, flash_mma_v2"),
 	OPT("max-seq-len", I64, max_seq_len, "N", "most positions, instead of the model's own (also GRETA_MAX_SEQ_LEN)"),
 	OPT("threads", I64, n_threads, "N", "all cores by default"),
 	OPT("batch", I64, batch, "N", "tokens per block of the prefill"),

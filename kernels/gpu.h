@@ -70,7 +70,8 @@ const char *greta_gpu_dtype_name(enum greta_gpu_dtype t); /* "f16", "bf16" */
 	X(FLASH_V2_NAIVE, "flash_v2_naive")                                                                            \
 	X(Q_LDS, "q_lds")                                                                                              \
 	X(Q_LDS_V2, "q_lds_v2")                                                                                        \
-	X(FLASH_MMA, "flash_mma")
+	X(FLASH_MMA, "flash_mma")                                                                                      \
+	X(FLASH_MMA_V2, "flash_mma_v2")
 
 enum greta_attn_rung {
 #define X(id, name) GRETA_ATTN_##id,
@@ -89,8 +90,9 @@ int greta_attn_supports(enum greta_attn_rung r, int head_dim, struct greta_err *
 int greta_gpu_attn(struct greta_gpu *g, enum greta_attn_rung r, enum greta_gpu_dtype t, const struct attn_args *args,
 		   struct greta_err *e);
 
-/* CPU reference that follows the rung's tiling in float32 (its order of keys, its rounding of P); o is float. */
-void greta_attn_reference(enum greta_attn_rung r, enum greta_gpu_dtype t, const struct attn_args *args);
+/* CPU reference that follows the rung's tiling in float32 (its order of keys, its rounding of P); o is float.
+ * wave: lanes of the machine to be compared with, whose tiles it follows. */
+void greta_attn_reference(enum greta_attn_rung r, enum greta_gpu_dtype t, int wave, const struct attn_args *args);
 
 /* --- matrix products ---------------------------------------------------------------------------------------------- */
 

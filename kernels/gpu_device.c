@@ -315,7 +315,7 @@ static int load_module(struct greta_gpu *g, const char *object, gpu_module *out,
 int gpu_kernel_load(struct greta_gpu *g, enum gpu_kernel k, struct greta_err *e)
 {
 	const struct gpu_kernel_info *info = &gpu_kernel_info[k];
-	gpu_module m;
+	gpu_module m = NULL;
 
 	if (g->functions[k])
 		return 0;

@@ -24,6 +24,11 @@
 	X(flash_mma, flash_mma_##e##_d64, attn_args, 256, 128, 49152)                                                  \
 	X(flash_mma, flash_mma_##e##_d128, attn_args, 256, 128, 98304)
 
+/* NVIDIA: 5 tiles of 128 rows and 9 barriers */
+#define KERNELS_FLASH_MMA_V2(X, e)                                                                                     \
+	X(flash_mma_v2, flash_mma_v2_##e##_d64, attn_v2_args, 512, 384, 82048)                                         \
+	X(flash_mma_v2, flash_mma_v2_##e##_d128, attn_v2_args, 512, 384, 163968)
+
 #define KERNELS_MODEL(X, e)                                                                                            \
 	X(gemm, gemm_##e, gemm_args, 256, 128, 98304)                                                                  \
 	X(gemm, gemv_##e, gemm_args, 256, 256, 0)                                                                      \
@@ -40,6 +45,8 @@
 	KERNELS_Q_LDS(X, bf16)                                                                                         \
 	KERNELS_FLASH_MMA(X, f16)                                                                                      \
 	KERNELS_FLASH_MMA(X, bf16)                                                                                     \
+	KERNELS_FLASH_MMA_V2(X, f16)                                                                                   \
+	KERNELS_FLASH_MMA_V2(X, bf16)                                                                                  \
 	KERNELS_MODEL(X, f16)                                                                                          \
 	KERNELS_MODEL(X, bf16)                                                                                         \
 	X(model, add_bias, bias_args, 256, 256, 0)
@@ -49,6 +56,7 @@
 	X(flash_v2_naive)                                                                                              \
 	X(q_lds)                                                                                                       \
 	X(flash_mma)                                                                                                   \
+	X(flash_mma_v2)                                                                                                \
 	X(gemm)                                                                                                        \
 	X(model)
 

@@ -29,6 +29,8 @@ static const struct attn_kernel table[] = {
 	{ GRETA_ATTN_Q_LDS_V2, 128, 128, 32, 32, 0, BOTH(q_lds_v2, d128) },
 	{ GRETA_ATTN_FLASH_MMA, 64, 64, 128, 128, 0, BOTH(flash_mma, d64) },
 	{ GRETA_ATTN_FLASH_MMA, 128, 128, 128, 128, 0, BOTH(flash_mma, d128) },
+	{ GRETA_ATTN_FLASH_MMA_V2, 64, 64, 256, 128, 0, BOTH(flash_mma_v2, d64) },
+	{ GRETA_ATTN_FLASH_MMA_V2, 128, 128, 256, 128, 0, BOTH(flash_mma_v2, d128) },
 };
 
 static const char *const names[GRETA_ATTN_N_RUNGS] = {
@@ -89,6 +91,50 @@ static int check_args(const struct attn_args *a, struct greta_err *e)
 	return 0;
 }
 
+/* cuda.h: numbers of cuTensorMapEncodeTiled. */
+enum { TMA_F16 = 6, TMA_BF16 = 9, TMA_SWIZZLE_128 = 3, TMA_L2_256 = 3 };
+
+/* [tokens][heads][head_dim] in boxes of 64 columns of one head by 128 tokens; tokens beyond the end read as zeros. */
+static int tensor_map(struct greta_gpu *g, uint8_t *map, enum greta_gpu_dtype t, const uint16_t *p, int heads, int tokens,
+		      int head_dim, int64_t stride, struct greta_err *e)
+{
+	const uint64_t dims[] = { (uint64_t)head_dim, (uint64_t)heads, (uint64_t)tokens };
+	const uint64_t strides[] = { (uint64_t)head_dim * 2, (uint64_t)stride * 2 };
+	const uint32_t box[] = { 64, 1, 128 }, ones[] = { 1, 1, 1 };
+	union {
+		const uint16_t *in;
+		void *out;
+	} base = { p };
+
+	return gpu_check(&g->api,
+			 g->api.tensor_map(map, t == GRETA_GPU_BF16 ? TMA_BF16 : TMA_F16, 3, base.out, dims, strides, box, ones, 0,
+					   TMA_SWIZZLE_128, TMA_L2_256, 0),
+			 e, "describing q, k and v to the copy engine");
+}
+
+/* Heads whose K and V together take half of a 50 MB cache. */
+static int heads_side_by_side(const struct attn_args *a)
+{
+	int64_t bytes = (int64_t)(a->pos0 + a->n) * a->head_dim * 4, kv = (INT64_C(25) << 20) / bytes;
+	int heads = (int)(kv < 1 ? 1 : kv > a->n_kv_heads ? a->n_kv_heads : kv) * (a->n_heads / a->n_kv_heads);
+
+	return heads;
+}
+
+static int launch_v2(struct greta_gpu *g, enum gpu_kernel k, enum greta_gpu_dtype t, const struct attn_args *a, int tiles,
+		     struct greta_err *e)
+{
+	struct attn_v2_args v = { .a = *a, .head_group = heads_side_by_side(a) };
+	int keys = a->pos0 + a->n;
+
+	if (g->api.tensor_map &&
+	    (tensor_map(g, v.map_q, t, a->q, a->n_heads, a->n, a->head_dim, a->q_stride, e) ||
+	     tensor_map(g, v.map_k, t, a->k, a->n_kv_heads, keys, a->head_dim, a->kv_stride, e) ||
+	     tensor_map(g, v.map_v, t, a->v, a->n_kv_heads, keys, a->head_dim, a->kv_stride, e)))
+		return -1;
+	return gpu_launch(g, k, (unsigned)(tiles * a->n_heads), 1, 1, &v, e);
+}
+
 int greta_gpu_attn(struct greta_gpu *g, enum greta_attn_rung r, enum greta_gpu_dtype t, const struct attn_args *args,
 		   struct greta_err *e)
 {
@@ -103,6 +149,8 @@ int greta_gpu_attn(struct greta_gpu *g, enum greta_attn_rung r, enum greta_gpu_d
 	a.n_xcd = g->info.n_xcd;
 	queries = g->api.vendor == GPU_VENDOR_AMD ? k->queries : k->queries_nvidia;
 	segment = k->segment ? k->segment : a.head_dim;
+	if (r == GRETA_ATTN_FLASH_MMA_V2)
+		return launch_v2(g, k->kernel[t], t, &a, (a.n + queries - 1) / queries, e);
 	return gpu_launch(g, k->kernel[t], (unsigned)((a.n + queries - 1) / queries), (unsigned)a.n_heads,
 			  (unsigned)((a.head_dim + segment - 1) / segment), &a, e);
 }

@@ -21,7 +21,10 @@ static const struct tiling tilings[GRETA_ATTN_N_RUNGS] = {
 	[GRETA_ATTN_Q_LDS] = { .keys = 32 },
 	[GRETA_ATTN_Q_LDS_V2] = { .keys = 32 },
 	[GRETA_ATTN_FLASH_MMA] = { .keys = 32, .p_rounded = true },
+	[GRETA_ATTN_FLASH_MMA_V2] = { .keys = 32, .p_rounded = true },
 };
+
+static const struct tiling v2_hopper = { .keys = 128, .p_rounded = true };
 
 static float up(enum greta_gpu_dtype t, uint16_t x)
 {
@@ -87,9 +90,9 @@ static void fold_tile(struct row *r, const struct attn_args *a, enum greta_gpu_d
 	}
 }
 
-void greta_attn_reference(enum greta_attn_rung rung, enum greta_gpu_dtype t, const struct attn_args *a)
+void greta_attn_reference(enum greta_attn_rung rung, enum greta_gpu_dtype t, int wave, const struct attn_args *a)
 {
-	const struct tiling *tiling = &tilings[rung];
+	const struct tiling *tiling = rung == GRETA_ATTN_FLASH_MMA_V2 && wave == 32 ? &v2_hopper : &tilings[rung];
 	float *q = greta_alloc((size_t)a->head_dim * sizeof *q);
 	float *s = greta_alloc((size_t)tiling->keys * sizeof *s);
 

@@ -49,6 +49,23 @@ GPU_FN void gpu_store_system(uint64_t *p, uint64_t v) { __hip_atomic_store(p, v,
 GPU_FN void gpu_store_system(uint32_t *p, uint32_t v) { __hip_atomic_store(p, v, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_SYSTEM); }
 GPU_FN uint32_t gpu_count(uint32_t *p) { return __hip_atomic_fetch_add(p, 1u, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_AGENT); }
 
+/* Bounds a phase for the scheduler, at this priority from here on. */
+template <int PRIORITY> GPU_FN void gpu_phase()
+{
+	__builtin_amdgcn_sched_barrier(0);
+	__builtin_amdgcn_s_setprio(PRIORITY);
+}
+/* Four bytes a lane straight into LDS, to lds_wave_base + 4 * lane; there after a wait. In assembly, since clang 19 fails on
+ * the builtin with an address it does not know; m0 holds the base: the compiler itself sets m0 right before each use. */
+GPU_FN void gpu_copy_lds4(const void *global, const void *lds_wave_base)
+{
+	uint32_t base = (uint32_t)(uintptr_t)(__attribute__((address_space(3))) const char *)lds_wave_base;
+
+	base = (uint32_t)__builtin_amdgcn_readfirstlane((int)base);
+	asm volatile("s_mov_b32 m0, %0\n\ts_nop 0\n\tglobal_load_lds_dword %1, off" ::"s"(base), "v"(global) : "memory");
+}
+template <int LEFT> GPU_FN void gpu_wait_copies() { asm volatile("s_waitcnt vmcnt(%0)" ::"n"(LEFT) : "memory"); }
+
 #elif defined(__CUDACC__)
 #define GPU_METHOD __device__ __forceinline__
 #define GPU_NVIDIA 1

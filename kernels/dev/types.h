@@ -35,6 +35,16 @@ struct attn_args {
 	int32_t n_xcd;          /* dies that blocks are dealt to in turn; 1 where there is one */
 };
 
+/* flash_mma_v2 also takes Hopper's tensor maps of q, k and v (unused on AMD), and how many heads' blocks run side by side
+ * so that their K and V stay in the cache. */
+struct attn_v2_args {
+	struct attn_args a;
+	int32_t head_group;
+	uint8_t map_q[128] __attribute__((aligned(64)));
+	uint8_t map_k[128] __attribute__((aligned(64)));
+	uint8_t map_v[128] __attribute__((aligned(64)));
+};
+
 /* C[i,j] (+)= sum_k X[i,k] W[j,k]: X [m][k] activations, W [n][k] weights, both 16-bit, rows on 16 bytes, k a multiple of
  * GPU_K_MULTIPLE (zeros fill up). */
 enum { GPU_K_MULTIPLE = 64 };

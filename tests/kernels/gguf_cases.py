@@ -19,7 +19,7 @@ LIMIT, LIMIT_BF16 = 1e-2, 4e-2
 ALL_RUNGS = {"gqa-q4_0-pure-tied": 64, "mqa-q6_k-hd128-tied": 128}
 GREEDY = ("stories260K-f32", "gqa-q8_0", "mqa-bf16")  # of the quick run
 QUICK = "quick" in sys.argv[3:]
-RUNGS = ["q_lds", "q_lds_v2", "flash_mma"]
+RUNGS = ["q_lds", "q_lds_v2", "flash_mma", "flash_mma_v2"]
 
 
 def floats(path):

@@ -200,7 +200,7 @@ static struct errors compare(struct problem *p, enum greta_attn_rung r)
 	struct errors err = { .written = true };
 	double *o = greta_alloc((size_t)s->head_dim * sizeof *o), largest = 0, squares = 0, off_squares = 0;
 
-	greta_attn_reference(r, p->t, &a);
+	greta_attn_reference(r, p->t, greta_gpu_info(gpu)->wave, &a);
 	for (int i = 0; i < s->n; i++) {
 		const float *row = p->o + i * p->o_stride, *want = p->want + i * p->o_stride;
 
@@ -448,6 +448,16 @@ static void test_attn__every_missing_barrier_is_caught(void **state)
 	}
 }
 
+static void test_attn__a_removed_wait_is_caught(void **state)
+{
+	(void)state;
+	if (!emu)
+		skip();
+	emu->skip_wait = 1;
+	assert_true(caught(GRETA_ATTN_FLASH_MMA_V2, (struct shape){ .n = 40, .n_heads = 1, .n_kv_heads = 1, .head_dim = 128 }));
+	emu->skip_wait = 0;
+}
+
 static void test_attn__a_swapped_lane_layout_is_caught(void **state)
 {
 	(void)state;
@@ -605,6 +615,7 @@ int main(void)
 		cmocka_unit_test(test_attn__same_bits_twice),
 		cmocka_unit_test(test_attn__refuses_what_a_rung_cannot_do),
 		cmocka_unit_test(test_attn__every_missing_barrier_is_caught),
+		cmocka_unit_test(test_attn__a_removed_wait_is_caught),
 		cmocka_unit_test(test_attn__a_swapped_lane_layout_is_caught),
 		cmocka_unit_test(test_gpu__refuses_other_architectures_by_name),
 		cmocka_unit_test(test_gpu__partitions_and_no_device),

@@ -1,6 +1,6 @@
 /* Bank conflicts of every LDS access of flash_mma, enumerated. Both machines have 32 banks of 4 bytes and serve 128 bytes
  * a turn: 8 lanes of a 16-byte access, 16 of an 8-byte one. A conflict of degree n takes n turns instead of one. */
-#include "kernels/attn/swizzle.h"
+#include "kernels/attn/order.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -119,9 +119,40 @@ static void test_swizzle__v_writes_in_four_turns(void **state)
 	assert_int_equal(worst, 4);
 }
 
+/* Every tile of every head once; and on MI300X all tiles of a head on one die, as far as heads can be dealt whole. */
+static void test_order__does_every_tile_once(void **state)
+{
+	static const int heads[] = { 1, 4, 8, 12, 32, 33 };
+
+	(void)state;
+	for (int h = 0; h < 6; h++) {
+		for (int group = 0; group < 9; group++) { /* 0: the order by dies */
+			bool seen[33][5] = { { false } };
+			int die_of[33], n = 5 * heads[h], tile, head;
+
+			memset(die_of, 0xff, sizeof die_of);
+			for (int b = 0; b < n; b++) {
+				if (group)
+					attn_order_of(b, 5, heads[h], group, &tile, &head);
+				else
+					attn_order_xcd(b, 5, heads[h], 8, &tile, &head);
+				assert_in_range(tile, 0, 4);
+				assert_in_range(head, 0, heads[h] - 1);
+				assert_false(seen[head][tile]);
+				seen[head][tile] = true;
+				if (!group && head < heads[h] / 8 * 8) {
+					assert_true(die_of[head] == -1 || die_of[head] == b % 8);
+					die_of[head] = b % 8;
+				}
+			}
+		}
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_order__does_every_tile_once),
 		cmocka_unit_test(test_swizzle__is_a_permutation),
 		cmocka_unit_test(test_swizzle__k_reads_without_conflict),
 		cmocka_unit_test(test_swizzle__k_writes_without_conflict),

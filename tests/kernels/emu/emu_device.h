@@ -55,5 +55,8 @@ GPU_FN float gpu_shfl_xor(float v, int mask) { return emu_shfl_xor(v, mask); }
 GPU_FN void gpu_store_system(uint64_t *p, uint64_t v) { __atomic_store_n(p, v, __ATOMIC_RELEASE); }
 GPU_FN void gpu_store_system(uint32_t *p, uint32_t v) { __atomic_store_n(p, v, __ATOMIC_RELAXED); }
 GPU_FN uint32_t gpu_count(uint32_t *p) { return __atomic_fetch_add(p, 1u, __ATOMIC_RELAXED); }
+template <int PRIORITY> GPU_FN void gpu_phase() {}
+GPU_FN void gpu_copy_lds4(const void *global, void *lds_wave_base) { emu_copy_lds4(global, lds_wave_base); }
+template <int LEFT> GPU_FN void gpu_wait_copies() { emu_wait_copies(LEFT); }
 
 #endif
