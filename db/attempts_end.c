@@ -257,11 +257,6 @@ int attempt_check_samples(const struct greta_samples *samples, struct greta_err 
 }
 
 /* As an INTEGER column takes it: NAN becomes NULL. */
-static double known(int64_t n)
-{
-	return n < 0 ? NAN : (double)n;
-}
-
 static double whole(double v)
 {
 	return fabs(v) < 9007199254740992.0 ? floor(v) : NAN;
@@ -283,9 +278,9 @@ static int put_end(struct greta_db *db, const struct attempt_head *h, const stru
 		" certainty = coalesce(nullif(?17, 'none'), certainty), blamed = ?18, blind = ?19,"
 		" phase = coalesce(nullif(?20, 'none'), phase), progress = coalesce(nullif(?21, ''), progress),"
 		" progress_dropped = ?22, log_dropped = max(log_dropped, ?23) WHERE id = ?24",
-		"isssooifff" "ffoii" "ssssssiii", committed_seq, greta_outcome_name(end->outcome), end->cause, end->reason,
+		"isssooifff" "uuoii" "ssssssiii", committed_seq, greta_outcome_name(end->outcome), end->cause, end->reason,
 		end->started_wall_ns, end->finished_wall_ns, greta_clock_wall_ns(), end->wall_s, end->cpu_user_s,
-		end->cpu_system_s, known(end->peak_rss_bytes), known(end->exit_code), (int64_t)end->signal,
+		end->cpu_system_s, end->peak_rss_bytes, (int64_t)end->exit_code, (int64_t)end->signal,
 		(int64_t)end->survivors, (int64_t)end->tokens_verified, greta_class_name(end->class_),
 		greta_certainty_name(end->certainty), end->blamed, end->blind, greta_phase_name(end->progress.phase),
 		greta_buf_str(&progress), end->progress_dropped, end->log_dropped, h->id);

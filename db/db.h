@@ -48,7 +48,7 @@ void greta_txn_release(struct greta_txn *t); /* rolls back unless committed */
 
 /* Reading: a statement step that is not a row is the end only when SQLite said DONE; anything else is an error.
  * Each '?' in sql takes one argument by a letter of `types`: i int64_t, o int64_t of which 0 becomes NULL (an id that
- * may be missing), f double of which NAN becomes NULL, s const char * (NULL ok), b const struct greta_buf * (a blob;
+ * may be missing), u int64_t of which -1 becomes NULL (a count that may be unknown), f double of which NAN becomes NULL, s const char * (NULL ok), b const struct greta_buf * (a blob;
  * NULL ok). Integers must be passed as int64_t: greta_query_open(db, e, "... = ?", "i", (int64_t)1).
  * Texts are borrowed until the query is closed. Statements are kept prepared by the address of their text, so literals
  * are the fast way. */

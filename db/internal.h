@@ -26,6 +26,7 @@ struct greta_db {
 	bool writer;
 	int64_t fence;         /* ours; 0: never raised, no check */
 	int depth;             /* of open transactions */
+	struct greta_err last; /* SQLite's last complaint in the open transaction */
 	struct greta_err doom; /* code not OK: why the open transaction can't be committed any more */
 	struct greta_query statements[DB_STATEMENTS];
 	ZSTD_CCtx *cctx;

@@ -57,6 +57,7 @@ int db_fail(struct greta_db *db, struct greta_err *e, const char *fmt, ...)
 	greta_err_set(&why, code_of(db, rc), "%s: %s: %s%s", db->path, greta_buf_str(&what), sqlite3_errmsg(db->sq),
 		      way_out(rc));
 	why.sys = sqlite3_system_errno(db->sq);
+	db->last = why;
 	if (e)
 		*e = why;
 	return -1;
@@ -144,6 +145,9 @@ static int bind_one(sqlite3_stmt *st, int i, char type, va_list *ap)
 	case 'o':
 		whole = va_arg(*ap, int64_t);
 		return whole ? sqlite3_bind_int64(st, i, whole) : sqlite3_bind_null(st, i);
+	case 'u':
+		whole = va_arg(*ap, int64_t);
+		return whole >= 0 ? sqlite3_bind_int64(st, i, whole) : sqlite3_bind_null(st, i);
 	case 'f':
 		real = va_arg(*ap, double);
 		return isnan(real) ? sqlite3_bind_null(st, i) : sqlite3_bind_double(st, i, real);

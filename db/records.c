@@ -56,10 +56,9 @@ int greta_builds_add_code_object(struct greta_db *db, int64_t build_id, const st
 {
 	return greta_db_exec(db, e,
 			     "INSERT INTO code_object (build_id, kernel, arch, sha256, vgpr, agpr, sgpr, lds_bytes,"
-			     " scratch_bytes, spills, occupancy) VALUES (?, ?, ?, ?, nullif(?, -1), nullif(?, -1),"
-			     " nullif(?, -1), nullif(?, -1), nullif(?, -1), nullif(?, -1), nullif(?, -1))"
+			     " scratch_bytes, spills, occupancy) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 			     " ON CONFLICT DO NOTHING",
-			     "isssiiiiiii", build_id, o->kernel, o->arch, o->sha256, o->vgpr, o->agpr, o->sgpr,
+			     "isssuuuuuuu", build_id, o->kernel, o->arch, o->sha256, o->vgpr, o->agpr, o->sgpr,
 			     o->lds_bytes, o->scratch_bytes, o->spills, o->occupancy);
 }
 

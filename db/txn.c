@@ -24,16 +24,28 @@ static int begin_outermost(struct greta_db *db, struct greta_err *e)
 		return greta_err_set(e, GRETA_EINVAL, "%s: opened for reading only", db->path);
 	if (db_script(db, "BEGIN IMMEDIATE", e))
 		return -1;
-	db->doom = (struct greta_err){0};
+	db->doom = db->last = (struct greta_err){0};
 	if (!check_fence(db, e))
 		return 0;
 	db_script(db, "ROLLBACK", NULL);
 	return -1;
 }
 
+/* What is doomed goes no further: SQLite may have rolled back already, and would commit each later statement alone. */
+static int begin_inner(struct greta_db *db, struct greta_err *e)
+{
+	if (!db->doom.code && sqlite3_get_autocommit(db->sq))
+		db->doom = db->last;
+	if (!db->doom.code)
+		return 0;
+	if (e)
+		*e = db->doom;
+	return -1;
+}
+
 int greta_txn_begin(struct greta_db *db, struct greta_txn *t, struct greta_err *e)
 {
-	if (db->depth == 0 && begin_outermost(db, e))
+	if (db->depth == 0 ? begin_outermost(db, e) : begin_inner(db, e))
 		return -1;
 	t->db = db;
 	t->depth = ++db->depth;
@@ -73,6 +85,16 @@ int greta_txn_commit(struct greta_txn *t, struct greta_err *e)
 	return commit_outermost(db, e);
 }
 
+static void doom(struct greta_db *db)
+{
+	if (db->doom.code)
+		return;
+	db->doom = db->last;
+	if (!db->doom.code)
+		greta_err_set(&db->doom, GRETA_EFAIL, "%s: a step inside this transaction failed, so it was rolled back",
+			      db->path);
+}
+
 void greta_txn_release(struct greta_txn *t)
 {
 	struct greta_db *db = t->db;
@@ -82,8 +104,7 @@ void greta_txn_release(struct greta_txn *t)
 	db->depth = t->depth - 1;
 	if (db->depth == 0)
 		roll_back(db);
-	else if (!db->doom.code)
-		greta_err_set(&db->doom, GRETA_EFAIL, "%s: a step inside this transaction failed, so it was rolled back",
-			      db->path);
+	else
+		doom(db);
 	*t = greta_txn_none;
 }

@@ -285,10 +285,14 @@ static void test_attempts__counts_that_are_none_do_not_stop_the_rest(void **stat
 	int64_t id = help_attempt(h, h->jobs[0]);
 
 	assert_ok(help_event(h, id, 0, GRETA_EVENT_OUTCOME,
-			     "{\"outcome\":\"invalid\",\"samples\":[{\"sample\":1,\"metrics\":{\"prompt_tokens\":1e300}}]}",
+			     "{\"outcome\":\"invalid\",\"peak_rss_bytes\":9223372036854775807,\"log_dropped\":9223372036854775807,"
+			     "\"started_wall_ns\":-9223372036854775808,\"exit_code\":2147483647,"
+			     "\"samples\":[{\"sample\":9223372036854775807,\"metrics\":{\"prompt_tokens\":1e300,\"\":-0.0}}]}",
 			     NULL, NULL, &e));
 	assert_int_equal(help_i64(h->db, "SELECT prompt_tokens IS NULL FROM result"), 1);
-	assert_int_equal(help_i64(h->db, "SELECT exit_code IS NULL FROM result"), 1);
+	assert_int_equal(help_i64(h->db, "SELECT exit_code FROM result"), INT32_MAX);
+	assert_true(help_i64(h->db, "SELECT peak_rss_bytes FROM result") == INT64_MAX);
+	assert_ok(greta_db_check(h->db, &e));
 }
 
 /* ---- verdict and evidence */

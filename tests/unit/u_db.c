@@ -510,6 +510,28 @@ static void test_db__readers_read_while_a_writer_writes(void **state)
 	help_open(h, "x.db");
 }
 
+/* One event of a group finds no room: none of the group is kept, and what comes after it in the group says so too. */
+static void full_in_a_group(struct help *h, int64_t id, int64_t committed, const char *filler, bool at_commit)
+{
+	struct greta_err e = {0};
+	struct greta_txn txn = greta_txn_none;
+	int n_failed = 0;
+
+	assert_ok(greta_txn_begin(h->db, &txn, &e));
+	for (int i = 1; i < 500; i++) {
+		if (!help_event(h, id, committed + i, GRETA_EVENT_LOG, "{\"stream\":\"out\"}", filler, NULL, &e)) {
+			assert_int_equal(n_failed, 0);
+			continue;
+		}
+		assert_int_equal(e.code, GRETA_ENOSPC);
+		if (++n_failed == 3)
+			break;
+	}
+	assert_int_equal(n_failed, at_commit ? 0 : 3);
+	assert_fails(greta_txn_commit(&txn, &e), GRETA_ENOSPC);
+	assert_int_equal(help_i64(h->db, "SELECT committed_seq FROM attempt"), committed);
+}
+
 /* Needs to mount; skips where it may not. */
 static void test_db__a_full_disk_loses_nothing_and_passes(void **state)
 {
@@ -542,6 +564,9 @@ static void test_db__a_full_disk_loses_nothing_and_passes(void **state)
 	assert_int_equal(n_failed, 3);
 	assert_int_equal(help_i64(h.db, "SELECT committed_seq FROM attempt"), committed);
 	assert_ok(greta_db_check(h.db, &e));
+	full_in_a_group(&h, id, committed, filler, true);
+	assert_ok(db_script(h.db, "PRAGMA cache_size = 10", &e)); /* pages go to the disk before the commit */
+	full_in_a_group(&h, id, committed, filler, false);
 	/* room again, in the same connection */
 	assert_int_equal(mount("tmpfs", "disk", "tmpfs", MS_REMOUNT, "size=8m"), 0);
 	assert_ok(help_event(&h, id, committed + 1, GRETA_EVENT_LOG, "{\"stream\":\"out\"}", "y\n", NULL, &e));
