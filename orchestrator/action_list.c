@@ -2,10 +2,14 @@
 
 #include "base/str.h"
 
+extern const struct action action_baseline_remove;
+extern const struct action action_baseline_set;
 extern const struct action action_import;
 
 /* One line an action. */
 const struct action *const action_list[] = {
+	&action_baseline_remove,
+	&action_baseline_set,
 	&action_import,
 	NULL,
 };

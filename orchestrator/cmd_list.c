@@ -16,6 +16,10 @@
 	X(cmd_results)   \
 	X(cmd_scaling)   \
 	X(cmd_compare)   \
+	X(cmd_regress)   \
+	X(cmd_baseline_set) \
+	X(cmd_baseline_list) \
+	X(cmd_baseline_remove) \
 	X(cmd_show)      \
 	X(cmd_report)    \
 	X(cmd_query)     \

@@ -63,16 +63,18 @@ static double noise_floor(const struct compare_cell *c)
 }
 
 /* So that a difference of the threshold (where there is but one run: that which it suspects) would show with POWER, by
- * normal theory. */
+ * normal theory: on the side that has fewer, if the other has enough, else on both. */
 static int64_t more_runs(const struct compare_cell *c, double var)
 {
-	double have = (double)(c->a.n < c->b.n ? c->a.n : c->b.n), size = log1p(c->threshold);
-	if (have == 1)
+	double few = (double)(c->a.n < c->b.n ? c->a.n : c->b.n), many = (double)(c->a.n < c->b.n ? c->b.n : c->a.n);
+	double size = log1p(c->threshold);
+	if (few == 1)
 		size = fmax(size, fabs(log(c->ratio)));
 	double z = gsl_cdf_ugaussian_Qinv(COMPARE_RATE / 2) + gsl_cdf_ugaussian_Pinv(POWER);
-	double need = ceil(2 * var * pow(z / size, 2));
+	double target = pow(size / z, 2) / var; /* 1 / n_a + 1 / n_b */
+	double need = ceil(1 / many < target / 2 ? 1 / (target - 1 / many) : 2 / target);
 	need = fmax(need, COMPARE_RANK_RUNS);
-	return need < MORE_RUNS_MAX && have > 0 ? (int64_t)fmax(need - have, 1) : 0;
+	return need < MORE_RUNS_MAX && few > 0 ? (int64_t)fmax(need - few, 1) : 0;
 }
 
 static void measure(struct compare_cell *c, struct twosample_prior prior, double threshold)
@@ -273,7 +275,7 @@ static void say_cell(const struct compare_cell *c, struct greta_buf *out)
 	if (c->verdict == COMPARE_SUSPECTED_SLOWER || c->verdict == COMPARE_SUSPECTED_FASTER)
 		greta_buf_addf(out, "; one run on a side proves nothing");
 	if (c->more_runs)
-		greta_buf_addf(out, "; %" PRId64 " more run%s a side would tell", c->more_runs, c->more_runs == 1 ? "" : "s");
+		greta_buf_addf(out, "; %" PRId64 " more run%s would tell", c->more_runs, c->more_runs == 1 ? "" : "s");
 	greta_buf_addc(out, '\n');
 }
 

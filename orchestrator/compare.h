@@ -44,7 +44,7 @@ struct compare_cell {
 	double median_a, median_b, ratio, low, high; /* ratio b / a; NAN where there is none */
 	double p, q, p_rank;        /* q: false discovery rate at which it would be reported */
 	double threshold;
-	int64_t more_runs;          /* a side, to tell a difference of `threshold`; 0: no need or not known */
+	int64_t more_runs;          /* to tell a difference of `threshold`, on the side with fewer or on both; 0: no need */
 	enum compare_verdict verdict;
 };
 

@@ -16,7 +16,7 @@ static const char history_sql[] =
 	"       coalesce(m.data_sha256, m.file_sha256), coalesce(m.name, substr(m.file_sha256, 1, 12)),"
 	"       coalesce(l.name, n.hostname), coalesce(b.declared_id, substr(b.build_sha256, 1, 12))"
 	" FROM (SELECT id, name, mode, submitted_ns FROM campaign"
-	"       WHERE id = coalesce(?, id) AND mode = coalesce(?, mode)"
+	"       WHERE (id = ? OR ? IS NULL AND kind <> 'rca') AND mode = coalesce(?, mode)"
 	"       AND (? IS NULL OR (submitted_ns, id) < (SELECT submitted_ns, id FROM campaign WHERE id = ?))"
 	"       ORDER BY submitted_ns DESC, id DESC LIMIT ?) c"
 	" CROSS JOIN variant v ON v.campaign_id = c.id AND v.name = coalesce(?, v.name)"
@@ -69,7 +69,7 @@ int history_load(struct greta_db *db, const struct history_filter *f, struct his
 {
 	int64_t limit = f->last_campaigns ? f->last_campaigns : INT64_MAX;
 	cleanup_query struct greta_query *q = greta_query_open(
-		db, e, history_sql, "osooisosssssssoooo", f->campaign_id, f->mode, f->before_campaign_id,
+		db, e, history_sql, "oosooisosssssssoooo", f->campaign_id, f->campaign_id, f->mode, f->before_campaign_id,
 		f->before_campaign_id, limit, f->variant, f->context, f->node, f->node, f->node, f->build, f->build,
 		f->build, f->build, f->since_ns, f->since_ns, f->until_ns, f->until_ns);
 	int rc = q ? 0 : -1;

@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "db/campaigns.h"
 #include "orchestrator/live.h"
+#include "orchestrator/regress.h"
 #include "orchestrator/term.h"
 
 #include <signal.h>
@@ -184,6 +185,19 @@ static void print_verdict(const struct cmd_ctx *ctx, const struct greta_campaign
 	puts(greta_buf_str(&out));
 }
 
+/* What earlier campaigns say to this one's times; `regress` has it in full, and an exit code. */
+static void print_regressions(const struct cmd_ctx *ctx, struct greta_db *db, int64_t campaign_id)
+{
+	cleanup_buf struct greta_buf words = { 0 };
+	struct greta_err why = { 0 };
+
+	if (ctx->json)
+		return;
+	if (regress_after_campaign(db, campaign_id, &words, NULL, &why) < 0)
+		greta_buf_addf(&words, "not compared with history: %s\n", why.text);
+	fputs(greta_buf_str(&words), stdout);
+}
+
 int watch_verdict(struct cmd_ctx *ctx, int64_t campaign_id, struct greta_err *e)
 {
 	struct greta_db *db = greta_db_open_reader(ctx->db_path, e);
@@ -194,6 +208,7 @@ int watch_verdict(struct cmd_ctx *ctx, int64_t campaign_id, struct greta_err *e)
 	if (db && greta_campaigns_get(db, campaign_id, &row, e) == 0 &&
 	    greta_campaigns_counts(db, campaign_id, &counts, e) == 0) {
 		print_verdict(ctx, &row, &counts);
+		print_regressions(ctx, db, campaign_id);
 		rc = counts.n_counted == counts.n_jobs ? CMD_OK : CMD_NOT_ALL_OK;
 	}
 	greta_campaign_row_release(&row);
