@@ -1,8 +1,9 @@
 /* backend_cpu: the forward pass on the processor's cores.
  *
- * One block of n tokens at a time goes through all layers. Memory of a context beside the KV cache, in floats per token
- * of a block: n_embd (x), the larger of n_embd and n_head * head_dim (packed), n_head * head_dim (q, overwritten by the
- * attention's output), 2 * n_head_kv * head_dim (new k and v), n_ff (packed hidden values of the feed-forward net).
+ * One block of n tokens at a time goes through all layers. Memory of a context beside the KV cache, in values per token
+ * of a block: n_embd (x), the larger of n_embd and n_head * head_dim (packed activations), n_head * head_dim (q,
+ * overwritten by the attention's output), 2 * n_head_kv * head_dim (new k and v), n_ff (hidden values of the feed-forward
+ * net), and as 16-bit integers where the model is quantised the largest of them again.
  */
 #include "engine/backend.h"
 #include "base/mem.h"
@@ -12,6 +13,7 @@
 #include <math.h>
 #include <sched.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -37,7 +39,7 @@ struct context_cpu {
 	size_t kv_bytes;
 	float *memory;     /* the one allocation behind the next */
 	float *x;          /* [n_batch][n_embd] */
-	float *packed;     /* [n_batch][max(n_embd, n_head * head_dim)] */
+	struct acts acts;  /* of max(n_embd, n_head * head_dim) floats, and of as many and n_ff integers, per token */
 	float *q;          /* [n_batch][n_head * head_dim] */
 	float *k_new, *v_new; /* [n_batch][n_head_kv * head_dim] */
 	float *hidden;     /* [n_batch][n_ff] */
@@ -105,6 +107,7 @@ static int cpu_open(const struct model *m, const struct greta_engine_params *p, 
 	b->model = m;
 	b->cpu.n_threads = p->n_threads ? p->n_threads : cpus_allowed();
 	b->cpu.deterministic = p->deterministic;
+	b->cpu.float_only = p->precision == GRETA_PRECISION_F32;
 	b->cpu.scratch = greta_alloc((size_t)b->cpu.n_threads * sizeof *b->cpu.scratch);
 	if (choose_kernels(b, p->isa, e) || !(b->cpu.pool = pool_create(b->cpu.n_threads, e))) {
 		cpu_close(&b->base);
@@ -132,17 +135,52 @@ static size_t max_size(size_t a, size_t b)
 	return a > b ? a : b;
 }
 
-static size_t floats_per_token(const struct model *m)
+static unsigned layer_kinds(const struct cpu *cpu, const struct model_layer *l)
 {
-	size_t n_q = (size_t)m->n_head * m->head_dim, n_kv = (size_t)m->n_head_kv * m->head_dim;
-	return m->n_embd + max_size(m->n_embd, n_q) + n_q + 2 * n_kv + m->n_ff + m->n_rot;
+	return gemm_kind(cpu, &l->q) | gemm_kind(cpu, &l->k) | gemm_kind(cpu, &l->v) | gemm_kind(cpu, &l->o) |
+	       gemm_kind(cpu, &l->gate) | gemm_kind(cpu, &l->up) | gemm_kind(cpu, &l->down);
+}
+
+static unsigned model_kinds(const struct cpu *cpu, const struct model *m)
+{
+	unsigned kinds = gemm_kind(cpu, &m->output);
+
+	for (uint32_t i = 0; i < m->n_layer; i++)
+		kinds |= layer_kinds(cpu, &m->layers[i]);
+	return kinds;
+}
+
+/* The memory of a context, in floats per token of a block. */
+struct shares {
+	size_t x, f32, i16, sums, step, q, kv, hidden, angles;
+};
+
+static struct shares shares_of(const struct backend_cpu *b)
+{
+	const struct model *m = b->model;
+	unsigned kinds = model_kinds(&b->cpu, m);
+	size_t n_q = (size_t)m->n_head * m->head_dim, widest = max_size(m->n_embd, n_q);
+	struct shares s = {.x = m->n_embd, .q = n_q, .kv = (size_t)m->n_head_kv * m->head_dim, .hidden = m->n_ff,
+			   .angles = m->n_rot / 2};
+
+	if (kinds & GEMM_F32)
+		s.f32 = widest;
+	if (kinds & GEMM_I16) {
+		widest = max_size(widest, m->n_ff);
+		s.i16 = (widest + 1) / 2;
+		s.sums = widest / GEMM_GROUP;
+		s.step = 1;
+	}
+	return s;
 }
 
 /* Scratch within a twentieth of the weights, as far as CPU_MIN_BATCH allows. */
 static uint32_t cpu_default_batch(const struct backend *base)
 {
 	const struct backend_cpu *b = (const struct backend_cpu *)base;
-	size_t per_token = (floats_per_token(b->model) + 2 * GEMM_NC * (size_t)b->cpu.n_threads) * sizeof(float);
+	struct shares s = shares_of(b);
+	size_t floats = s.x + s.f32 + s.i16 + s.sums + s.step + s.q + 2 * s.kv + s.hidden + 2 * s.angles;
+	size_t per_token = (floats + 2 * GEMM_NC * (size_t)b->cpu.n_threads) * sizeof(float);
 	uint64_t batch = b->model->weight_bytes / 20 / per_token / 64 * 64;
 
 	return batch < CPU_MIN_BATCH ? CPU_MIN_BATCH : batch > CPU_MAX_BATCH ? CPU_MAX_BATCH : (uint32_t)batch;
@@ -193,20 +231,21 @@ static int allocate_kv(struct context_cpu *c, struct greta_err *e)
 		return greta_err_set(e, GRETA_ENOMEM, "no memory for a KV cache of %u positions (%s): use a shorter context, "
 				     "or --kv f16", c->n_ctx, greta_str_bytes(text, sizeof text, (double)c->kv_bytes));
 	c->kv = at;
+	madvise(at, c->kv_bytes, MADV_POPULATE_WRITE); /* a kernel before 5.14 fills it as it is written */
 	return 0;
 }
 
 static int allocate_memory(struct context_cpu *c, struct greta_err *e)
 {
-	const struct model *m = c->b->model;
-	size_t n_q = (size_t)m->n_head * m->head_dim, n_kv = (size_t)m->n_head_kv * m->head_dim;
+	struct shares s = shares_of(c->b);
+	float *i16 = NULL;
 	const struct {
 		float **at;
 		size_t per_token;
 	} parts[] = {
-		{&c->x, m->n_embd},    {&c->packed, max_size(m->n_embd, n_q)}, {&c->q, n_q},
-		{&c->k_new, n_kv},     {&c->v_new, n_kv},                      {&c->hidden, m->n_ff},
-		{&c->cosine, m->n_rot / 2}, {&c->sine, m->n_rot / 2},
+		{&c->x, s.x},      {&c->acts.f32, s.f32}, {&i16, s.i16},      {&c->acts.sums, s.sums},  {&c->acts.step, s.step},
+		{&c->q, s.q},      {&c->k_new, s.kv},     {&c->v_new, s.kv},  {&c->hidden, s.hidden},   {&c->cosine, s.angles},
+		{&c->sine, s.angles},
 	};
 	size_t total = 0;
 
@@ -214,11 +253,13 @@ static int allocate_memory(struct context_cpu *c, struct greta_err *e)
 		total += (parts[i].per_token * c->n_batch + 15) / 16 * 16;
 	if (posix_memalign((void **)&c->memory, 64, total * sizeof(float)))
 		return greta_err_set(e, GRETA_ENOMEM, "no memory for blocks of %u tokens: use a smaller --batch", c->n_batch);
+	memset(c->memory, 0, total * sizeof(float)); /* touched here, not in the first prefill */
 	float *at = c->memory;
 	for (size_t i = 0; i < GRETA_COUNT(parts); i++) {
 		*parts[i].at = at;
 		at += (parts[i].per_token * c->n_batch + 15) / 16 * 16;
 	}
+	c->acts.i16 = (int16_t *)(void *)i16;
 	return 0;
 }
 
@@ -356,6 +397,15 @@ static void attn_task(void *arg, int64_t i, int thread)
 	cpu->k->attn[f->c->attn]->task(&f->attn, i, cpu->scratch[thread]);
 }
 
+static void pack(const struct forward *f, unsigned kinds, const float *x, size_t k, const float *norm)
+{
+	struct context_cpu *c = f->c;
+
+	c->acts.n = (int)f->n;
+	c->acts.k = k;
+	gemm_pack(&c->b->cpu, kinds, x, k, norm, c->b->model->rms_eps, &c->acts);
+}
+
 static void attention(struct forward *f, const struct model_layer *l)
 {
 	struct context_cpu *c = f->c;
@@ -365,13 +415,13 @@ static void attention(struct forward *f, const struct model_layer *l)
 	const struct gemm_out qkv[] = {{&l->q, c->q, n_q, false}, {&l->k, c->k_new, n_kv, false}, {&l->v, c->v_new, n_kv, false}};
 	const struct gemm_out out = {&l->o, c->x, m->n_embd, true};
 
-	gemm_pack_norm(cpu, c->x, m->n_embd, (int)f->n, m->n_embd, l->attn_norm, m->rms_eps, c->packed);
-	gemm_run(cpu, c->packed, (int)f->n, qkv, 3);
+	pack(f, gemm_kind(cpu, &l->q) | gemm_kind(cpu, &l->k) | gemm_kind(cpu, &l->v), c->x, m->n_embd, l->attn_norm);
+	gemm_run(cpu, &c->acts, qkv, 3);
 	f->attn = attn_job_of(c, f->layer, f->n, f->pos);
 	pool_run(cpu->pool, f->n, rope_task, f);
 	pool_run(cpu->pool, cpu->k->attn[c->attn]->n_tasks(&f->attn), attn_task, f);
-	gemm_pack(cpu, c->q, n_q, (int)f->n, n_q, c->packed);
-	gemm_run(cpu, c->packed, (int)f->n, &out, 1);
+	pack(f, gemm_kind(cpu, &l->o), c->q, n_q, NULL);
+	gemm_run(cpu, &c->acts, &out, 1);
 }
 
 static void feed_forward(struct forward *f, const struct model_layer *l)
@@ -380,10 +430,17 @@ static void feed_forward(struct forward *f, const struct model_layer *l)
 	const struct model *m = c->b->model;
 	const struct cpu *cpu = &c->b->cpu;
 	const struct gemm_out down = {&l->down, c->x, m->n_embd, true};
+	const struct acts packed = {.n = (int)f->n, .k = m->n_ff, .f32 = c->hidden};
 
-	gemm_pack_norm(cpu, c->x, m->n_embd, (int)f->n, m->n_embd, l->ffn_norm, m->rms_eps, c->packed);
-	gemm_swiglu(cpu, c->packed, (int)f->n, &l->gate, &l->up, c->hidden);
-	gemm_run(cpu, c->hidden, (int)f->n, &down, 1);
+	pack(f, gemm_kind(cpu, &l->gate) | gemm_kind(cpu, &l->up), c->x, m->n_embd, l->ffn_norm);
+	if (gemm_kind(cpu, &l->down) == GEMM_F32) {
+		gemm_swiglu(cpu, &c->acts, &l->gate, &l->up, c->hidden, NULL);
+		gemm_run(cpu, &packed, &down, 1);
+	} else {
+		gemm_swiglu(cpu, &c->acts, &l->gate, &l->up, NULL, c->hidden);
+		pack(f, GEMM_I16, c->hidden, m->n_ff, NULL);
+		gemm_run(cpu, &c->acts, &down, 1);
+	}
 }
 
 static int cpu_forward(struct backend_context *base, const uint32_t *tokens, uint32_t n, uint32_t pos, struct greta_err *e)
@@ -409,12 +466,12 @@ static int cpu_logits(struct backend_context *base, uint32_t row, uint32_t n, fl
 	struct context_cpu *c = (struct context_cpu *)base;
 	const struct model *m = c->b->model;
 	const struct gemm_out logits = {&m->output, out, m->n_vocab, false};
+	const struct forward f = {.c = c, .n = n};
 
 	if (row + n > c->n_last)
 		return greta_err_set(e, GRETA_EINVAL, "logits of row %u asked, the last block had %u", row + n - 1, c->n_last);
-	gemm_pack_norm(&c->b->cpu, c->x + (size_t)row * m->n_embd, m->n_embd, (int)n, m->n_embd, m->output_norm, m->rms_eps,
-		       c->packed);
-	gemm_run(&c->b->cpu, c->packed, (int)n, &logits, 1);
+	pack(&f, gemm_kind(&c->b->cpu, &m->output), c->x + (size_t)row * m->n_embd, m->n_embd, m->output_norm);
+	gemm_run(&c->b->cpu, &c->acts, &logits, 1);
 	return 0;
 }
 

@@ -7,6 +7,7 @@
 #include "engine/model.h"
 #include "engine/tokenizer.h"
 #include <string.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
 

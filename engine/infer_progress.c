@@ -6,6 +6,7 @@
 #include "engine/infer.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 static struct {

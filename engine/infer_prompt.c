@@ -6,6 +6,8 @@
 #include "engine/infer.h"
 #include <ctype.h>
 #include <errno.h>
+#include <stdlib.h>
+#include <string.h>
 
 #define MAX_PROMPT_BYTES ((size_t)256 << 20)
 #define MAX_SYNTHETIC ((int64_t)1 << 24)

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #define MODEL_MAX_LAYERS 1024
 #define MODEL_MAX_HEAD_DIM 256 /* the attention implementations' limit */

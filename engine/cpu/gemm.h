@@ -1,9 +1,12 @@
 /* gemm: matrix products of packed activations with weights as the file has them, on all threads.
  *
- * Activations X[n][k] are packed into panels of at most `mr` rows, panel by panel, each [k][rows]; the n rows are divided
- * evenly, so no panel is nearly empty. For n = 1 a packed X is a plain vector. A task takes `GEMM_NC` outputs: it unpacks
- * a strip of W of GEMM_KC x GEMM_NC to float32 in its own scratch (512 KB: half of a Zen 5 core's L2) and runs all
- * panels over it. So W is read from memory once per block of tokens, whatever its format, and nothing of it is kept.
+ * Activations X[n][k] are packed into panels of a few rows, panel by panel, each [k][rows]; the n rows are divided evenly,
+ * so no panel is nearly empty. For few tokens panels have one row and are plain vectors. A task takes GEMM_NC outputs: it
+ * unpacks a strip of W of GEMM_KC x GEMM_NC in its own scratch (512 KB: half of a Zen 5 core's L2) and runs all panels
+ * over it. So W is read from memory once per block of tokens, whatever its format, and nothing of it is kept.
+ *
+ * There are two kinds of product: float32 on dequantised weights, for every format, and 15-bit integers (isa_gemm_i16.c)
+ * for quantised weights, where the processor has it and the caller did not ask for float32.
  */
 #ifndef ENGINE_CPU_GEMM_H
 #define ENGINE_CPU_GEMM_H
@@ -19,8 +22,20 @@ struct cpu { /* what the CPU backend's parts share */
 	struct pool *pool;
 	int n_threads;
 	bool deterministic;  /* no path that sums in another order for few tokens */
-	void **scratch;      /* per thread, scratch_bytes each */
+	bool float_only;     /* no integer products */
+	void **scratch;      /* per thread, scratch_bytes each, aligned to 64 */
 	size_t scratch_bytes;
+};
+
+enum gemm_kind { GEMM_F32 = 1, GEMM_I16 = 2 }; /* may be or-ed, as what a set of weights wants */
+
+struct acts { /* packed activations, in one form or in both; buffers are the caller's */
+	int n;
+	size_t k;
+	float *f32;    /* [n * k] */
+	int16_t *i16;  /* [n * k] */
+	float *sums;   /* [n * k / GEMM_GROUP] */
+	float *step;   /* [n] */
 };
 
 struct gemm_out { /* y = (add ? y : 0) + X W^T + bias */
@@ -30,22 +45,16 @@ struct gemm_out { /* y = (add ? y : 0) + X W^T + bias */
 	bool add;
 };
 
-struct panels { /* how n rows are divided */
-	int n, n_panels;
-};
+enum gemm_kind gemm_kind(const struct cpu *cpu, const struct weight *w);
 
-struct panels panels_of(const struct cpu *cpu, int n);
-int panels_row(const struct panels *p, int panel);  /* first row of a panel; of panel n_panels: n */
+/* Rows x[n][k], at a distance of ldx, into the forms that `kinds` names; normalised on the way if norm is not NULL. */
+void gemm_pack(const struct cpu *cpu, unsigned kinds, const float *x, size_t ldx, const float *norm, float eps,
+	       struct acts *a); /* a->n, a->k and the buffers are given */
+void gemm_run(const struct cpu *cpu, const struct acts *x, const struct gemm_out *outs, int n_outs);
 
-/* Floats of packed activations: n * k. */
-void gemm_pack(const struct cpu *cpu, const float *x, size_t ldx, int n, size_t k, float *packed);
-/* As gemm_pack, of rows normalised on the way. */
-void gemm_pack_norm(const struct cpu *cpu, const float *x, size_t ldx, int n, size_t k, const float *weight, float eps,
-		    float *packed);
-void gemm_run(const struct cpu *cpu, const float *packed, int n, const struct gemm_out *outs, int n_outs);
-/* packed_out = silu(X gate^T) * (X up^T), packed in its turn. */
-void gemm_swiglu(const struct cpu *cpu, const float *packed, int n, const struct weight *gate, const struct weight *up,
-		 float *packed_out);
+/* h = silu(X gate^T) * (X up^T): packed as float32 into packed, or as rows [n][n_ff] into rows; the other is NULL. */
+void gemm_swiglu(const struct cpu *cpu, const struct acts *x, const struct weight *gate, const struct weight *up,
+		 float *packed, float *rows);
 
 size_t gemm_scratch_bytes(const struct cpu *cpu, int max_n, size_t max_k);
 

@@ -12,6 +12,13 @@ void CPU_SYM(pack_w)(const struct quant_traits *t, const void *w, size_t row_byt
 void CPU_SYM(pack_x)(const float *x, size_t ldx, int rows, size_t k, float *out);
 void CPU_SYM(gemv)(const struct quant_traits *t, const void *w, size_t row_bytes, size_t n_out, size_t k, const float *x,
 		   float *y, bool add);
+bool CPU_SYM(takes_i16)(enum quant_type type);
+bool CPU_SYM(pack_w_i16)(const struct quant_traits *t, const void *w, size_t row_bytes, int n_rows, size_t k0, size_t kc,
+			 int16_t *q, float *scale, float *min);
+void CPU_SYM(pack_x_i16)(const float *x, size_t ldx, int rows, size_t k, int16_t *q, float *sums, float *step);
+void CPU_SYM(gemm_i16)(int rows, const struct gemm_i16 *j);
+void CPU_SYM(gemv_i16)(const struct quant_traits *t, const void *w, size_t row_bytes, size_t n_out, size_t k, const int16_t *x,
+		       const float *sums, float step, float *y, bool add);
 void CPU_SYM(rms_norm)(const float *x, const float *weight, float eps, size_t n, float *out);
 void CPU_SYM(silu_mul)(float *gate, const float *up, size_t n);
 void CPU_SYM(add)(float *y, const float *x, size_t n);

@@ -42,7 +42,7 @@ INLINE void product(int rows, int nv, int kc, const float *a, int lda, const flo
 		for (int r = 0; r < rows; r++)
 #pragma GCC unroll 4
 			for (int v = 0; v < nv; v++)
-				acc[r][v] += bv[v] * a[r * lda + k];
+				acc[r][v] = vf_fma(bv[v], vf_set(a[r * lda + k]), acc[r][v]);
 	}
 #pragma GCC unroll 6
 	for (int r = 0; r < rows; r++)

@@ -28,7 +28,7 @@ INLINE void tile(int rows, size_t kc, const float *x, const float *w, vf acc[MR]
 		for (int r = 0; r < rows; r++)
 #pragma GCC unroll 2
 			for (int v = 0; v < NV; v++)
-				acc[r][v] += wv[v] * x[r];
+				acc[r][v] = vf_fma(wv[v], vf_set(x[r]), acc[r][v]);
 	}
 }
 

@@ -15,6 +15,14 @@ const struct cpu_kernels CPU_SYM(cpu_kernels) = {
 	.pack_x = CPU_SYM(pack_x),
 	.gemm_f32 = CPU_SYM(gemm_f32),
 	.gemv = CPU_SYM(gemv),
+#if defined(__AVX512VNNI__)
+	.mr_i16 = 7,
+	.takes_i16 = CPU_SYM(takes_i16),
+	.pack_w_i16 = CPU_SYM(pack_w_i16),
+	.pack_x_i16 = CPU_SYM(pack_x_i16),
+	.gemm_i16 = CPU_SYM(gemm_i16),
+	.gemv_i16 = CPU_SYM(gemv_i16),
+#endif
 	.rms_norm = CPU_SYM(rms_norm),
 	.silu_mul = CPU_SYM(silu_mul),
 	.add = CPU_SYM(add),

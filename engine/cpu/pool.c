@@ -10,6 +10,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stdlib.h>
 
 /* About 20 us: a GEMM hands over to the next within that; longer waits are serial work or another phase. */
 #define POOL_SPINS 2000

@@ -67,6 +67,19 @@ INLINE vi vi_iota(void)
 	return v;
 }
 
+/* a * b + c, rounded once where the instruction set can. Where several instances of a kernel must give the same bits,
+ * this and not an expression, which the compiler fuses or not as it likes. */
+INLINE vf vf_fma(vf a, vf b, vf c)
+{
+#if defined(__AVX512F__)
+	return (vf)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#elif defined(__AVX2__)
+	return (vf)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+#else
+	return a * b + c;
+#endif
+}
+
 INLINE vf vf_select(vi mask, vf a, vf b) /* lanes of mask are 0 or -1 */
 {
 	return (vf)((mask & (vi)a) | (~mask & (vi)b));
@@ -170,24 +183,38 @@ INLINE vf vf_exp2(vf x)
 	return (vf)((vi)p + (((vi)t - (vi)magic) << 23));
 }
 
+#if defined(__AVX512F__)
+/* Rows 4g .. 4g + 3 of 16: quarters of four columns each, o[j] holding columns 4q + j of quarter q. */
+INLINE void vf_transpose_quarter(const vf *r, __m512 o[4])
+{
+	__m512 a = _mm512_unpacklo_ps((__m512)r[0], (__m512)r[1]), b = _mm512_unpackhi_ps((__m512)r[0], (__m512)r[1]);
+	__m512 c = _mm512_unpacklo_ps((__m512)r[2], (__m512)r[3]), d = _mm512_unpackhi_ps((__m512)r[2], (__m512)r[3]);
+
+	o[0] = _mm512_shuffle_ps(a, c, 0x44);
+	o[1] = _mm512_shuffle_ps(a, c, 0xee);
+	o[2] = _mm512_shuffle_ps(b, d, 0x44);
+	o[3] = _mm512_shuffle_ps(b, d, 0xee);
+}
+#endif
+
 /* Transposes VF_LANES rows of VF_LANES floats in place. */
 INLINE void vf_transpose(vf r[VF_LANES])
 {
 #if defined(__AVX512F__)
-	for (int s = 1; s < 16; s *= 2) {
-		vi lo, hi;
-		for (int l = 0; l < 16; l++) {
-			lo[l] = l & s ? 16 + l - s : l;
-			hi[l] = l & s ? 16 + l : l + s;
-		}
-#pragma GCC unroll 16
-		for (int i = 0; i < 16; i++) {
-			if (i & s)
-				continue;
-			__m512 a = (__m512)r[i], b = (__m512)r[i + s];
-			r[i] = (vf)_mm512_permutex2var_ps(a, (__m512i)lo, b);
-			r[i + s] = (vf)_mm512_permutex2var_ps(a, (__m512i)hi, b);
-		}
+	__m512 q0[4], q1[4], q2[4], q3[4];
+
+	vf_transpose_quarter(r, q0);
+	vf_transpose_quarter(r + 4, q1);
+	vf_transpose_quarter(r + 8, q2);
+	vf_transpose_quarter(r + 12, q3);
+#pragma GCC unroll 4
+	for (int j = 0; j < 4; j++) {
+		__m512 a = _mm512_shuffle_f32x4(q0[j], q1[j], 0x88), b = _mm512_shuffle_f32x4(q0[j], q1[j], 0xdd);
+		__m512 c = _mm512_shuffle_f32x4(q2[j], q3[j], 0x88), d = _mm512_shuffle_f32x4(q2[j], q3[j], 0xdd);
+		r[j] = (vf)_mm512_shuffle_f32x4(a, c, 0x88);
+		r[j + 8] = (vf)_mm512_shuffle_f32x4(a, c, 0xdd);
+		r[j + 4] = (vf)_mm512_shuffle_f32x4(b, d, 0x88);
+		r[j + 12] = (vf)_mm512_shuffle_f32x4(b, d, 0xdd);
 	}
 #elif defined(__AVX2__)
 	__m256 t[8], u[8];
