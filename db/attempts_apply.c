@@ -379,37 +379,37 @@ static int check_event(const struct applying *a, struct greta_err *e)
 	return refuse(a, e, gap);
 }
 
-/* A failure of the database in the middle of an event must not leave half of it to be committed. EPROTO comes before
- * anything was written. */
 static int apply(struct applying *a, struct greta_err *e)
 {
-	cleanup_txn struct greta_txn txn = greta_txn_none;
-	struct greta_err why = {0};
-
-	if (greta_txn_begin(a->db, &txn, e))
+	if (attempt_head_load(a->db, a->head.id, &a->head, e))
 		return -1;
-	if (!handlers[a->ev->kind](a, &why))
-		return greta_txn_commit(&txn, e);
-	if (e)
-		*e = why;
-	if (why.code == GRETA_EPROTO && a->db->depth > 1)
-		greta_txn_commit(&txn, NULL);
-	return -1;
+	if (a->ev->seq <= a->head.committed_seq)
+		return 0;
+	if (check_event(a, e))
+		return -1;
+	a->out->what = GRETA_APPLY_DONE;
+	return handlers[a->ev->kind](a, e);
 }
 
+/* What is refused (EPROTO, ENOENT) was refused before anything was written, so a transaction around this one may go on.
+ * Any other failure leaves it without commit: half an event must not be committed by those around it. */
 int greta_attempts_apply(struct greta_db *db, int64_t attempt_id, const struct greta_event *ev,
 			 struct greta_applied *out, struct greta_err *e)
 {
+	cleanup_txn struct greta_txn txn = greta_txn_none;
 	struct greta_applied own;
-	struct applying a = {.db = db, .ev = ev, .detail = ev->detail ? ev->detail : "{}", .out = out ? out : &own};
+	struct greta_err why = {0};
+	struct applying a = {.db = db, .head.id = attempt_id, .ev = ev, .detail = ev->detail ? ev->detail : "{}",
+			     .out = out ? out : &own};
 
 	*a.out = (struct greta_applied){.what = GRETA_APPLY_STALE};
-	if (attempt_head_load(db, attempt_id, &a.head, e))
+	if (greta_txn_begin(db, &txn, e))
 		return -1;
-	if (ev->seq <= a.head.committed_seq)
-		return 0;
-	if (check_event(&a, e))
-		return -1;
-	a.out->what = GRETA_APPLY_DONE;
-	return apply(&a, e);
+	if (!apply(&a, &why))
+		return greta_txn_commit(&txn, e);
+	if (e)
+		*e = why;
+	if (why.code == GRETA_EPROTO || why.code == GRETA_ENOENT)
+		greta_txn_commit(&txn, NULL);
+	return -1;
 }

@@ -21,8 +21,6 @@ static enum greta_code code_of(struct greta_db *db, int rc)
 		return GRETA_ECANCELLED;
 	case SQLITE_CONSTRAINT:
 		return rc == SQLITE_CONSTRAINT_UNIQUE || rc == SQLITE_CONSTRAINT_PRIMARYKEY ? GRETA_EEXIST : GRETA_EFAIL;
-	case SQLITE_CANTOPEN:
-		return sys == ENOENT ? GRETA_ENOENT : GRETA_EFAIL;
 	default:
 		return GRETA_EFAIL;
 	}
