@@ -98,7 +98,7 @@ static void print_table(gsl_rng *rng, int n_runs, bool half, bool tail, int n_ca
 
 int main(int argc, char **argv)
 {
-	int n_campaigns = argc > 1 ? atoi(argv[1]) : 1000;
+	int n_campaigns = argc > 1 ? (int)strtol(argv[1], NULL, 10) : 1000;
 	gsl_rng *rng = gsl_rng_alloc(gsl_rng_mt19937);
 	gsl_rng_set(rng, 1);
 	printf("%d campaigns of %d cells each; verdicts as `compare` and `regress` give them\n", n_campaigns, N_CELLS);
