@@ -12,7 +12,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
-#define MAX_INPUT 65536
+#define INPUT_BYTES_MAX 65536
 
 struct inputs {
 	uint8_t **data;
@@ -42,7 +42,7 @@ static void add_folder(struct inputs *in, const char *path)
 {
 	DIR *dir = opendir(path);
 	struct dirent *entry;
-	static uint8_t bytes[MAX_INPUT];
+	static uint8_t bytes[INPUT_BYTES_MAX];
 
 	while (dir && (entry = readdir(dir))) {
 		char name[4096];
@@ -59,7 +59,8 @@ static void add_folder(struct inputs *in, const char *path)
 
 static void overwrite(uint8_t *p, size_t room)
 {
-	static const uint64_t odd[] = {0, 1, 0x7f, 0x80, 0xff, 0x7fffffff, 0x80000000, 0xffffffff, UINT64_MAX, 1ull << 62};
+	static const uint64_t odd[] = {0,          1,          0x7f,       0x80,       0xff,
+				       0x7fffffff, 0x80000000, 0xffffffff, UINT64_MAX, 1ull << 62};
 	uint64_t v = next_random() & 1 ? odd[next_random() % (sizeof odd / sizeof odd[0])] : next_random();
 	size_t n = (size_t)1 << next_random() % 4;
 
@@ -101,7 +102,7 @@ static void run_one(const uint8_t *data, size_t n)
 int main(int argc, char **argv)
 {
 	struct inputs in = {0};
-	static uint8_t bytes[MAX_INPUT];
+	static uint8_t bytes[INPUT_BYTES_MAX];
 	unsigned long seconds = 5, runs = 0;
 
 	add_input(&in, (const uint8_t *)"", 0);
@@ -118,6 +119,10 @@ int main(int argc, char **argv)
 		memcpy(bytes, in.data[i], in.len[i]);
 		run_one(bytes, mutate(bytes, in.len[i]));
 	}
+	for (size_t i = 0; i < in.n; i++)
+		free(in.data[i]);
+	free(in.data);
+	free(in.len);
 	printf("%zu inputs, %lu mutations\n", in.n, runs);
 	return 0;
 }
