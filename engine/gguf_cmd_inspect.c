@@ -28,11 +28,7 @@ static const struct greta_opt options[] = {
 /* Bytes of the UTF-8 sequence at s, or 0 if it is none (C1 control characters count as none). */
 static size_t utf8_len(const unsigned char *s, size_t n)
 {
-	size_t len = s[0] < 0x80                   ? 1
-		     : s[0] >= 0xc2 && s[0] < 0xe0 ? 2
-		     : s[0] >= 0xe0 && s[0] < 0xf0 ? 3
-		     : s[0] >= 0xf0 && s[0] < 0xf5 ? 4
-						   : 0;
+	size_t len = s[0] < 0x80 ? 1 : s[0] < 0xc2 ? 0 : s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : s[0] < 0xf5 ? 4 : 0;
 
 	if (len > n || (len == 2 && s[0] == 0xc2 && s[1] < 0xa0))
 		return 0;

@@ -12,20 +12,22 @@
 
 /* tiny is for demonstrations and tests: 10 MB in F16 and a context that a campaign can grow into. llama-0.2b is the
  * 201-million-parameter model that CPU speed is measured on. */
+/* clang-format off */
 static const struct synth_shape shapes[] = {
-	/* name          layers  embd heads  kv  dim    ffn   vocab     ctx   theta  tied  factors bpe */
-	{"tiny", 4, 256, 8, 4, 32, 688, 4096, 32768, 10000.0f, false, false, false},
-	{"llama-0.2b", 12, 1024, 16, 4, 64, 2816, 32000, 32768, 10000.0f, false, false, false},
-	{"tinyllama", 22, 2048, 32, 4, 64, 5632, 32000, 2048, 10000.0f, false, false, false},
-	{"llama2-7b", 32, 4096, 32, 32, 128, 11008, 32000, 4096, 10000.0f, false, false, false},
-	{"llama2-13b", 40, 5120, 40, 40, 128, 13824, 32000, 4096, 10000.0f, false, false, false},
-	{"llama2-70b", 80, 8192, 64, 8, 128, 28672, 32000, 4096, 10000.0f, false, false, false},
-	{"llama3-8b", 32, 4096, 32, 8, 128, 14336, 128256, 8192, 500000.0f, false, false, true},
-	{"llama3.1-8b", 32, 4096, 32, 8, 128, 14336, 128256, 131072, 500000.0f, false, true, true},
-	{"llama3.1-70b", 80, 8192, 64, 8, 128, 28672, 128256, 131072, 500000.0f, false, true, true},
-	{"llama3.2-1b", 16, 2048, 32, 8, 64, 8192, 128256, 131072, 500000.0f, true, true, true},
-	{"llama3.2-3b", 28, 3072, 24, 8, 128, 8192, 128256, 131072, 500000.0f, true, true, true},
+	/* name        layers  embd heads  kv  dim    ffn   vocab     ctx  rope theta  tied factors bpe */
+	{"tiny",           4,  256,    8,   4,  32,   688,   4096,  32768,  10000.0f, false, false, false},
+	{"llama-0.2b",    12, 1024,   16,   4,  64,  2816,  32000,  32768,  10000.0f, false, false, false},
+	{"tinyllama",     22, 2048,   32,   4,  64,  5632,  32000,   2048,  10000.0f, false, false, false},
+	{"llama2-7b",     32, 4096,   32,  32, 128, 11008,  32000,   4096,  10000.0f, false, false, false},
+	{"llama2-13b",    40, 5120,   40,  40, 128, 13824,  32000,   4096,  10000.0f, false, false, false},
+	{"llama2-70b",    80, 8192,   64,   8, 128, 28672,  32000,   4096,  10000.0f, false, false, false},
+	{"llama3-8b",     32, 4096,   32,   8, 128, 14336, 128256,   8192, 500000.0f, false, false, true},
+	{"llama3.1-8b",   32, 4096,   32,   8, 128, 14336, 128256, 131072, 500000.0f, false, true,  true},
+	{"llama3.1-70b",  80, 8192,   64,   8, 128, 28672, 128256, 131072, 500000.0f, false, true,  true},
+	{"llama3.2-1b",   16, 2048,   32,   8,  64,  8192, 128256, 131072, 500000.0f, true,  true,  true},
+	{"llama3.2-3b",   28, 3072,   24,   8, 128,  8192, 128256, 131072, 500000.0f, true,  true,  true},
 };
+/* clang-format on */
 
 const struct synth_shape *synth_shape_at(size_t i)
 {

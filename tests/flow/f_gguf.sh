@@ -138,7 +138,7 @@ done
 cd ..
 
 # --- no room
-(ulimit -f 100; "$gguf" synth "${small[@]}" --layers 8 limit.gguf >/dev/null 2>&1) && fail "a file beyond the limit"
+(ulimit -f 100; "$gguf" synth "${small[@]}" --layers 8 limit.gguf) >/dev/null 2>&1 && fail "a file beyond the limit"
 [ -e limit.gguf ] && fail "a file beyond the limit was left"
 mkdir full
 if mount -t tmpfs -o size=300k tmpfs full 2>/dev/null; then
