@@ -484,6 +484,12 @@ const char *fleet_node_state(struct ctl_node *n, const char **reason)
 	return link_state_name(link_state(n->link));
 }
 
+/* Even with nothing else running there. */
+static bool too_small(const struct ctl_node *n, const struct ctl_campaign *cc)
+{
+	return n->facts_known && sched_slots(&n->sched, &cc->need) == 0;
+}
+
 /* A node may still serve the campaign: it is up, on its way, or was up before and may return. */
 static bool has_hope(const struct ctl_node *n, const struct ctl_campaign *cc)
 {
@@ -491,7 +497,7 @@ static bool has_hope(const struct ctl_node *n, const struct ctl_campaign *cc)
 
 	if (n->state != GRETA_ALIAS_UP || n->twin || !n->link)
 		return n->n_attempts > 0;
-	if (link_state(n->link) == LINK_REFUSED)
+	if (link_state(n->link) == LINK_REFUSED || too_small(n, cc))
 		return false;
 	if (link_state(n->link) == LINK_UP) {
 		for (size_t v = 0; v < cc->spec.n_variants && !prepared; v++) {
@@ -503,6 +509,19 @@ static bool has_hope(const struct ctl_node *n, const struct ctl_campaign *cc)
 		return prepared || !n->facts_known;
 	}
 	return n->was_up || greta_clock_mono_ns() - cc->loaded_ns < HOPELESS_NS;
+}
+
+static void say_too_small(const struct ctl_node *n, const struct ctl_campaign *cc, struct greta_buf *why)
+{
+	const struct sched_need *need = &cc->need;
+
+	greta_buf_addf(why, "%s%s: ", why->len ? "; " : "", n->name);
+	if (need->gpus > n->sched.n_gpus)
+		greta_buf_addf(why, "a job asks for %lld GPU%s, the node has %lld (\"slot\": \"cpu\" runs without)",
+			       (long long)need->gpus, need->gpus == 1 ? "" : "s", (long long)n->sched.n_gpus);
+	else
+		greta_buf_addf(why, "a job asks for %lld CPUs, the node has %lld", (long long)need->cpus,
+			       (long long)n->sched.n_cpus);
 }
 
 bool fleet_hopeless(struct ctl *c, const struct ctl_campaign *cc, struct greta_buf *why)
@@ -518,6 +537,10 @@ bool fleet_hopeless(struct ctl *c, const struct ctl_campaign *cc, struct greta_b
 		if (has_hope(n, cc))
 			return false;
 		n_may++;
+		if (too_small(n, cc)) {
+			say_too_small(n, cc, why);
+			continue;
+		}
 		for (size_t v = 0; !reason && v < cc->spec.n_variants; v++)
 			prepare_check(n, (struct ctl_campaign *)cc, (int)v, &reason);
 		greta_buf_addf(why, "%s%s: %s%s%s", why->len ? "; " : "", n->name, state, reason ? ": " : "",
