@@ -162,7 +162,7 @@ struct work {
  * smooth between (the reference implementation's constants). */
 static void rope_factors(const struct synth_shape *s, float *out)
 {
-	for (uint32_t i = 0; i < s->head_dim / 2; i++) { /* head_dim is at most 4096: one batch */
+	for (uint32_t i = 0; i < s->head_dim / 2; i++) { /* head_dim is at most 256: one batch */
 		double freq = pow((double)s->rope_theta, -2.0 * i / s->head_dim);
 		double turns = 8192 * freq / (2 * M_PI), smooth = (turns - 1) / (4 - 1);
 		out[i] = turns < 1 ? 8.0f : turns > 4 ? 1.0f : (float)(1 / ((1 - smooth) / 8 + smooth));
@@ -268,7 +268,7 @@ int synth_check(const struct synth_spec *spec, struct greta_err *e)
 	if (check_range("layers", s->n_layers, 1, 10000, e) || check_range("embd", s->n_embd, 2, 1 << 20, e) ||
 	    check_range("heads", s->n_heads, 1, 1 << 16, e) ||
 	    check_range("kv-heads", s->n_kv_heads, 1, s->n_heads, e) ||
-	    check_range("head-dim", s->head_dim, 2, 1 << 12, e) || check_range("ffn", s->n_ffn, 1, 1 << 22, e) ||
+	    check_range("head-dim", s->head_dim, 2, 256, e) || check_range("ffn", s->n_ffn, 1, 1 << 22, e) ||
 	    check_range("vocab", s->n_vocab, SYNTH_MIN_VOCAB, 1 << 22, e) ||
 	    check_range("ctx", s->n_ctx, 1, INT32_MAX, e))
 		return -1;
