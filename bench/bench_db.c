@@ -1,6 +1,6 @@
 /* bench_db: how fast the database takes what nodes send, and how fast it answers. Prints figures; tests nothing.
  *
- *	bench_db                          5,000 attempts of 20 events and 12 metrics; 1,000,000 telemetry samples; 256 MB logs
+ *	bench_db     5,000 attempts of 20 events and 12 metrics; 1,000,000 telemetry samples; 256 MB of logs
  *	bench_db --attempts 1000000 --samples 100000000 --log-mb 10000 --db big.db
  *
  * Events are committed in groups of 5 ms, with synchronous=FULL, as the controller does it. */
@@ -64,7 +64,8 @@ static double cpu_s(void)
 	struct rusage u;
 
 	getrusage(RUSAGE_SELF, &u);
-	return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) + (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
+	return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
+	       (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
 }
 
 /* ---- group commit */
@@ -93,8 +94,8 @@ static int64_t add_campaign(struct bench *b, int n, struct greta_job_rows *jobs)
 {
 	char name[32], variants[N_VARIANTS][16], uuid[GRETA_UUID_LEN + 1];
 	struct greta_new_variant v[N_VARIANTS];
-	struct greta_new_campaign c = {.name = name, .text = "{\"name\": \"bench\"}", .variants = v,
-				       .n_variants = N_VARIANTS};
+	struct greta_new_campaign c = {
+		.name = name, .text = "{\"name\": \"bench\"}", .variants = v, .n_variants = N_VARIANTS};
 	struct greta_new_job *list = greta_alloc((size_t)b->v.per_campaign * sizeof *list);
 	int64_t id;
 
@@ -118,8 +119,12 @@ static int64_t add_campaign(struct bench *b, int n, struct greta_job_rows *jobs)
 static void send(struct bench *b, int64_t attempt, int64_t *seq, enum greta_event_kind kind, const char *detail,
 		 const char *bytes)
 {
-	struct greta_event ev = {.seq = ++*seq, .kind = kind, .boot_ns = 1, .wall_ns = greta_clock_wall_ns(),
-				 .detail = (char *)(uintptr_t)detail, .bytes = (char *)(uintptr_t)bytes,
+	struct greta_event ev = {.seq = ++*seq,
+				 .kind = kind,
+				 .boot_ns = 1,
+				 .wall_ns = greta_clock_wall_ns(),
+				 .detail = (char *)(uintptr_t)detail,
+				 .bytes = (char *)(uintptr_t)bytes,
 				 .n_bytes = bytes ? strlen(bytes) : 0};
 
 	group_tick(b);
@@ -130,20 +135,22 @@ static void send_outcome(struct bench *b, int64_t attempt, int64_t *seq, double 
 {
 	cleanup_buf struct greta_buf text = {0};
 
-	greta_buf_addf(&text,
-		       "{\"outcome\":\"ok\",\"exit_code\":0,\"wall_s\":%.6f,\"tokens_verified\":1,\"samples\":[{\"sample\":1,"
-		       "\"metrics\":{\"prefill_s\":%.6f,\"model_load_s\":21.4,\"tokenize_s\":1.5e-5,\"decode_s\":0.031,"
-		       "\"attn_impl\":\"q_lds\",\"prompt_tokens\":4096,\"backend\":\"hip\",\"dtype\":\"f16\","
-		       "\"peak_vram_bytes\":17179869184,\"flops\":6.1e13,\"top1\":%u,\"logits_sha256\":\"%08x%08x\"}}],"
-		       "\"devices\":[\"GPU-%u\"],\"build_sha256\":\"build-%u\"}",
-		       prefill_s + 30, prefill_s, dice(b), dice(b), dice(b), dice(b) % 8, dice(b) % 4);
+	greta_buf_addf(
+		&text,
+		"{\"outcome\":\"ok\",\"exit_code\":0,\"wall_s\":%.6f,\"tokens_verified\":1,\"samples\":[{\"sample\":1,"
+		"\"metrics\":{\"prefill_s\":%.6f,\"model_load_s\":21.4,\"tokenize_s\":1.5e-5,\"decode_s\":0.031,"
+		"\"attn_impl\":\"q_lds\",\"prompt_tokens\":4096,\"backend\":\"hip\",\"dtype\":\"f16\","
+		"\"peak_vram_bytes\":17179869184,\"flops\":6.1e13,\"top1\":%u,\"logits_sha256\":\"%08x%08x\"}}],"
+		"\"devices\":[\"GPU-%u\"],\"build_sha256\":\"build-%u\"}",
+		prefill_s + 30, prefill_s, dice(b), dice(b), dice(b), dice(b) % 8, dice(b) % 4);
 	send(b, attempt, seq, GRETA_EVENT_OUTCOME, text.data, NULL);
 }
 
 /* 20 events, as an attempt of some minutes sends them. */
 static void run_attempt(struct bench *b, const struct greta_job_row *job)
 {
-	const struct greta_new_attempt a = {.job_id = job->id, .spec = "{\"argv\":[\"greta-infer\",\"--ctx\",\"4096\"]}"};
+	const struct greta_new_attempt a = {.job_id = job->id,
+					    .spec = "{\"argv\":[\"greta-infer\",\"--ctx\",\"4096\"]}"};
 	double prefill_s = 1e-6 * (double)job->context * (double)job->context * (0.95 + dice(b) % 1000 * 1e-4);
 	int64_t id, seq = 0;
 	char line[128];
@@ -151,13 +158,16 @@ static void run_attempt(struct bench *b, const struct greta_job_row *job)
 	group_tick(b);
 	must(b, greta_attempts_plan(b->db, &a, &id, &b->e));
 	send(b, id, &seq, GRETA_EVENT_ACCEPTED, "{}", NULL);
-	send(b, id, &seq, GRETA_EVENT_STARTED, "{\"pid\":77,\"devices\":[\"GPU-1\"],\"build_sha256\":\"build-1\"}", NULL);
+	send(b, id, &seq, GRETA_EVENT_STARTED, "{\"pid\":77,\"devices\":[\"GPU-1\"],\"build_sha256\":\"build-1\"}",
+	     NULL);
 	for (int i = 0; i < 12; i++) {
-		snprintf(line, sizeof line, "{\"phase\":\"prefill\",\"done\":%d,\"total\":12,\"unit\":\"layer\",\"t\":%d.5}", i, i);
+		snprintf(line, sizeof line,
+			 "{\"phase\":\"prefill\",\"done\":%d,\"total\":12,\"unit\":\"layer\",\"t\":%d.5}", i, i);
 		send(b, id, &seq, GRETA_EVENT_PROGRESS, line, NULL);
 	}
 	for (int i = 0; i < 4; i++) {
-		snprintf(line, sizeof line, "layer %d attn took %u us\nlayer %d ffn took %u us\n", i, dice(b), i, dice(b));
+		snprintf(line, sizeof line, "layer %d attn took %u us\nlayer %d ffn took %u us\n", i, dice(b), i,
+			 dice(b));
 		send(b, id, &seq, GRETA_EVENT_LOG, "{\"stream\":\"out\",\"offset\":0}", line);
 	}
 	send(b, id, &seq, GRETA_EVENT_TELEMETRY,
@@ -185,8 +195,9 @@ static void bench_attempts(struct bench *b)
 		greta_job_rows_release(&jobs);
 	}
 	s = now_s() - begun;
-	printf("attempts    %9.0f /s   %lld with 20 events and 12 metrics each in %.2f s, %.0f events/s, %.0f us CPU each,"
-	       " %lld commits\n", (double)n / s, (long long)n, s, 20 * (double)n / s, 1e6 * (cpu_s() - cpu) / (double)n,
+	printf("attempts    %9.0f /s   %lld with 20 events and 12 metrics each in %.2f s, %.0f events/s, %.0f us"
+	       " CPU each, %lld commits\n",
+	       (double)n / s, (long long)n, s, 20 * (double)n / s, 1e6 * (cpu_s() - cpu) / (double)n,
 	       (long long)b->n_commits);
 }
 
@@ -195,12 +206,15 @@ static void bench_attempts(struct bench *b)
 static void telemetry_event(struct bench *b, struct greta_buf *out, int64_t t)
 {
 	greta_buf_clear(out);
-	greta_buf_adds(out, "{\"columns\":[\"power_w\",\"temp_c\",\"sclk_mhz\",\"mclk_mhz\",\"vram_bytes\",\"use_pct\",\"fan\","
-			    "\"throttle\"],\"rows\":[");
+	greta_buf_adds(
+		out,
+		"{\"columns\":[\"power_w\",\"temp_c\",\"sclk_mhz\",\"mclk_mhz\",\"vram_bytes\",\"use_pct\",\"fan\","
+		"\"throttle\"],\"rows\":[");
 	for (int r = 0; r < ROWS_PER_EVENT; r++)
-		greta_buf_addf(out, "%s[%lld,%u.%u,%u,%u,1300,%u,%u,0,0]", r ? "," : "", (long long)(t + r * INT64_C(100000000)),
-			       600 + dice(b) % 150, dice(b) % 10, 55 + dice(b) % 20, 1900 + dice(b) % 200,
-			       3000000000u + dice(b) % 4 * 1048576, dice(b) % 101);
+		greta_buf_addf(out, "%s[%lld,%u.%u,%u,%u,1300,%u,%u,0,0]", r ? "," : "",
+			       (long long)(t + r * INT64_C(100000000)), 600 + dice(b) % 150, dice(b) % 10,
+			       55 + dice(b) % 20, 1900 + dice(b) % 200, 3000000000u + dice(b) % 4 * 1048576,
+			       dice(b) % 101);
 	greta_buf_adds(out, "]}");
 }
 
@@ -232,8 +246,8 @@ static void bench_telemetry(struct bench *b)
 	must(b, greta_telemetry_seal(b->db, id, &b->e));
 	group_end(b);
 	s = now_s() - begun - making;
-	printf("telemetry   %9.0f /s   %lld samples of %d readings, %d in an event, in %.2f s, %.2f us CPU each\n", (double)n / s,
-	       (long long)n, N_COLUMNS, ROWS_PER_EVENT, s, 1e6 * (cpu_s() - cpu) / (double)n);
+	printf("telemetry   %9.0f /s   %lld samples of %d readings, %d in an event, in %.2f s, %.2f us CPU each\n",
+	       (double)n / s, (long long)n, N_COLUMNS, ROWS_PER_EVENT, s, 1e6 * (cpu_s() - cpu) / (double)n);
 	greta_job_rows_release(&jobs);
 }
 
@@ -253,8 +267,8 @@ static void bench_log_ingest(struct bench *b)
 
 		greta_buf_clear(&text);
 		while (text.len < 4000000 && n + (int64_t)text.len < limit)
-			greta_buf_addf(&text, "[%u.%06u] layer %u attn q_lds: %u us, %x\n", dice(b), dice(b), dice(b) % 32, dice(b),
-				       dice(b));
+			greta_buf_addf(&text, "[%u.%06u] layer %u attn q_lds: %u us, %x\n", dice(b), dice(b),
+				       dice(b) % 32, dice(b), dice(b));
 		if (n + (int64_t)text.len >= limit)
 			greta_buf_adds(&text, "Memory access fault by GPU node-2 on address 0x7f00\n");
 		making += now_s() - t;
@@ -286,7 +300,8 @@ static void bench_grep(struct bench *b, const char *pattern)
 	must(b, greta_logs_grep(b->db, &g, count_hit, NULL, &stats, &b->e));
 	s = now_s() - begun;
 	printf("grep        %9.3f s    \"%s\": %lld lines in %.0f MB, looked into %lld of %lld chunks\n", s, pattern,
-	       (long long)stats.n_hits, (double)stats.bytes / 1e6, (long long)stats.n_chunks_read, (long long)stats.n_chunks);
+	       (long long)stats.n_hits, (double)stats.bytes / 1e6, (long long)stats.n_chunks_read,
+	       (long long)stats.n_chunks);
 }
 
 /* ---- questions */
@@ -330,16 +345,19 @@ int main(int argc, char **argv)
 {
 	static const struct greta_opt opts[] = {
 		{"attempts", 0, GRETA_OPT_I64, offsetof(struct values, attempts), "N", "attempts to take in (5000)"},
-		{"per-campaign", 0, GRETA_OPT_I64, offsetof(struct values, per_campaign), "N", "of them in a campaign (1000)"},
-		{"samples", 0, GRETA_OPT_I64, offsetof(struct values, samples), "N", "telemetry samples of 8 readings (1000000)"},
+		{"per-campaign", 0, GRETA_OPT_I64, offsetof(struct values, per_campaign), "N",
+		 "of them in a campaign (1000)"},
+		{"samples", 0, GRETA_OPT_I64, offsetof(struct values, samples), "N",
+		 "telemetry samples of 8 readings (1000000)"},
 		{"log-mb", 0, GRETA_OPT_I64, offsetof(struct values, log_mb), "N", "megabytes of output (256)"},
 		{"db", 0, GRETA_OPT_STR, offsetof(struct values, db), "FILE", "where to make the database (bench.db)"},
 		{0},
 	};
-	static const struct greta_opts o = {.program = "bench_db", .operands = "", .summary = "figures of the database",
-					    .opts = opts};
-	static struct bench b = {.v = {.attempts = 5000, .per_campaign = 1000, .samples = 1000000, .log_mb = 256,
-				       .db = "bench.db"}, .seed = 1};
+	static const struct greta_opts o = {
+		.program = "bench_db", .operands = "", .summary = "figures of the database", .opts = opts};
+	static struct bench b = {
+		.v = {.attempts = 5000, .per_campaign = 1000, .samples = 1000000, .log_mb = 256, .db = "bench.db"},
+		.seed = 1};
 	struct greta_strs operands = {0};
 	struct stat st;
 	int rc = greta_opt_parse(&o, argc, argv, &b.v, &operands, false, &b.e);
@@ -348,7 +366,8 @@ int main(int argc, char **argv)
 		cleanup_buf struct greta_buf help = {0};
 
 		greta_opt_help(&o, &help);
-		fprintf(rc < 0 ? stderr : stdout, "%s%s%s", rc < 0 ? b.e.text : "", rc < 0 ? "\n" : "", rc < 0 ? "" : help.data);
+		fprintf(rc < 0 ? stderr : stdout, "%s%s%s", rc < 0 ? b.e.text : "", rc < 0 ? "\n" : "",
+			rc < 0 ? "" : help.data);
 		return rc < 0 ? 2 : 0;
 	}
 	b.db = greta_db_open_writer(b.v.db, &b.e);

@@ -30,7 +30,8 @@ static int touched(struct greta_db *db, int64_t attempt_id, struct greta_err *e)
 
 static int put_spec(struct greta_db *db, int64_t attempt_id, const char *spec, struct greta_err *e)
 {
-	return greta_db_exec(db, e, "INSERT INTO attempt_text (attempt_id, spec) VALUES (?, ?)", "is", attempt_id, spec);
+	return greta_db_exec(db, e, "INSERT INTO attempt_text (attempt_id, spec) VALUES (?, ?)", "is", attempt_id,
+			     spec);
 }
 
 int greta_attempts_plan(struct greta_db *db, const struct greta_new_attempt *a, int64_t *attempt_id,
@@ -42,7 +43,8 @@ int greta_attempts_plan(struct greta_db *db, const struct greta_new_attempt *a, 
 
 	greta_uuid_new(uuid);
 	if (greta_txn_begin(db, &txn, e) ||
-	    db_get_i64(db, &try_no, e, "SELECT coalesce(max(try_no), 0) FROM attempt WHERE job_id = ?", "i", a->job_id) < 0 ||
+	    db_get_i64(db, &try_no, e, "SELECT coalesce(max(try_no), 0) FROM attempt WHERE job_id = ?", "i",
+		       a->job_id) < 0 ||
 	    greta_db_exec(db, e,
 			  "INSERT INTO attempt (uuid, job_id, try_no, state, alias_id, fence, planned_ns)"
 			  " VALUES (?, ?, ?, 'planned', ?, ?, ?)",
@@ -63,8 +65,8 @@ int greta_attempts_place(struct greta_db *db, int64_t attempt_id, const struct g
 			       "UPDATE attempt SET alias_id = coalesce(?, alias_id), node_id = coalesce(?, node_id),"
 			       " environment_id = coalesce(?, environment_id), model_id = coalesce(?, model_id),"
 			       " build_id = coalesce(?, build_id), boot_id = coalesce(?, boot_id) WHERE id = ?",
-			       "ooooosi", p->alias_id, p->node_id, p->environment_id, p->model_id, p->build_id, p->boot_id,
-			       attempt_id);
+			       "ooooosi", p->alias_id, p->node_id, p->environment_id, p->model_id, p->build_id,
+			       p->boot_id, attempt_id);
 
 	return rc ? rc : touched(db, attempt_id, e);
 }
@@ -114,11 +116,11 @@ void greta_attempt_rows_release(struct greta_attempt_rows *rows)
 	*rows = (struct greta_attempt_rows){0};
 }
 
-#define ATTEMPT_SELECT                                                                                              \
-	"SELECT a.id, a.job_id, j.campaign_id, j.variant_id, j.context, j.repeat, a.try_no, a.uuid, a.state,"       \
-	" a.outcome, v.name, a.cause, a.reason, j.counted_attempt IS a.id, a.superseded, a.alias_id, a.node_id,"    \
-	" a.fence, a.committed_seq, l.name, a.boot_id, a.planned_ns, a.dispatched_ns, a.started_ns, a.ended_ns,"    \
-	" a.phase, a.log_bytes FROM attempt a JOIN job j ON j.id = a.job_id JOIN variant v ON v.id = j.variant_id"  \
+#define ATTEMPT_SELECT                                                                                                 \
+	"SELECT a.id, a.job_id, j.campaign_id, j.variant_id, j.context, j.repeat, a.try_no, a.uuid, a.state,"          \
+	" a.outcome, v.name, a.cause, a.reason, j.counted_attempt IS a.id, a.superseded, a.alias_id, a.node_id,"       \
+	" a.fence, a.committed_seq, l.name, a.boot_id, a.planned_ns, a.dispatched_ns, a.started_ns, a.ended_ns,"       \
+	" a.phase, a.log_bytes FROM attempt a JOIN job j ON j.id = a.job_id JOIN variant v ON v.id = j.variant_id"     \
 	" LEFT JOIN alias l ON l.id = a.alias_id"
 
 static void read_row(struct greta_query *q, struct greta_attempt_row *row)
@@ -253,15 +255,16 @@ static int add_part(struct greta_db *db, struct greta_query *q, int64_t *expecte
 int greta_evidence_read(struct greta_db *db, int64_t attempt_id, const char *name, struct greta_buf *out,
 			struct greta_err *e)
 {
-	cleanup_query struct greta_query *q = greta_query_open(
-		db, e,
-		"SELECT part, parts, raw_bytes, zstd FROM evidence_part WHERE attempt_id = ? AND name = ? ORDER BY part",
-		"is", attempt_id, name);
+	cleanup_query struct greta_query *q = greta_query_open(db, e,
+							       "SELECT part, parts, raw_bytes, zstd FROM evidence_part "
+							       "WHERE attempt_id = ? AND name = ? ORDER BY part",
+							       "is", attempt_id, name);
 	int rc = q ? greta_query_step(q, e) : -1;
 	int64_t expected = 1, parts = 0;
 
 	if (rc == 0)
-		return greta_err_set(e, GRETA_ENOENT, "attempt %lld has no evidence \"%s\"", (long long)attempt_id, name);
+		return greta_err_set(e, GRETA_ENOENT, "attempt %lld has no evidence \"%s\"", (long long)attempt_id,
+				     name);
 	for (; rc == 1; rc = greta_query_step(q, e)) {
 		parts = greta_query_i64(q, 1);
 		if (add_part(db, q, &expected, out, e))

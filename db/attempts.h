@@ -60,7 +60,7 @@ int greta_attempts_dispatched(struct greta_db *db, int64_t attempt_id, struct gr
 /* ---- events of the node */
 
 enum greta_apply {
-	GRETA_APPLY_STALE,              /* seq is not beyond what is committed: nothing was done; acknowledge it again */
+	GRETA_APPLY_STALE,              /* committed before: nothing was done; acknowledge it again */
 	GRETA_APPLY_DONE,
 	GRETA_APPLY_ENDED,              /* it was the outcome: see the rest of greta_applied */
 };

@@ -51,7 +51,8 @@ static const char *text_of(const struct greta_json_val *object, const char *key)
 
 static int commit_seq(struct applying *a, struct greta_err *e)
 {
-	return greta_db_exec(a->db, e, "UPDATE attempt SET committed_seq = ? WHERE id = ?", "ii", a->ev->seq, a->head.id);
+	return greta_db_exec(a->db, e, "UPDATE attempt SET committed_seq = ? WHERE id = ?", "ii", a->ev->seq,
+			     a->head.id);
 }
 
 static int keep_event(struct applying *a, struct greta_err *e)
@@ -90,16 +91,17 @@ static int started(struct applying *a, const struct greta_json_val *detail, stru
 	const char *uuid;
 	int64_t build_id;
 
-	if (keep_event(a, e) || attempt_build_id(a->db, text_of(detail, "build_sha256"), text_of(detail, "engine_sha256"),
-						 &build_id, e))
+	if (keep_event(a, e) ||
+	    attempt_build_id(a->db, text_of(detail, "build_sha256"), text_of(detail, "engine_sha256"), &build_id, e))
 		return -1;
 	for (; device; device = greta_json_next(device))
 		if (!greta_json_str(device, &uuid) && attempt_add_device(a->db, a->head.id, uuid, e))
 			return -1;
-	return greta_db_exec(a->db, e,
-			     "UPDATE attempt SET committed_seq = ?, started_ns = ?, build_id = coalesce(?, build_id),"
-			     " phase = 'starting', state = CASE state WHEN 'ended' THEN state ELSE 'running' END WHERE id = ?",
-			     "iioi", a->ev->seq, a->ev->wall_ns, build_id, a->head.id);
+	return greta_db_exec(
+		a->db, e,
+		"UPDATE attempt SET committed_seq = ?, started_ns = ?, build_id = coalesce(?, build_id),"
+		" phase = 'starting', state = CASE state WHEN 'ended' THEN state ELSE 'running' END WHERE id = ?",
+		"iioi", a->ev->seq, a->ev->wall_ns, build_id, a->head.id);
 }
 
 static int on_started(struct applying *a, struct greta_err *e)
@@ -132,8 +134,8 @@ static int log_advance(struct applying *a, int64_t n, struct greta_err *e)
 {
 	int64_t end = a->head.log_bytes + n;
 
-	if (greta_db_exec(a->db, e, "UPDATE attempt SET committed_seq = ?, log_bytes = ? WHERE id = ?", "iii", a->ev->seq,
-			  end, a->head.id))
+	if (greta_db_exec(a->db, e, "UPDATE attempt SET committed_seq = ?, log_bytes = ? WHERE id = ?", "iii",
+			  a->ev->seq, end, a->head.id))
 		return -1;
 	return log_grown(a->db, a->head.id, end - a->head.log_sealed, e);
 }
@@ -209,7 +211,8 @@ static int read_row(struct readings *r, size_t row, const struct greta_json_val 
 
 static int read_readings(struct readings *r, const struct greta_json_val *detail)
 {
-	const struct greta_json_val *columns = greta_json_get(detail, "columns"), *rows = greta_json_get(detail, "rows");
+	const struct greta_json_val *columns = greta_json_get(detail, "columns"),
+				    *rows = greta_json_get(detail, "rows");
 	const struct greta_json_val *v;
 	size_t i = 0;
 
@@ -241,8 +244,11 @@ static int on_telemetry(struct applying *a, struct greta_err *e)
 	if (read_readings(&r, greta_json_root(j))) {
 		refuse(a, e, "its columns and rows can't be read");
 	} else {
-		t = (struct greta_telemetry){.columns = r.columns, .n_columns = r.n_columns, .t_ns = r.t_ns,
-					     .values = r.values, .n_rows = r.n_rows};
+		t = (struct greta_telemetry){.columns = r.columns,
+					     .n_columns = r.n_columns,
+					     .t_ns = r.t_ns,
+					     .values = r.values,
+					     .n_rows = r.n_rows};
 		rc = greta_telemetry_add(a->db, a->head.id, &t, e) || commit_seq(a, e) ? -1 : 0;
 	}
 	greta_json_destroy(j);
@@ -336,11 +342,16 @@ static int on_outcome(struct applying *a, struct greta_err *e)
 /* ---- which is which */
 
 static handler *const handlers[GRETA_EVENT_COUNT] = {
-	[GRETA_EVENT_ACCEPTED] = on_accepted,   [GRETA_EVENT_WAITING] = on_waiting,
-	[GRETA_EVENT_STARTED] = on_started,     [GRETA_EVENT_PROGRESS] = on_progress,
-	[GRETA_EVENT_LOG] = on_log,             [GRETA_EVENT_LOG_GAP] = on_log_gap,
-	[GRETA_EVENT_TELEMETRY] = on_telemetry, [GRETA_EVENT_VERDICT] = on_verdict,
-	[GRETA_EVENT_EVIDENCE] = on_evidence,   [GRETA_EVENT_OUTCOME] = on_outcome,
+	[GRETA_EVENT_ACCEPTED] = on_accepted,
+	[GRETA_EVENT_WAITING] = on_waiting,
+	[GRETA_EVENT_STARTED] = on_started,
+	[GRETA_EVENT_PROGRESS] = on_progress,
+	[GRETA_EVENT_LOG] = on_log,
+	[GRETA_EVENT_LOG_GAP] = on_log_gap,
+	[GRETA_EVENT_TELEMETRY] = on_telemetry,
+	[GRETA_EVENT_VERDICT] = on_verdict,
+	[GRETA_EVENT_EVIDENCE] = on_evidence,
+	[GRETA_EVENT_OUTCOME] = on_outcome,
 };
 
 int attempt_head_load(struct greta_db *db, int64_t attempt_id, struct attempt_head *out, struct greta_err *e)
@@ -399,7 +410,10 @@ int greta_attempts_apply(struct greta_db *db, int64_t attempt_id, const struct g
 	cleanup_txn struct greta_txn txn = greta_txn_none;
 	struct greta_applied own;
 	struct greta_err why = {0};
-	struct applying a = {.db = db, .head.id = attempt_id, .ev = ev, .detail = ev->detail ? ev->detail : "{}",
+	struct applying a = {.db = db,
+			     .head.id = attempt_id,
+			     .ev = ev,
+			     .detail = ev->detail ? ev->detail : "{}",
 			     .out = out ? out : &own};
 
 	*a.out = (struct greta_applied){.what = GRETA_APPLY_STALE};

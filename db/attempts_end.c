@@ -1,6 +1,6 @@
 /* attempts_end: what an attempt came to, and which result of a job counts. */
-#include "base/clock.h"
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "db/attempts_internal.h"
@@ -60,8 +60,10 @@ static int put_sample(struct greta_db *db, int64_t attempt_id, const struct gret
 	for (size_t i = 0; i < s->n; i++) {
 		const struct greta_metric *m = &s->metrics[i];
 
-		if (greta_db_exec(db, e, "INSERT INTO sample (attempt_id, sample_no, name, value, text) VALUES (?, ?, ?, ?, ?)",
-				  "iisfs", attempt_id, s->sample_no, m->name, m->text ? NAN : m->value, m->text))
+		if (greta_db_exec(
+			    db, e,
+			    "INSERT INTO sample (attempt_id, sample_no, name, value, text) VALUES (?, ?, ?, ?, ?)",
+			    "iisfs", attempt_id, s->sample_no, m->name, m->text ? NAN : m->value, m->text))
 			return -1;
 	}
 	return 0;
@@ -110,8 +112,8 @@ int attempt_add_device(struct greta_db *db, int64_t attempt_id, const char *uuid
 	if (device_id(db, attempt_id, uuid, &id, e))
 		return -1;
 	return greta_db_exec(db, e,
-			     "INSERT INTO attempt_device (attempt_id, device_id) VALUES (?, ?) ON CONFLICT DO NOTHING", "ii",
-			     attempt_id, id);
+			     "INSERT INTO attempt_device (attempt_id, device_id) VALUES (?, ?) ON CONFLICT DO NOTHING",
+			     "ii", attempt_id, id);
 }
 
 static int put_devices(struct greta_db *db, int64_t attempt_id, const struct greta_strs *devices, struct greta_err *e)
@@ -153,12 +155,12 @@ static int has_contradiction(struct greta_db *db, int64_t job_id, bool *has, str
 }
 
 /* True of two attempts that ran the same thing on the same kind of device: then even the bits have to agree. */
-#define SAME_SETUP                                                                                                \
-	"(SELECT x.build_id = y.build_id AND x.model_id IS y.model_id AND (SELECT group_concat(DISTINCT d.arch)"  \
-	" FROM attempt_device t JOIN device d ON d.id = t.device_id WHERE t.attempt_id = x.id) IS"                \
-	" (SELECT group_concat(DISTINCT d.arch) FROM attempt_device t JOIN device d ON d.id = t.device_id"        \
-	" WHERE t.attempt_id = y.id) AND (x.node_id IS y.node_id OR EXISTS"                                       \
-	" (SELECT 1 FROM attempt_device WHERE attempt_id = x.id)) FROM attempt x, attempt y"                      \
+#define SAME_SETUP                                                                                                     \
+	"(SELECT x.build_id = y.build_id AND x.model_id IS y.model_id AND (SELECT group_concat(DISTINCT d.arch)"       \
+	" FROM attempt_device t JOIN device d ON d.id = t.device_id WHERE t.attempt_id = x.id) IS"                     \
+	" (SELECT group_concat(DISTINCT d.arch) FROM attempt_device t JOIN device d ON d.id = t.device_id"             \
+	" WHERE t.attempt_id = y.id) AND (x.node_id IS y.node_id OR EXISTS"                                            \
+	" (SELECT 1 FROM attempt_device WHERE attempt_id = x.id)) FROM attempt x, attempt y"                           \
 	" WHERE x.id = ?1 AND y.id = ?2)"
 
 /* What both say and say differently: "top1 is 17 in one and 23 in the other". Empty: nothing. */
@@ -175,17 +177,18 @@ static int compare(struct greta_db *db, int64_t one, int64_t other, struct greta
 	int rc = q ? greta_query_step(q, e) : -1;
 
 	if (rc == 1)
-		greta_buf_addf(out, "%s is %s in one and %s in the other", greta_query_str(q, 0),
-			       greta_query_str(q, 1), greta_query_str(q, 2));
+		greta_buf_addf(out, "%s is %s in one and %s in the other", greta_query_str(q, 0), greta_query_str(q, 1),
+			       greta_query_str(q, 2));
 	return rc < 0 ? -1 : 0;
 }
 
 static int invalidate(struct greta_db *db, int64_t attempt_id, const char *reason, struct greta_err *e)
 {
-	return greta_db_exec(db, e,
-			     "UPDATE attempt SET outcome = 'invalid', cause = 'contradiction', reason = ?, superseded = 0"
-			     " WHERE id = ?",
-			     "si", reason, attempt_id);
+	return greta_db_exec(
+		db, e,
+		"UPDATE attempt SET outcome = 'invalid', cause = 'contradiction', reason = ?, superseded = 0"
+		" WHERE id = ?",
+		"si", reason, attempt_id);
 }
 
 /* Neither is believed, nor any other good result of that job. */
@@ -196,14 +199,13 @@ static int contradict(struct greta_db *db, const struct attempt_head *h, const c
 
 	out->outcome = GRETA_OUTCOME_INVALID;
 	out->contradicts = true;
-	return greta_db_exec(db, e,
-			     "UPDATE attempt SET outcome = 'invalid', cause = 'contradiction', reason = ?, superseded = 0"
-			     " WHERE job_id = ? AND outcome = 'ok'",
-			     "si", reason, h->job_id) ||
-			       greta_db_exec(db, e, "UPDATE job SET counted_attempt = NULL, reason = ? WHERE id = ?", "si",
-					     reason, h->job_id)
-		       ? -1
-		       : 0;
+	if (greta_db_exec(db, e,
+			  "UPDATE attempt SET outcome = 'invalid', cause = 'contradiction', reason = ?, superseded = 0"
+			  " WHERE job_id = ? AND outcome = 'ok'",
+			  "si", reason, h->job_id))
+		return -1;
+	return greta_db_exec(db, e, "UPDATE job SET counted_attempt = NULL, reason = ? WHERE id = ?", "si", reason,
+			     h->job_id);
 }
 
 static int count_first(struct greta_db *db, const struct attempt_head *h, struct greta_applied *out,
@@ -271,19 +273,20 @@ static int put_end(struct greta_db *db, const struct attempt_head *h, const stru
 		greta_progress_print(&end->progress, &progress);
 	return greta_db_exec(
 		db, e,
-		"UPDATE attempt SET state = 'ended', reported = 1, committed_seq = ?1, outcome = ?2, cause = ?3, reason = ?4,"
-		" started_ns = coalesce(?5, started_ns), ended_ns = coalesce(?6, ?7), wall_s = ?8, cpu_user_s = ?9,"
-		" cpu_system_s = ?10, peak_rss_bytes = ?11, exit_code = ?12, signal = ?13, survivors = ?14,"
+		"UPDATE attempt SET state = 'ended', reported = 1, committed_seq = ?1, outcome = ?2, cause = ?3,"
+		" reason = ?4, started_ns = coalesce(?5, started_ns), ended_ns = coalesce(?6, ?7), wall_s = ?8,"
+		" cpu_user_s = ?9, cpu_system_s = ?10, peak_rss_bytes = ?11, exit_code = ?12, signal = ?13, survivors = ?14,"
 		" tokens_verified = ?15, class = coalesce(nullif(?16, 'none'), class),"
 		" certainty = coalesce(nullif(?17, 'none'), certainty), blamed = ?18, blind = ?19,"
 		" phase = coalesce(nullif(?20, 'none'), phase), progress = coalesce(nullif(?21, ''), progress),"
 		" progress_dropped = ?22, log_dropped = max(log_dropped, ?23) WHERE id = ?24",
-		"isssooifff" "uuoii" "ssssssiii", committed_seq, greta_outcome_name(end->outcome), end->cause, end->reason,
-		end->started_wall_ns, end->finished_wall_ns, greta_clock_wall_ns(), end->wall_s, end->cpu_user_s,
-		end->cpu_system_s, end->peak_rss_bytes, (int64_t)end->exit_code, (int64_t)end->signal,
-		(int64_t)end->survivors, (int64_t)end->tokens_verified, greta_class_name(end->class_),
-		greta_certainty_name(end->certainty), end->blamed, end->blind, greta_phase_name(end->progress.phase),
-		greta_buf_str(&progress), end->progress_dropped, end->log_dropped, h->id);
+		"isssooifffuuoiissssssiii",
+		committed_seq, greta_outcome_name(end->outcome), end->cause, end->reason, end->started_wall_ns,
+		end->finished_wall_ns, greta_clock_wall_ns(), end->wall_s, end->cpu_user_s, end->cpu_system_s,
+		end->peak_rss_bytes, (int64_t)end->exit_code, (int64_t)end->signal, (int64_t)end->survivors,
+		(int64_t)end->tokens_verified, greta_class_name(end->class_), greta_certainty_name(end->certainty),
+		end->blamed, end->blind, greta_phase_name(end->progress.phase), greta_buf_str(&progress),
+		end->progress_dropped, end->log_dropped, h->id);
 }
 
 /* What the samples, the build and the devices sum up to, in the attempt's own row. */
@@ -297,15 +300,15 @@ static int put_sums(struct greta_db *db, const struct attempt_head *h, const str
 	if (attempt_build_id(db, end->build_sha256, end->engine_sha256, &build_id, e) ||
 	    put_devices(db, h->id, &end->devices, e) || read_device_type(db, h->id, &device_type, e))
 		return -1;
-	return greta_db_exec(db, e,
-			     "UPDATE attempt SET n_samples = ?, prefill_s = ?, prefill_min_s = ?, prefill_max_s = ?,"
-			     " decode_s = ?, model_load_s = ?, tokenize_s = ?, prompt_tokens = ?, attn_impl = ?, backend = ?,"
-			     " dtype = ?, build_id = coalesce(?, build_id), device_type = nullif(?, '') WHERE id = ?",
-			     "ifffffffsssosi", prefill.n, prefill.median, prefill.low, prefill.high,
-			     spread_of(s, "decode_s").median, spread_of(s, "model_load_s").median,
-			     spread_of(s, "tokenize_s").median, whole(spread_of(s, "prompt_tokens").median),
-			     first_text(s, "attn_impl"), first_text(s, "backend"), first_text(s, "dtype"), build_id,
-			     greta_buf_str(&device_type), h->id);
+	return greta_db_exec(
+		db, e,
+		"UPDATE attempt SET n_samples = ?, prefill_s = ?, prefill_min_s = ?, prefill_max_s = ?,"
+		" decode_s = ?, model_load_s = ?, tokenize_s = ?, prompt_tokens = ?, attn_impl = ?, backend = ?,"
+		" dtype = ?, build_id = coalesce(?, build_id), device_type = nullif(?, '') WHERE id = ?",
+		"ifffffffsssosi", prefill.n, prefill.median, prefill.low, prefill.high, spread_of(s, "decode_s").median,
+		spread_of(s, "model_load_s").median, spread_of(s, "tokenize_s").median,
+		whole(spread_of(s, "prompt_tokens").median), first_text(s, "attn_impl"), first_text(s, "backend"),
+		first_text(s, "dtype"), build_id, greta_buf_str(&device_type), h->id);
 }
 
 int attempt_end(struct greta_db *db, const struct attempt_head *h, const struct greta_end *end, int64_t committed_seq,
@@ -370,11 +373,10 @@ static int count_next(struct greta_db *db, int64_t attempt_id, int64_t *now_coun
 		       "i", attempt_id) < 0)
 		return -1;
 	*now_counted = next;
-	return greta_db_exec(db, e, "UPDATE job SET counted_attempt = ? WHERE counted_attempt = ?", "oi", next,
-			     attempt_id) ||
-			       greta_db_exec(db, e, "UPDATE attempt SET superseded = 0 WHERE id = ?", "i", next)
-		       ? -1
-		       : 0;
+	if (greta_db_exec(db, e, "UPDATE job SET counted_attempt = ? WHERE counted_attempt = ?", "oi", next,
+			  attempt_id))
+		return -1;
+	return greta_db_exec(db, e, "UPDATE attempt SET superseded = 0 WHERE id = ?", "i", next);
 }
 
 int greta_attempts_reject(struct greta_db *db, int64_t attempt_id, const char *cause, const char *reason,

@@ -48,8 +48,8 @@ static int insert_campaign(struct greta_db *db, const struct greta_new_campaign 
 static int insert_variant(struct greta_db *db, int64_t campaign_id, const char *name, const char *detail,
 			  int64_t position, int64_t *id, struct greta_err *e)
 {
-	if (greta_db_exec(db, e, "INSERT INTO variant (campaign_id, name, position, detail) VALUES (?, ?, ?, ?)", "isis",
-			  campaign_id, name, position, detail ? detail : "{}"))
+	if (greta_db_exec(db, e, "INSERT INTO variant (campaign_id, name, position, detail) VALUES (?, ?, ?, ?)",
+			  "isis", campaign_id, name, position, detail ? detail : "{}"))
 		return -1;
 	*id = greta_db_inserted(db);
 	return 0;
@@ -81,7 +81,8 @@ static int insert_all(struct greta_db *db, const struct greta_new_campaign *c, c
 	int rc = greta_txn_begin(db, &txn, e) || insert_campaign(db, c, uuid, id, e);
 
 	for (size_t i = 0; i < c->n_variants && !rc; i++)
-		rc = insert_variant(db, *id, c->variants[i].name, c->variants[i].detail, (int64_t)i, &variant_ids[i], e);
+		rc = insert_variant(db, *id, c->variants[i].name, c->variants[i].detail, (int64_t)i, &variant_ids[i],
+				    e);
 	if (!rc)
 		rc = insert_jobs(db, *id, c, variant_ids, e);
 	free(variant_ids);
@@ -107,8 +108,8 @@ int greta_campaigns_variant(struct greta_db *db, int64_t campaign_id, const char
 
 	if (greta_txn_begin(db, &txn, e))
 		return -1;
-	rc = db_get_i64(db, variant_id, e, "SELECT id FROM variant WHERE campaign_id = ? AND name = ?", "is", campaign_id,
-			name);
+	rc = db_get_i64(db, variant_id, e, "SELECT id FROM variant WHERE campaign_id = ? AND name = ?", "is",
+			campaign_id, name);
 	if (rc == 0) {
 		rc = db_get_i64(db, &position, e,
 				"SELECT coalesce(max(position) + 1, 0) FROM variant WHERE campaign_id = ?", "i",
@@ -139,8 +140,8 @@ void greta_campaign_rows_release(struct greta_campaign_rows *rows)
 	*rows = (struct greta_campaign_rows){0};
 }
 
-#define CAMPAIGN_COLUMNS                                                                                  \
-	"id, uuid, name, text_sha256, mode, kind, state, explains, priority, submitted_by, base_dir,"     \
+#define CAMPAIGN_COLUMNS                                                                                               \
+	"id, uuid, name, text_sha256, mode, kind, state, explains, priority, submitted_by, base_dir,"                  \
 	" submitted_ns, finished_ns"
 
 static void read_row(struct greta_query *q, struct greta_campaign_row *row)
@@ -150,7 +151,7 @@ static void read_row(struct greta_query *q, struct greta_campaign_row *row)
 	row->name = db_dup(q, 2);
 	row->text_sha256 = db_dup(q, 3);
 	row->mode = greta_str_eq(greta_query_str(q, 4), greta_mode_name(GRETA_MODE_DEBUG)) ? GRETA_MODE_DEBUG
-											  : GRETA_MODE_PERF;
+											   : GRETA_MODE_PERF;
 	row->kind = (enum greta_campaign_kind)db_word(q, 5, kind_names, GRETA_COUNT(kind_names));
 	row->state = (enum greta_campaign_state)db_word(q, 6, state_names, GRETA_COUNT(state_names));
 	row->explains = greta_query_i64(q, 7);
@@ -198,7 +199,8 @@ int greta_campaigns_list(struct greta_db *db, int64_t limit, struct greta_campai
 int greta_campaigns_active(struct greta_db *db, struct greta_campaign_rows *out, struct greta_err *e)
 {
 	cleanup_query struct greta_query *q = greta_query_open(
-		db, e, "SELECT " CAMPAIGN_COLUMNS " FROM campaign WHERE state = 'active' ORDER BY priority DESC, id", "");
+		db, e, "SELECT " CAMPAIGN_COLUMNS " FROM campaign WHERE state = 'active' ORDER BY priority DESC, id",
+		"");
 
 	return read_rows(q, out, e);
 }
@@ -213,8 +215,8 @@ static int find_exact(struct greta_db *db, const char *which, int64_t *id, struc
 	if (rc == 0 && !greta_str_i64(which, &number))
 		rc = db_get_i64(db, id, e, "SELECT id FROM campaign WHERE id = ?", "i", number);
 	if (rc == 0 && strlen(which) >= 8)
-		rc = db_get_i64(db, id, e, "SELECT id FROM campaign WHERE substr(uuid, 1, length(?1)) = ?1 LIMIT 1", "s",
-				which);
+		rc = db_get_i64(db, id, e, "SELECT id FROM campaign WHERE substr(uuid, 1, length(?1)) = ?1 LIMIT 1",
+				"s", which);
 	return rc;
 }
 
@@ -277,8 +279,8 @@ int greta_campaigns_cancel(struct greta_db *db, int64_t id, const char *reason, 
 static int count_jobs(struct greta_db *db, int64_t id, struct greta_campaign_counts *out, struct greta_err *e)
 {
 	cleanup_query struct greta_query *q = greta_query_open(
-		db, e, "SELECT state, count(*), count(counted_attempt) FROM job WHERE campaign_id = ? GROUP BY state", "i",
-		id);
+		db, e, "SELECT state, count(*), count(counted_attempt) FROM job WHERE campaign_id = ? GROUP BY state",
+		"i", id);
 	int rc = q ? greta_query_step(q, e) : -1;
 
 	for (; rc == 1; rc = greta_query_step(q, e)) {
@@ -293,11 +295,11 @@ static int count_jobs(struct greta_db *db, int64_t id, struct greta_campaign_cou
 
 int greta_campaigns_counts(struct greta_db *db, int64_t id, struct greta_campaign_counts *out, struct greta_err *e)
 {
-	cleanup_query struct greta_query *q = greta_query_open(
-		db, e,
-		"SELECT a.outcome, count(*) FROM job j JOIN attempt a ON a.job_id = j.id"
-		" WHERE j.campaign_id = ? AND a.state IN ('ended', 'pruned') GROUP BY a.outcome",
-		"i", id);
+	cleanup_query struct greta_query *q =
+		greta_query_open(db, e,
+				 "SELECT a.outcome, count(*) FROM job j JOIN attempt a ON a.job_id = j.id"
+				 " WHERE j.campaign_id = ? AND a.state IN ('ended', 'pruned') GROUP BY a.outcome",
+				 "i", id);
 	int rc;
 
 	*out = (struct greta_campaign_counts){0};

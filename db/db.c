@@ -43,7 +43,8 @@ static int refuse_network(const char *path, const char *folder, struct greta_err
 		return 0;
 	return greta_err_set(e, GRETA_EUNSUPPORTED,
 			     "%s: lies on a %s file system, where a database can be damaged by lost locks; "
-			     "name a local place with --db or GRETA_DB", path, type);
+			     "name a local place with --db or GRETA_DB",
+			     path, type);
 }
 
 static int configure(struct greta_db *db, struct greta_err *e)
@@ -54,8 +55,10 @@ static int configure(struct greta_db *db, struct greta_err *e)
 	sqlite3_busy_timeout(db->sq, BUSY_TIMEOUT_MS);
 	if (db_register_functions(db->sq) != SQLITE_OK)
 		return db_fail(db, e, "registering greta's SQL functions");
-	if (db_script(db, "PRAGMA foreign_keys = ON; PRAGMA cache_size = -32768;"
-			  "PRAGMA secure_delete = OFF; PRAGMA wal_autocheckpoint = 4000", e))
+	if (db_script(db,
+		      "PRAGMA foreign_keys = ON; PRAGMA cache_size = -32768;"
+		      "PRAGMA secure_delete = OFF; PRAGMA wal_autocheckpoint = 4000",
+		      e))
 		return -1;
 	if (!db->writer)
 		return db_script(db, "PRAGMA query_only = ON", e);
@@ -93,8 +96,8 @@ static int load_uuid(struct greta_db *db, struct greta_err *e)
 		db_copy_uuid(db->uuid, q, 0);
 	if (greta_uuid_valid(db->uuid))
 		return 0;
-	return greta_err_set(e, GRETA_EFAIL, "%s: has no identity (meta.db_uuid): the file is damaged, restore a backup",
-			     db->path);
+	return greta_err_set(e, GRETA_EFAIL,
+			     "%s: has no identity (meta.db_uuid): the file is damaged, restore a backup", db->path);
 }
 
 /* WAL mode is a property of the file; asking for it again is free. Some file systems can't have it. */
@@ -139,7 +142,8 @@ static int check_readable(const char *path, struct greta_err *e)
 		if (errno == ENOENT)
 			return greta_err_set(e, GRETA_ENOENT,
 					     "%s: no database there; `greta-orch submit` makes one, "
-					     "--db or GRETA_DB name another", path);
+					     "--db or GRETA_DB name another",
+					     path);
 		return greta_err_sys(e, "%s", path);
 	}
 	if (!S_ISREG(st.st_mode))
@@ -162,7 +166,8 @@ static int check_reader_version(struct greta_db *db, struct greta_err *e)
 		return greta_err_set(e, GRETA_ENOENT, "%s: an empty database; `greta-orch submit` fills it", db->path);
 	return greta_err_set(e, GRETA_EVERSION,
 			     "%s: of version %d, and this greta reads version %d; any command that writes "
-			     "(such as `greta-orch resume`) migrates it and keeps a backup", db->path, version, latest);
+			     "(such as `greta-orch resume`) migrates it and keeps a backup",
+			     db->path, version, latest);
 }
 
 struct greta_db *greta_db_open_reader(const char *path, struct greta_err *e)
@@ -218,7 +223,8 @@ int greta_db_raise_fence(struct greta_db *db, int64_t *fence, struct greta_err *
 	if (rc < 0)
 		return -1;
 	if (rc == 0)
-		return greta_err_set(e, GRETA_EFAIL, "%s: has no fence: the file is damaged, restore a backup", db->path);
+		return greta_err_set(e, GRETA_EFAIL, "%s: has no fence: the file is damaged, restore a backup",
+				     db->path);
 	if (greta_txn_commit(&txn, e))
 		return -1;
 	db->fence = raised;

@@ -47,11 +47,15 @@ void greta_txn_release(struct greta_txn *t); /* rolls back unless committed */
 #define cleanup_txn __attribute__((cleanup(greta_txn_release)))
 
 /* Reading: a statement step that is not a row is the end only when SQLite said DONE; anything else is an error.
- * Each '?' in sql takes one argument by a letter of `types`: i int64_t, o int64_t of which 0 becomes NULL (an id that
- * may be missing), u int64_t of which -1 becomes NULL (a count that may be unknown), f double of which NAN becomes NULL, s const char * (NULL ok), b const struct greta_buf * (a blob;
- * NULL ok). Integers must be passed as int64_t: greta_query_open(db, e, "... = ?", "i", (int64_t)1).
- * Texts are borrowed until the query is closed. Statements are kept prepared by the address of their text, so literals
- * are the fast way. */
+ *
+ * Each '?' in sql takes one argument, by a letter of `types`:
+ *	i  int64_t (a smaller integer has to be cast)
+ *	o  int64_t of which 0 becomes NULL: an id that may be missing
+ *	u  int64_t of which -1 becomes NULL: a count that may be unknown
+ *	f  double of which NAN becomes NULL
+ *	s  const char *, NULL becomes NULL; borrowed until the query is closed
+ *	b  const struct greta_buf *, a blob; likewise
+ * Statements are kept prepared by the address of their text, so literals are the fast way. */
 struct greta_query;
 struct greta_query *greta_query_open(struct greta_db *db, struct greta_err *e, const char *sql, const char *types, ...);
 int greta_query_step(struct greta_query *q, struct greta_err *e); /* 1 a row, 0 the end, -1 an error */
@@ -72,15 +76,19 @@ int greta_db_exec(struct greta_db *db, struct greta_err *e, const char *sql, con
 int64_t greta_db_changes(struct greta_db *db);                 /* rows that the last greta_db_exec touched */
 int64_t greta_db_inserted(struct greta_db *db);                /* id of the row it inserted */
 
-/* For `query`: one statement of a user's, on a reader; EINVAL for anything that would write, for two statements, and for
- * mistakes, in SQLite's words. */
+/* For `query`: one statement of a user's, on a reader. EINVAL for anything that would write, for two statements, and
+ * for mistakes, in SQLite's words. */
 struct greta_query *greta_query_user(struct greta_db *db, const char *sql, struct greta_err *e);
+
+/* Who keeps the WAL from shrinking, once it is larger than wal_bytes: "process 1234 (sqlite3)", one after the other,
+ * appended; nothing while it is smaller. For a controller to say now and then. */
+int greta_db_holders(struct greta_db *db, int64_t wal_bytes, struct greta_buf *who, struct greta_err *e);
 
 /* A whole, consistent copy while work goes on. to_path must not exist; it appears complete or not at all. */
 int greta_db_backup(struct greta_db *db, const char *to_path, struct greta_err *e);
 int greta_db_check(struct greta_db *db, struct greta_err *e); /* integrity_check and foreign_key_check */
 
-/* One campaign (0: all of them) with all that belongs to it, as a database of its own, without WAL: for sending away. */
+/* One campaign (0: all of them) with all that belongs to it, as a database of its own: for sending away. */
 int greta_db_snapshot(struct greta_db *db, int64_t campaign_id, const char *to_path, struct greta_err *e);
 
 /* Drops logs and telemetry (summaries, results and evidence stay) of attempts that ended before before_ns. */

@@ -21,8 +21,8 @@ void greta_job_rows_release(struct greta_job_rows *rows)
 	*rows = (struct greta_job_rows){0};
 }
 
-#define JOB_COLUMNS                                                                                     \
-	"id, campaign_id, variant_id, context, repeat, position, block, state, counted_attempt,"        \
+#define JOB_COLUMNS                                                                                                    \
+	"id, campaign_id, variant_id, context, repeat, position, block, state, counted_attempt,"                       \
 	" (SELECT count(*) FROM attempt WHERE job_id = job.id)"
 
 static void read_row(struct greta_query *q, struct greta_job_row *row)
@@ -88,8 +88,8 @@ int greta_jobs_get(struct greta_db *db, int64_t job_id, struct greta_job_row *ou
 int greta_jobs_set_state(struct greta_db *db, int64_t job_id, enum greta_job_state state, const char *reason,
 			 struct greta_err *e)
 {
-	if (greta_db_exec(db, e, "UPDATE job SET state = ?, reason = ? WHERE id = ?", "ssi", greta_job_state_name(state),
-			  reason, job_id))
+	if (greta_db_exec(db, e, "UPDATE job SET state = ?, reason = ? WHERE id = ?", "ssi",
+			  greta_job_state_name(state), reason, job_id))
 		return -1;
 	return greta_db_changes(db) ? 0 : no_job(job_id, e);
 }
@@ -97,11 +97,12 @@ int greta_jobs_set_state(struct greta_db *db, int64_t job_id, enum greta_job_sta
 int greta_jobs_cancel(struct greta_db *db, int64_t campaign_id, const char *variant, int64_t context, int64_t repeat,
 		      const char *reason, int64_t *n, struct greta_err *e)
 {
-	if (greta_db_exec(db, e,
-			  "UPDATE job SET state = 'cancelled', reason = ?5 WHERE campaign_id = ?1 AND state = 'queued'"
-			  " AND (?2 IS NULL OR variant_id IN (SELECT id FROM variant WHERE campaign_id = ?1 AND name = ?2))"
-			  " AND (?3 = 0 OR context = ?3) AND (?4 < 0 OR repeat = ?4)",
-			  "isiis", campaign_id, variant, context, repeat, reason))
+	if (greta_db_exec(
+		    db, e,
+		    "UPDATE job SET state = 'cancelled', reason = ?5 WHERE campaign_id = ?1 AND state = 'queued'"
+		    " AND (?2 IS NULL OR variant_id IN (SELECT id FROM variant WHERE campaign_id = ?1 AND name = ?2))"
+		    " AND (?3 = 0 OR context = ?3) AND (?4 < 0 OR repeat = ?4)",
+		    "isiis", campaign_id, variant, context, repeat, reason))
 		return -1;
 	*n = greta_db_changes(db);
 	return 0;
@@ -109,10 +110,10 @@ int greta_jobs_cancel(struct greta_db *db, int64_t campaign_id, const char *vari
 
 int greta_jobs_tries(struct greta_db *db, int64_t job_id, int64_t n[GRETA_OUTCOME_COUNT], struct greta_err *e)
 {
-	cleanup_query struct greta_query *q = greta_query_open(
-		db, e,
-		"SELECT outcome, count(*) FROM attempt WHERE job_id = ? AND state IN ('ended', 'pruned') GROUP BY outcome",
-		"i", job_id);
+	cleanup_query struct greta_query *q = greta_query_open(db, e,
+							       "SELECT outcome, count(*) FROM attempt WHERE job_id = ? "
+							       "AND state IN ('ended', 'pruned') GROUP BY outcome",
+							       "i", job_id);
 	int rc = q ? greta_query_step(q, e) : -1;
 
 	memset(n, 0, sizeof *n * GRETA_OUTCOME_COUNT);

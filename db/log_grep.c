@@ -21,11 +21,11 @@ struct grep {
 	bool has_re;
 	/* the text at hand: the unfinished line of the chunk before, and what it was joined with */
 	int64_t attempt_id;
-	int64_t offset;           /* of text */
-	int64_t end;              /* offset that the next chunk has if it goes on from here */
+	int64_t offset; /* of text */
+	int64_t end;	/* offset that the next chunk has if it goes on from here */
 	struct greta_buf text;
-	struct runs runs;         /* of the whole text */
-	struct greta_buf folded;  /* text in lower case, if case is ignored */
+	struct runs runs;	 /* of the whole text */
+	struct greta_buf folded; /* text in lower case, if case is ignored */
 };
 
 /* ---- the pattern */
@@ -70,7 +70,8 @@ static int compile(struct grep *s, struct greta_err *e)
 	int rc;
 
 	if (!s->g->pattern || !*s->g->pattern)
-		return greta_err_set(e, GRETA_EINVAL, "an empty pattern matches everything; `logs` without --grep does that");
+		return greta_err_set(e, GRETA_EINVAL,
+				     "an empty pattern matches everything; `logs` without --grep does that");
 	if (s->g->regex) {
 		rc = regcomp(&s->re, s->g->pattern, flags);
 		if (rc) {
@@ -263,8 +264,8 @@ static int take_chunk(struct grep *s, struct greta_query *q, struct greta_err *e
 	return take_text(s, q, 4, e);
 }
 
-#define GREP_COLUMNS                                                                                          \
-	"SELECT c.attempt_id, c.offset, c.dropped, f.bits, c.raw_bytes, c.streams, c.raw, c.zstd"             \
+#define GREP_COLUMNS                                                                                                   \
+	"SELECT c.attempt_id, c.offset, c.dropped, f.bits, c.raw_bytes, c.streams, c.raw, c.zstd"                      \
 	" FROM log_chunk c LEFT JOIN log_filter f ON f.chunk_id = c.id"
 
 static struct greta_query *open_chunks(struct grep *s, struct greta_err *e)

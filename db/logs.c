@@ -99,7 +99,7 @@ struct segment { /* loose text without a gap in it */
 	struct greta_buf text;
 	struct runs runs;
 	bool starts_line; /* begins at the start of a line, as far as that is known */
-	bool is_last;     /* what follows is a gap or nothing: no line goes on behind it */
+	bool is_last;	  /* what follows is a gap or nothing: no line goes on behind it */
 };
 
 struct sealing {
@@ -158,9 +158,10 @@ static int gather(struct sealing *s, struct greta_err *e)
 static int look_before(struct sealing *s, struct greta_err *e)
 {
 	int64_t ends_line = 1;
-	int rc = db_get_i64(s->db, &ends_line, e,
-			    "SELECT ends_line FROM log_chunk WHERE attempt_id = ? AND offset < ? ORDER BY offset DESC LIMIT 1",
-			    "ii", s->attempt_id, s->items[0].offset);
+	int rc = db_get_i64(
+		s->db, &ends_line, e,
+		"SELECT ends_line FROM log_chunk WHERE attempt_id = ? AND offset < ? ORDER BY offset DESC LIMIT 1",
+		"ii", s->attempt_id, s->items[0].offset);
 
 	s->items[0].starts_line = ends_line;
 	return rc < 0 ? -1 : 0;
@@ -202,9 +203,9 @@ static int put_rest(struct sealing *s, const struct segment *g, size_t n, const 
 	if (raw.len == 0)
 		return 0;
 	runs_print(rest, &streams);
-	return greta_db_exec(s->db, e,
-			     "INSERT INTO log_chunk (attempt_id, offset, raw_bytes, streams, raw) VALUES (?, ?, ?, ?, ?)",
-			     "iiisb", s->attempt_id, g->offset + (int64_t)n, (int64_t)raw.len, streams.data, &raw);
+	return greta_db_exec(
+		s->db, e, "INSERT INTO log_chunk (attempt_id, offset, raw_bytes, streams, raw) VALUES (?, ?, ?, ?, ?)",
+		"iiisb", s->attempt_id, g->offset + (int64_t)n, (int64_t)raw.len, streams.data, &raw);
 }
 
 /* A segment that may go on is cut behind its last newline, or at its end when it has none. */
@@ -379,9 +380,9 @@ int greta_logs_read(struct greta_db *db, int64_t attempt_id, enum greta_stream s
 
 struct tail {
 	enum greta_stream stream;
-	int64_t lines;  /* still to be found */
+	int64_t lines;	/* still to be found */
 	int64_t offset; /* where the last lines begin, as far as they are found */
-	bool at_end;    /* nothing wanted was seen yet: a newline here ends the last line, and starts none */
+	bool at_end;	/* nothing wanted was seen yet: a newline here ends the last line, and starts none */
 };
 
 /* From the end of a chunk backwards, run by run. */

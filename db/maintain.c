@@ -1,4 +1,4 @@
-/* maintain: backup, check, snapshot, prune. */
+/* maintain: backup, check, snapshot, prune, and who holds back the WAL. */
 #include "db/internal.h"
 
 #include "base/cleanup.h"
@@ -20,7 +20,8 @@ static int refuse_existing(const char *path, struct greta_err *e)
 	struct stat st;
 
 	if (!lstat(path, &st))
-		return greta_err_set(e, GRETA_EEXIST, "%s: is there already; name another file or remove it first", path);
+		return greta_err_set(e, GRETA_EEXIST, "%s: is there already; name another file or remove it first",
+				     path);
 	return errno == ENOENT ? 0 : greta_err_sys(e, "%s", path);
 }
 
@@ -36,8 +37,8 @@ static int sync_file(const char *path, struct greta_err *e)
 static int sync_folder_of(const char *path, struct greta_err *e)
 {
 	const char *slash = strrchr(path, '/');
-	cleanup_free char *folder = slash ? greta_strndup(path, slash == path ? 1 : (size_t)(slash - path))
-					  : greta_strdup(".");
+	cleanup_free char *folder =
+		slash ? greta_strndup(path, slash == path ? 1 : (size_t)(slash - path)) : greta_strdup(".");
 
 	return greta_fs_sync_dir(folder, e);
 }
@@ -115,8 +116,10 @@ static int check_one(struct greta_db *db, const char *sql, const char *good, con
 		return rc;
 	if (good && greta_str_eq(greta_query_str(q, 0), good))
 		return 0;
-	return greta_err_set(e, GRETA_EFAIL, "%s: %s: %s; restore a backup, or save what is readable with "
-			     "`sqlite3 FILE .recover`", db->path, what, greta_query_str(q, 0));
+	return greta_err_set(e, GRETA_EFAIL,
+			     "%s: %s: %s; restore a backup, or save what is readable with "
+			     "`sqlite3 FILE .recover`",
+			     db->path, what, greta_query_str(q, 0));
 }
 
 int greta_db_check(struct greta_db *db, struct greta_err *e)
@@ -201,12 +204,13 @@ static int prune_one(struct greta_db *db, int64_t attempt_id, struct greta_prune
 
 	if (db_get_i64(db, &bytes, e,
 		       "SELECT coalesce(sum(coalesce(length(raw), 0) + coalesce(length(zstd), 0)), 0) FROM log_chunk"
-		       " WHERE attempt_id = ?", "i", attempt_id) < 0 ||
+		       " WHERE attempt_id = ?",
+		       "i", attempt_id) < 0 ||
 	    db_get_i64(db, &rows, e, "SELECT coalesce(sum(n), 0) FROM telemetry_chunk WHERE attempt_id = ?", "i",
 		       attempt_id) < 0 ||
 	    greta_db_exec(db, e,
-			  "DELETE FROM log_filter WHERE chunk_id IN (SELECT id FROM log_chunk WHERE attempt_id = ?)", "i",
-			  attempt_id) ||
+			  "DELETE FROM log_filter WHERE chunk_id IN (SELECT id FROM log_chunk WHERE attempt_id = ?)",
+			  "i", attempt_id) ||
 	    greta_db_exec(db, e, "DELETE FROM log_chunk WHERE attempt_id = ?", "i", attempt_id) ||
 	    greta_db_exec(db, e, "DELETE FROM telemetry_chunk WHERE attempt_id = ?", "i", attempt_id) ||
 	    greta_db_exec(db, e, "UPDATE attempt SET state = 'pruned' WHERE id = ?", "i", attempt_id))
@@ -228,7 +232,8 @@ static int prune_batch(struct greta_db *db, int64_t before_ns, int64_t *after, s
 	for (int i = 0; i < PRUNE_BATCH && rc == 1; i++) {
 		rc = db_get_i64(db, after, e,
 				"SELECT id FROM attempt WHERE id > ? AND state = 'ended' AND reported AND ended_ns < ?"
-				" ORDER BY id LIMIT 1", "ii", *after, before_ns);
+				" ORDER BY id LIMIT 1",
+				"ii", *after, before_ns);
 		if (rc == 1 && prune_one(db, *after, out, e))
 			rc = -1;
 	}
@@ -244,4 +249,50 @@ int greta_db_prune(struct greta_db *db, int64_t before_ns, struct greta_pruned *
 	while (rc == 1)
 		rc = prune_batch(db, before_ns, &after, out, e);
 	return rc;
+}
+
+/* ---- who reads, by the locks on the shared memory file (SQLite's "WAL-index format": readers hold bytes 123 to 127)
+ */
+
+#define READ_LOCK_FIRST 123
+#define READ_LOCK_LAST 127
+#define LOCKS_MAX (4 * 1024 * 1024)
+
+static void name_process(long pid, struct greta_buf *who)
+{
+	cleanup_free char *path = greta_format("/proc/%ld/comm", pid);
+	cleanup_buf struct greta_buf comm = {0};
+
+	greta_buf_addf(who, "%sprocess %ld", who->len ? ", " : "", pid);
+	if (!greta_fs_read(path, 256, &comm, NULL))
+		greta_buf_addf(who, " (%.*s)", (int)strcspn(greta_buf_str(&comm), "\n"), greta_buf_str(&comm));
+}
+
+/* A line of /proc/locks: "1: POSIX  ADVISORY  READ  1234 fe:00:10961883 123 123" */
+static void look_at_lock(const char *line, ino_t inode, struct greta_buf *who)
+{
+	unsigned long long locked, first;
+	long pid;
+
+	if (sscanf(line, "%*d: POSIX ADVISORY READ %ld %*x:%*x:%llu %llu", &pid, &locked, &first) != 3)
+		return;
+	if (locked == inode && first >= READ_LOCK_FIRST && first <= READ_LOCK_LAST && pid != getpid())
+		name_process(pid, who);
+}
+
+int greta_db_holders(struct greta_db *db, int64_t wal_bytes, struct greta_buf *who, struct greta_err *e)
+{
+	cleanup_free char *wal = greta_format("%s-wal", db->path), *shm = greta_format("%s-shm", db->path);
+	cleanup_buf struct greta_buf locks = {0};
+	struct stat st;
+
+	if (stat(wal, &st) || st.st_size <= wal_bytes || stat(shm, &st))
+		return 0;
+	if (greta_fs_read("/proc/locks", LOCKS_MAX, &locks, e))
+		return -1;
+	for (const char *line = greta_buf_str(&locks); *line; line += strspn(line, "\n")) {
+		look_at_lock(line, st.st_ino, who);
+		line += strcspn(line, "\n");
+	}
+	return 0;
 }

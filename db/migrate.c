@@ -1,10 +1,11 @@
-/* migrate: from any older version to the newest, a step at a time, each step one transaction; the file as it was is kept
- * beside it as FILE.v<N>.bak. Views are not migrated: they are dropped and made anew whenever their text has changed. */
+/* migrate: from any older version to the newest, a step at a time, each step one transaction; the file as it was is
+ * kept beside it as FILE.v<N>.bak. Views are not migrated: they are dropped and made anew whenever their text has
+ * changed. */
 #include "db/internal.h"
 
+#include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
-#include "base/cleanup.h"
 #include "base/mem.h"
 #include "base/sha256.h"
 #include "base/str.h"
@@ -31,12 +32,13 @@ int db_check_version(struct greta_db *db, int latest, int *version, struct greta
 	    pragma_i64(db, "SELECT count(*) FROM sqlite_schema", &n_tables, e))
 		return -1;
 	if (id != DB_APPLICATION_ID && (n_tables || id || found))
-		return greta_err_set(e, GRETA_EINVAL, "%s: a database, but not one of GRETA's; --db names another place",
-				     db->path);
+		return greta_err_set(e, GRETA_EINVAL,
+				     "%s: a database, but not one of GRETA's; --db names another place", db->path);
 	if (found > latest)
-		return greta_err_set(e, GRETA_EVERSION,
-				     "%s: of version %lld, and this greta (%s) knows versions up to %d; use a newer greta",
-				     db->path, (long long)found, GRETA_VERSION, latest);
+		return greta_err_set(
+			e, GRETA_EVERSION,
+			"%s: of version %lld, and this greta (%s) knows versions up to %d; use a newer greta", db->path,
+			(long long)found, GRETA_VERSION, latest);
 	if (version)
 		*version = (int)found;
 	return 0;
@@ -46,7 +48,8 @@ static int put_meta(struct greta_db *db, const char *key, const char *value, str
 {
 	return greta_db_exec(db, e,
 			     "INSERT INTO meta (key, value) VALUES (?, ?) "
-			     "ON CONFLICT (key) DO UPDATE SET value = excluded.value", "ss", key, value);
+			     "ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+			     "ss", key, value);
 }
 
 /* A new database gets its identity in the same transaction as its tables. */
@@ -54,18 +57,17 @@ static int make_identity(struct greta_db *db, struct greta_err *e)
 {
 	char uuid[GRETA_UUID_LEN + 1];
 
-	return put_meta(db, "db_uuid", greta_uuid_new(uuid), e) ||
-			       greta_db_exec(db, e, "INSERT INTO meta (key, value) VALUES ('fence', 0), ('created_ns', ?)",
-					     "i", greta_clock_wall_ns())
-		       ? -1
-		       : 0;
+	if (put_meta(db, "db_uuid", greta_uuid_new(uuid), e))
+		return -1;
+	return greta_db_exec(db, e, "INSERT INTO meta (key, value) VALUES ('fence', 0), ('created_ns', ?)", "i",
+			     greta_clock_wall_ns());
 }
 
 static int step(struct greta_db *db, const struct db_migration *m, bool fresh, struct greta_err *e)
 {
 	cleanup_txn struct greta_txn txn = greta_txn_none;
-	cleanup_free char *stamp = greta_format("PRAGMA application_id = %d; PRAGMA user_version = %d",
-						DB_APPLICATION_ID, m->version);
+	cleanup_free char *stamp =
+		greta_format("PRAGMA application_id = %d; PRAGMA user_version = %d", DB_APPLICATION_ID, m->version);
 	int64_t orphans = 0;
 
 	if (greta_txn_begin(db, &txn, e) || db_script(db, m->sql, e) || (fresh && make_identity(db, e)) ||

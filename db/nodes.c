@@ -1,7 +1,7 @@
 #include "db/nodes.h"
 
-#include "base/clock.h"
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/mem.h"
 #include "base/sha256.h"
 #include "db/internal.h"
@@ -57,12 +57,12 @@ static void read_row(struct greta_query *q, struct greta_alias_row *row)
 static int add_or_bring_back(struct greta_db *db, const char *name, const char *transport, const char *settings,
 			     const char *labels, struct greta_err *e)
 {
-	return greta_db_exec(db, e,
-			     "INSERT INTO alias (name, transport, settings, labels, added_ns) VALUES (?1, ?2, ?3, ?4, ?5)"
-			     " ON CONFLICT (name) DO UPDATE SET transport = ?2, settings = ?3, labels = ?4, state = 'up',"
-			     " state_reason = NULL, state_ns = ?5, host_key = NULL",
-			     "ssssi", name, transport, settings ? settings : "{}", labels ? labels : "{}",
-			     greta_clock_wall_ns());
+	return greta_db_exec(
+		db, e,
+		"INSERT INTO alias (name, transport, settings, labels, added_ns) VALUES (?1, ?2, ?3, ?4, ?5)"
+		" ON CONFLICT (name) DO UPDATE SET transport = ?2, settings = ?3, labels = ?4, state = 'up',"
+		" state_reason = NULL, state_ns = ?5, host_key = NULL",
+		"ssssi", name, transport, settings ? settings : "{}", labels ? labels : "{}", greta_clock_wall_ns());
 }
 
 int greta_nodes_add(struct greta_db *db, const char *name, const char *transport, const char *settings,
@@ -76,8 +76,8 @@ int greta_nodes_add(struct greta_db *db, const char *name, const char *transport
 	if (rc < 0)
 		return -1;
 	if (rc == 1)
-		return greta_err_set(e, GRETA_EEXIST, "there is a node \"%s\" already; `greta-orch node remove %s` first",
-				     name, name);
+		return greta_err_set(e, GRETA_EEXIST,
+				     "there is a node \"%s\" already; `greta-orch node remove %s` first", name, name);
 	if (greta_txn_begin(db, &txn, e) || add_or_bring_back(db, name, transport, settings, labels, e) ||
 	    db_get_i64(db, alias_id, e, "SELECT id FROM alias WHERE name = ?", "s", name) < 0)
 		return -1;
@@ -91,16 +91,15 @@ static int no_alias(struct greta_db *db, const char *name, struct greta_err *e)
 	if (db_likely(db, &near, name, "SELECT name FROM alias WHERE state <> 'removed' ORDER BY name", e))
 		return -1;
 	if (!near.len)
-		return greta_err_set(e, GRETA_ENOENT, "no node \"%s\": there are none yet; `greta-orch node add` adds one",
-				     name);
+		return greta_err_set(e, GRETA_ENOENT,
+				     "no node \"%s\": there are none yet; `greta-orch node add` adds one", name);
 	return greta_err_set(e, GRETA_ENOENT, "no node \"%s\"; there are: %s", name, near.data);
 }
 
 int greta_nodes_find(struct greta_db *db, const char *name, struct greta_alias_row *out, struct greta_err *e)
 {
-	cleanup_query struct greta_query *q =
-		greta_query_open(db, e, "SELECT " ALIAS_COLUMNS " FROM alias WHERE name = ? AND state <> 'removed'", "s",
-				 name);
+	cleanup_query struct greta_query *q = greta_query_open(
+		db, e, "SELECT " ALIAS_COLUMNS " FROM alias WHERE name = ? AND state <> 'removed'", "s", name);
 	int rc = q ? greta_query_step(q, e) : -1;
 
 	if (rc == 0)
@@ -259,12 +258,13 @@ static int record_node(struct greta_db *db, const struct greta_facts *f, int64_t
 	cleanup_buf struct greta_buf json = {0};
 
 	greta_facts_print(f, &json);
-	if (greta_db_exec(db, e,
-			  "INSERT INTO node (node_key, hostname, machine_hash, n_cpus, mem_bytes, facts, first_seen_ns,"
-			  " last_seen_ns) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7) ON CONFLICT (node_key) DO UPDATE SET"
-			  " hostname = ?2, machine_hash = ?3, n_cpus = ?4, mem_bytes = ?5, facts = ?6, last_seen_ns = ?7",
-			  "sssiisi", f->node_id, f->hostname, f->machine_id, f->n_cpus, f->mem_bytes,
-			  greta_buf_str(&json), greta_clock_wall_ns()))
+	if (greta_db_exec(
+		    db, e,
+		    "INSERT INTO node (node_key, hostname, machine_hash, n_cpus, mem_bytes, facts, first_seen_ns,"
+		    " last_seen_ns) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7) ON CONFLICT (node_key) DO UPDATE SET"
+		    " hostname = ?2, machine_hash = ?3, n_cpus = ?4, mem_bytes = ?5, facts = ?6, last_seen_ns = ?7",
+		    "sssiisi", f->node_id, f->hostname, f->machine_id, f->n_cpus, f->mem_bytes, greta_buf_str(&json),
+		    greta_clock_wall_ns()))
 		return -1;
 	return db_get_i64(db, node_id, e, "SELECT id FROM node WHERE node_key = ?", "s", f->node_id) < 0 ? -1 : 0;
 }
@@ -277,8 +277,8 @@ static int record_device(struct greta_db *db, int64_t node_id, const struct gret
 			     " ON CONFLICT (uuid) DO UPDATE SET kind = ?2, name = coalesce(?3, name),"
 			     " arch = coalesce(?4, arch), pci = ?5, vram_bytes = coalesce(?6, vram_bytes),"
 			     " compute_units = coalesce(?7, compute_units), node_id = ?8, last_seen_ns = ?9",
-			     "sssssooii", d->uuid, d->kind ? d->kind : "unknown", d->name, d->arch, d->pci, d->vram_bytes,
-			     d->compute_units, node_id, greta_clock_wall_ns());
+			     "sssssooii", d->uuid, d->kind ? d->kind : "unknown", d->name, d->arch, d->pci,
+			     d->vram_bytes, d->compute_units, node_id, greta_clock_wall_ns());
 }
 
 static int record_devices(struct greta_db *db, int64_t node_id, const struct greta_facts *f, struct greta_err *e)

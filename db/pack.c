@@ -19,8 +19,8 @@ int db_unpack(struct greta_db *db, const void *data, size_t n, size_t raw_bytes,
 	size_t got;
 
 	if (said != raw_bytes)
-		return greta_err_set(e, GRETA_EFAIL, "%s: a compressed chunk is damaged (%zu bytes were put in)", db->path,
-				     raw_bytes);
+		return greta_err_set(e, GRETA_EFAIL, "%s: a compressed chunk is damaged (%zu bytes were put in)",
+				     db->path, raw_bytes);
 	got = ZSTD_decompressDCtx(db->dctx, greta_buf_reserve(out, raw_bytes), raw_bytes, data, n);
 	if (ZSTD_isError(got))
 		return greta_err_set(e, GRETA_EFAIL, "%s: a compressed chunk is damaged: %s", db->path,

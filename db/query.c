@@ -20,7 +20,8 @@ static enum greta_code code_of(struct greta_db *db, int rc)
 	case SQLITE_INTERRUPT:
 		return GRETA_ECANCELLED;
 	case SQLITE_CONSTRAINT:
-		return rc == SQLITE_CONSTRAINT_UNIQUE || rc == SQLITE_CONSTRAINT_PRIMARYKEY ? GRETA_EEXIST : GRETA_EFAIL;
+		return rc == SQLITE_CONSTRAINT_UNIQUE || rc == SQLITE_CONSTRAINT_PRIMARYKEY ? GRETA_EEXIST
+											    : GRETA_EFAIL;
 	default:
 		return GRETA_EFAIL;
 	}

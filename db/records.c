@@ -1,7 +1,7 @@
 #include "db/records.h"
 
-#include "base/clock.h"
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/mem.h"
 #include "db/internal.h"
 #include "db/likely.h"
@@ -14,15 +14,16 @@ int greta_models_record(struct greta_db *db, const struct greta_model_facts *m, 
 	cleanup_txn struct greta_txn txn = greta_txn_none;
 
 	if (greta_txn_begin(db, &txn, e) ||
-	    greta_db_exec(db, e,
-			  "INSERT INTO model (file_sha256, data_sha256, metadata_sha256, name, architecture, file_type,"
-			  " n_params, bytes) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (file_sha256) DO UPDATE"
-			  " SET data_sha256 = coalesce(data_sha256, ?2), metadata_sha256 = coalesce(metadata_sha256, ?3),"
-			  " name = coalesce(name, ?4), architecture = coalesce(architecture, ?5),"
-			  " file_type = coalesce(file_type, ?6), n_params = coalesce(n_params, ?7),"
-			  " bytes = coalesce(bytes, ?8)",
-			  "ssssssoo", m->file_sha256, m->data_sha256, m->metadata_sha256, m->name, m->architecture,
-			  m->file_type, m->n_params, m->bytes) ||
+	    greta_db_exec(
+		    db, e,
+		    "INSERT INTO model (file_sha256, data_sha256, metadata_sha256, name, architecture, file_type,"
+		    " n_params, bytes) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (file_sha256) DO UPDATE"
+		    " SET data_sha256 = coalesce(data_sha256, ?2), metadata_sha256 = coalesce(metadata_sha256, ?3),"
+		    " name = coalesce(name, ?4), architecture = coalesce(architecture, ?5),"
+		    " file_type = coalesce(file_type, ?6), n_params = coalesce(n_params, ?7),"
+		    " bytes = coalesce(bytes, ?8)",
+		    "ssssssoo", m->file_sha256, m->data_sha256, m->metadata_sha256, m->name, m->architecture,
+		    m->file_type, m->n_params, m->bytes) ||
 	    db_get_i64(db, model_id, e, "SELECT id FROM model WHERE file_sha256 = ?", "s", m->file_sha256) < 0)
 		return -1;
 	return greta_txn_commit(&txn, e);
@@ -89,13 +90,15 @@ static int check_baseline(struct greta_db *db, int64_t campaign_id, const char *
 	if (rc < 0)
 		return -1;
 	if (greta_query_i64(q, 0) == 0)
-		return greta_err_set(e, GRETA_EINVAL, "campaign %lld%s%s has no counted result: nothing to compare with",
+		return greta_err_set(e, GRETA_EINVAL,
+				     "campaign %lld%s%s has no counted result: nothing to compare with",
 				     (long long)campaign_id, variant ? ", variant " : "", variant ? variant : "");
 	if (greta_query_i64(q, 1))
-		return greta_err_set(e, GRETA_EINVAL,
-				     "campaign %lld is no baseline: for %lld of its %lld results the engine did not say how "
-				     "many tokens it prefilled", (long long)campaign_id, (long long)greta_query_i64(q, 1),
-				     (long long)greta_query_i64(q, 0));
+		return greta_err_set(
+			e, GRETA_EINVAL,
+			"campaign %lld is no baseline: for %lld of its %lld results the engine did not say how "
+			"many tokens it prefilled",
+			(long long)campaign_id, (long long)greta_query_i64(q, 1), (long long)greta_query_i64(q, 0));
 	return 0;
 }
 
@@ -104,10 +107,11 @@ int greta_baselines_set(struct greta_db *db, const char *name, int64_t campaign_
 {
 	if (check_baseline(db, campaign_id, variant, e))
 		return -1;
-	return greta_db_exec(db, e,
-			     "INSERT INTO baseline (name, campaign_id, variant, set_ns, note) VALUES (?1, ?2, ?3, ?4, ?5)"
-			     " ON CONFLICT (name) DO UPDATE SET campaign_id = ?2, variant = ?3, set_ns = ?4, note = ?5",
-			     "sisis", name, campaign_id, variant, greta_clock_wall_ns(), note);
+	return greta_db_exec(
+		db, e,
+		"INSERT INTO baseline (name, campaign_id, variant, set_ns, note) VALUES (?1, ?2, ?3, ?4, ?5)"
+		" ON CONFLICT (name) DO UPDATE SET campaign_id = ?2, variant = ?3, set_ns = ?4, note = ?5",
+		"sisis", name, campaign_id, variant, greta_clock_wall_ns(), note);
 }
 
 int greta_baselines_list(struct greta_db *db, struct greta_baseline_rows *out, struct greta_err *e)
@@ -169,12 +173,13 @@ int greta_imports_add(struct greta_db *db, const char *key, const char *path, in
 
 int greta_imports_campaign(struct greta_db *db, const char *name, int64_t *campaign_id, struct greta_err *e)
 {
+	int rc;
+
 	*campaign_id = 0;
-	return db_get_i64(db, campaign_id, e,
-			  "SELECT id FROM campaign WHERE kind = 'import' AND name = ? ORDER BY id DESC LIMIT 1", "s",
-			  name) < 0
-		       ? -1
-		       : 0;
+	rc = db_get_i64(db, campaign_id, e,
+			"SELECT id FROM campaign WHERE kind = 'import' AND name = ? ORDER BY id DESC LIMIT 1", "s",
+			name);
+	return rc < 0 ? -1 : 0;
 }
 
 /* ---- actions */
@@ -184,5 +189,9 @@ int greta_actions_add(struct greta_db *db, const char *who, const char *what, co
 	struct passwd *pw = who ? NULL : getpwuid(getuid());
 
 	return greta_db_exec(db, e, "INSERT INTO action (at_ns, who, what, detail) VALUES (?, ?, ?, ?)", "isss",
-			     greta_clock_wall_ns(), who ? who : pw ? pw->pw_name : NULL, what, detail ? detail : "{}");
+			     greta_clock_wall_ns(),
+			     who  ? who
+			     : pw ? pw->pw_name
+				  : NULL,
+			     what, detail ? detail : "{}");
 }

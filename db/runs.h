@@ -17,8 +17,8 @@ struct runs {
 	size_t n, cap;
 };
 
-void runs_add(struct runs *r, enum greta_stream stream, size_t n);  /* joins with the last one of the same stream */
-int runs_parse(const char *text, size_t total, struct runs *out);   /* -1 unless the pieces come to total; adds to out */
+void runs_add(struct runs *r, enum greta_stream stream, size_t n); /* joins the last one if it is of that stream */
+int runs_parse(const char *text, size_t total, struct runs *out); /* adds; -1 unless the pieces come to total */
 void runs_print(const struct runs *r, struct greta_buf *out);
 void runs_cut(struct runs *r, size_t n, struct runs *rest);         /* keeps the first n bytes; the others go to rest */
 enum greta_stream runs_at(const struct runs *r, size_t offset);

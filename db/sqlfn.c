@@ -77,7 +77,7 @@ struct cursor {
 	char **names;
 	size_t n_names;
 	struct columns c;
-	size_t at;                /* row * m + column */
+	size_t at; /* row * m + column */
 };
 
 static int tv_connect(sqlite3 *sq, void *aux, int argc, const char *const *argv, sqlite3_vtab **out, char **err)
@@ -85,7 +85,8 @@ static int tv_connect(sqlite3 *sq, void *aux, int argc, const char *const *argv,
 	int rc;
 
 	(void)aux, (void)argc, (void)argv, (void)err;
-	rc = sqlite3_declare_vtab(sq, "CREATE TABLE x(t_ns INTEGER, name TEXT, value REAL, columns HIDDEN, data HIDDEN)");
+	rc = sqlite3_declare_vtab(sq,
+				  "CREATE TABLE x(t_ns INTEGER, name TEXT, value REAL, columns HIDDEN, data HIDDEN)");
 	if (rc != SQLITE_OK)
 		return rc;
 	sqlite3_vtab_config(sq, SQLITE_VTAB_INNOCUOUS);

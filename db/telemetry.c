@@ -8,10 +8,10 @@
 #include "schemas/json.h"
 #include <math.h>
 
-#define SEAL_ROWS 4096   /* loose rows that are joined into one chunk: some 100 KiB of doubles at 3 readings */
+#define SEAL_ROWS 4096 /* loose rows that are joined into one chunk: some 100 KiB of doubles at 3 readings */
 #define COLUMNS_MAX 256
 #define NAME_MAX_BYTES 64
-#define LEVEL 1          /* of zstd: what is left after the column code is small; speed counts */
+#define LEVEL 1 /* of zstd: what is left after the column code is small; speed counts */
 
 /* ---- writing */
 
@@ -34,8 +34,9 @@ static int check_columns(const struct greta_telemetry *t, struct greta_err *e)
 				     COLUMNS_MAX);
 	for (size_t i = 0; i < t->n_columns; i++) {
 		if (!name_is_plain(t->columns[i]))
-			return greta_err_set(e, GRETA_EPROTO, "telemetry column %zu: a name is 1 to %d plain characters",
-					     i, NAME_MAX_BYTES);
+			return greta_err_set(e, GRETA_EPROTO,
+					     "telemetry column %zu: a name is 1 to %d plain characters", i,
+					     NAME_MAX_BYTES);
 		for (size_t k = 0; k < i; k++)
 			if (!strcmp(t->columns[i], t->columns[k]))
 				return greta_err_set(e, GRETA_EPROTO, "telemetry column \"%s\" is there twice",
@@ -61,18 +62,20 @@ static int put_chunk(struct greta_db *db, int64_t attempt_id, int64_t chunk_no, 
 	cleanup_buf struct greta_buf block = {0};
 	cleanup_buf struct greta_buf packed = {0};
 
-	if (chunk_no < 0 && db_get_i64(db, &chunk_no, e,
-				       "SELECT coalesce(max(chunk_no) + 1, 0) FROM telemetry_chunk WHERE attempt_id = ?",
-				       "i", attempt_id) < 0)
+	if (chunk_no < 0 &&
+	    db_get_i64(db, &chunk_no, e,
+		       "SELECT coalesce(max(chunk_no) + 1, 0) FROM telemetry_chunk WHERE attempt_id = ?", "i",
+		       attempt_id) < 0)
 		return -1;
 	columns_encode(t->t_ns, t->values, t->n_rows, t->n_columns, &block);
 	if (db_pack(db, LEVEL, block.data, block.len, &packed, e))
 		return -1;
-	return greta_db_exec(db, e,
-			     "INSERT INTO telemetry_chunk (attempt_id, chunk_no, t_first_ns, t_last_ns, n, sealed, columns,"
-			     " data) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-			     "iiiiiisb", attempt_id, chunk_no, t->t_ns[0], t->t_ns[t->n_rows - 1], (int64_t)t->n_rows,
-			     (int64_t)sealed, columns, &packed);
+	return greta_db_exec(
+		db, e,
+		"INSERT INTO telemetry_chunk (attempt_id, chunk_no, t_first_ns, t_last_ns, n, sealed, columns,"
+		" data) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+		"iiiiiisb", attempt_id, chunk_no, t->t_ns[0], t->t_ns[t->n_rows - 1], (int64_t)t->n_rows,
+		(int64_t)sealed, columns, &packed);
 }
 
 static int sum_up_column(struct greta_db *db, int64_t attempt_id, const struct greta_telemetry *t, size_t column,
@@ -204,8 +207,8 @@ int greta_telemetry_read(struct greta_db *db, int64_t attempt_id, greta_telemetr
 			 struct greta_err *e)
 {
 	cleanup_query struct greta_query *q = greta_query_open(
-		db, e, "SELECT chunk_no, columns, data FROM telemetry_chunk WHERE attempt_id = ? ORDER BY chunk_no", "i",
-		attempt_id);
+		db, e, "SELECT chunk_no, columns, data FROM telemetry_chunk WHERE attempt_id = ? ORDER BY chunk_no",
+		"i", attempt_id);
 	int rc = q ? greta_query_step(q, e) : -1;
 
 	for (; rc == 1; rc = greta_query_step(q, e)) {
@@ -228,7 +231,7 @@ struct sealing {
 	struct greta_db *db;
 	int64_t attempt_id, chunk_no; /* of the first chunk gathered */
 	struct greta_strs names;
-	struct greta_buf columns;     /* the same as JSON */
+	struct greta_buf columns; /* the same as JSON */
 	struct greta_buf t_ns, values;
 };
 
@@ -293,12 +296,13 @@ static int sealing_take(struct sealing *s, const struct chunk *c, struct greta_e
 
 static int sealing_run(struct sealing *s, struct greta_err *e)
 {
-	for (int64_t after = -1;; ) {
+	for (int64_t after = -1;;) {
 		cleanup_with(chunk_release) struct chunk c = {0};
 		struct greta_query *q = greta_query_open(
 			s->db, e,
 			"SELECT chunk_no, columns, data FROM telemetry_chunk WHERE attempt_id = ? AND chunk_no > ?"
-			" AND sealed = 0 ORDER BY chunk_no LIMIT 1", "ii", s->attempt_id, after);
+			" AND sealed = 0 ORDER BY chunk_no LIMIT 1",
+			"ii", s->attempt_id, after);
 		int rc = q ? greta_query_step(q, e) : -1;
 
 		if (rc == 1 && chunk_read(s->db, q, &c, e))

@@ -15,7 +15,8 @@ static int check_fence(struct greta_db *db, struct greta_err *e)
 		return 0;
 	return greta_err_set(e, GRETA_EFENCED,
 			     "%s: another controller took over this database (its fence is %lld, ours %lld); "
-			     "this one has to end", db->path, (long long)fence, (long long)db->fence);
+			     "this one has to end",
+			     db->path, (long long)fence, (long long)db->fence);
 }
 
 static int begin_outermost(struct greta_db *db, struct greta_err *e)
@@ -91,8 +92,8 @@ static void doom(struct greta_db *db)
 		return;
 	db->doom = db->last;
 	if (!db->doom.code)
-		greta_err_set(&db->doom, GRETA_EFAIL, "%s: a step inside this transaction failed, so it was rolled back",
-			      db->path);
+		greta_err_set(&db->doom, GRETA_EFAIL,
+			      "%s: a step inside this transaction failed, so it was rolled back", db->path);
 }
 
 void greta_txn_release(struct greta_txn *t)

@@ -18,7 +18,7 @@ struct help {
 	struct greta_db *db;
 	int64_t campaign_id;
 	char uuid[GRETA_UUID_LEN + 1];
-	int64_t jobs[8]; /* in the campaign's order: base 4096, base 8192, v3 4096, v3 8192, then their second repeats */
+	int64_t jobs[8]; /* in its order: base 4096, base 8192, v3 4096, v3 8192, then their second repeats */
 	int64_t seq;     /* of the last event that help_event made */
 };
 
@@ -75,7 +75,7 @@ static inline void help_open(struct help *h, const char *path)
 
 static inline void help_campaign(struct help *h, const char *name)
 {
-	static const struct greta_new_variant variants[] = {{"base", NULL}, {"v3", "{\"args\":[\"--attn\",\"q_lds\"]}"}};
+	static const struct greta_new_variant variants[] = {{"base", NULL}, {"v3", "{\"args\":[\"--x\"]}"}};
 	struct greta_new_job jobs[8];
 	struct greta_new_campaign c = {.name = name, .text = "{\"name\":\"c\"}", .variants = variants, .n_variants = 2,
 				       .jobs = jobs, .n_jobs = 8};

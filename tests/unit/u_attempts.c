@@ -15,8 +15,8 @@ static void test_attempts__from_plan_to_counted(void **state)
 	assert_int_equal(out.what, GRETA_APPLY_DONE);
 	assert_ok(help_event(h, id, 0, GRETA_EVENT_WAITING, "{\"for\":\"gpu 0, held by alice\"}", NULL, NULL, &e));
 	assert_ok(help_event(h, id, 0, GRETA_EVENT_STARTED,
-			     "{\"pid\":7,\"devices\":[\"GPU-1\"],\"build_sha256\":\"bb\",\"engine_sha256\":\"ee\"}", NULL,
-			     NULL, &e));
+			     "{\"pid\":7,\"devices\":[\"GPU-1\"],\"build_sha256\":\"bb\",\"engine_sha256\":\"ee\"}",
+			     NULL, NULL, &e));
 	assert_ok(help_event(h, id, 0, GRETA_EVENT_PROGRESS,
 			     "{\"phase\":\"prefill\",\"done\":7,\"total\":32,\"unit\":\"layer\"}", NULL, NULL, &e));
 	assert_ok(greta_attempts_get(h->db, id, &row, &e));
@@ -48,7 +48,8 @@ static void test_attempts__an_event_counts_once(void **state)
 	for (int again = 0; again < 3; again++) {
 		assert_ok(help_event(h, id, 1, GRETA_EVENT_ACCEPTED, NULL, NULL, &out, &e));
 		assert_int_equal(out.what, again ? GRETA_APPLY_STALE : GRETA_APPLY_DONE);
-		assert_ok(help_event(h, id, 2, GRETA_EVENT_LOG, "{\"stream\":\"out\",\"offset\":0}", "hello\n", &out, &e));
+		assert_ok(help_event(h, id, 2, GRETA_EVENT_LOG, "{\"stream\":\"out\",\"offset\":0}", "hello\n", &out,
+				     &e));
 		assert_int_equal(out.what, again ? GRETA_APPLY_STALE : GRETA_APPLY_DONE);
 	}
 	assert_int_equal(help_i64(h->db, "SELECT log_bytes FROM attempt"), 6);
@@ -92,7 +93,8 @@ static void test_attempts__refuses_nonsense_and_goes_on(void **state)
 		{GRETA_EVENT_EVIDENCE, "{\"name\":\"gdb\",\"part\":3,\"parts\":2}", "text"},
 		{GRETA_EVENT_OUTCOME, "{\"outcome\":3}", NULL},
 		{GRETA_EVENT_OUTCOME,
-		 "{\"outcome\":\"ok\",\"samples\":[{\"sample\":1,\"metrics\":{}},{\"sample\":1,\"metrics\":{}}]}", NULL},
+		 "{\"outcome\":\"ok\",\"samples\":[{\"sample\":1,\"metrics\":{}},{\"sample\":1,\"metrics\":{}}]}",
+		 NULL},
 	};
 	struct help *h = *state;
 	struct greta_err e = {0};
@@ -153,8 +155,9 @@ static void test_attempts__contradictions_make_all_invalid(void **state)
 	assert_true(out.contradicts);
 	assert_false(out.counted);
 	assert_int_equal(out.outcome, GRETA_OUTCOME_INVALID);
-	assert_int_equal(help_i64(h->db, "SELECT count(*) FROM attempt WHERE outcome = 'invalid' AND cause = 'contradiction'"),
-			 2);
+	assert_int_equal(
+		help_i64(h->db, "SELECT count(*) FROM attempt WHERE outcome = 'invalid' AND cause = 'contradiction'"),
+		2);
 	assert_int_equal(help_i64(h->db, "SELECT counted_attempt IS NULL FROM job WHERE position = 0"), 1);
 	assert_non_null(strstr(help_str(h->db, "SELECT reason FROM job WHERE position = 0"),
 			       "attn_impl is flash_v2_naive in one and q_lds in the other"));
@@ -261,14 +264,15 @@ static void test_attempts__medians_leave_the_warm_up_out(void **state)
 	struct greta_err e = {0};
 	int64_t id = help_attempt(h, h->jobs[0]);
 
-	assert_ok(help_event(h, id, 0, GRETA_EVENT_OUTCOME,
-			     "{\"outcome\":\"ok\",\"samples\":["
-			     "{\"sample\":0,\"metrics\":{\"prefill_s\":99,\"attn_impl\":\"warm\"}},"
-			     "{\"sample\":1,\"metrics\":{\"prefill_s\":3,\"attn_impl\":\"cold\",\"prompt_tokens\":4000}},"
-			     "{\"sample\":2,\"metrics\":{\"prefill_s\":1}},"
-			     "{\"sample\":3,\"metrics\":{\"prefill_s\":2,\"peak\":1e300}},"
-			     "{\"sample\":4,\"metrics\":{\"prefill_s\":10}}]}",
-			     NULL, NULL, &e));
+	assert_ok(
+		help_event(h, id, 0, GRETA_EVENT_OUTCOME,
+			   "{\"outcome\":\"ok\",\"samples\":["
+			   "{\"sample\":0,\"metrics\":{\"prefill_s\":99,\"attn_impl\":\"warm\"}},"
+			   "{\"sample\":1,\"metrics\":{\"prefill_s\":3,\"attn_impl\":\"cold\",\"prompt_tokens\":4000}},"
+			   "{\"sample\":2,\"metrics\":{\"prefill_s\":1}},"
+			   "{\"sample\":3,\"metrics\":{\"prefill_s\":2,\"peak\":1e300}},"
+			   "{\"sample\":4,\"metrics\":{\"prefill_s\":10}}]}",
+			   NULL, NULL, &e));
 	assert_float_equal(help_f64(h->db, "SELECT prefill_s FROM result"), 2.5, 1e-12);
 	assert_float_equal(help_f64(h->db, "SELECT prefill_min_s FROM result"), 1, 1e-12);
 	assert_float_equal(help_f64(h->db, "SELECT prefill_max_s FROM result"), 10, 1e-12);
@@ -284,11 +288,12 @@ static void test_attempts__counts_that_are_none_do_not_stop_the_rest(void **stat
 	struct greta_err e = {0};
 	int64_t id = help_attempt(h, h->jobs[0]);
 
-	assert_ok(help_event(h, id, 0, GRETA_EVENT_OUTCOME,
-			     "{\"outcome\":\"invalid\",\"peak_rss_bytes\":9223372036854775807,\"log_dropped\":9223372036854775807,"
-			     "\"started_wall_ns\":-9223372036854775808,\"exit_code\":2147483647,"
-			     "\"samples\":[{\"sample\":9223372036854775807,\"metrics\":{\"prompt_tokens\":1e300,\"\":-0.0}}]}",
-			     NULL, NULL, &e));
+	assert_ok(help_event(
+		h, id, 0, GRETA_EVENT_OUTCOME,
+		"{\"outcome\":\"invalid\",\"peak_rss_bytes\":9223372036854775807,\"log_dropped\":9223372036854775807,"
+		"\"started_wall_ns\":-9223372036854775808,\"exit_code\":2147483647,"
+		"\"samples\":[{\"sample\":9223372036854775807,\"metrics\":{\"prompt_tokens\":1e300,\"\":-0.0}}]}",
+		NULL, NULL, &e));
 	assert_int_equal(help_i64(h->db, "SELECT prompt_tokens IS NULL FROM result"), 1);
 	assert_int_equal(help_i64(h->db, "SELECT exit_code FROM result"), INT32_MAX);
 	assert_true(help_i64(h->db, "SELECT peak_rss_bytes FROM result") == INT64_MAX);
@@ -305,15 +310,17 @@ static void test_attempts__verdict_and_evidence(void **state)
 	int64_t id = help_attempt(h, h->jobs[0]);
 
 	assert_ok(help_event(h, id, 0, GRETA_EVENT_PROGRESS,
-			     "{\"phase\":\"prefill\",\"done\":7,\"total\":32,\"at\":\"layer 7 attn q_lds\"}", NULL, NULL, &e));
-	assert_ok(help_event(h, id, 0, GRETA_EVENT_VERDICT,
-			     "{\"class\":\"gpu_kernel\",\"certainty\":\"supported\",\"text\":\"stuck in layer 7\"}", NULL,
+			     "{\"phase\":\"prefill\",\"done\":7,\"total\":32,\"at\":\"layer 7 attn q_lds\"}", NULL,
 			     NULL, &e));
-	assert_ok(help_event(h, id, 0, GRETA_EVENT_EVIDENCE, "{\"name\":\"gdb\",\"part\":1,\"parts\":3}", "one ", NULL, &e));
+	assert_ok(help_event(h, id, 0, GRETA_EVENT_VERDICT,
+			     "{\"class\":\"gpu_kernel\",\"certainty\":\"supported\",\"text\":\"stuck in layer 7\"}",
+			     NULL, NULL, &e));
+	assert_ok(help_event(h, id, 0, GRETA_EVENT_EVIDENCE, "{\"name\":\"gdb\",\"part\":1,\"parts\":3}", "one ", NULL,
+			     &e));
 	assert_ok(help_event(h, id, 0, GRETA_EVENT_EVIDENCE, "{\"name\":\"gdb\",\"part\":3,\"parts\":3}", "three", NULL,
 			     &e));
-	assert_ok(help_event(h, id, 0, GRETA_EVENT_OUTCOME, "{\"outcome\":\"hung\",\"reason\":\"no progress\"}", NULL, NULL,
-			     &e));
+	assert_ok(help_event(h, id, 0, GRETA_EVENT_OUTCOME, "{\"outcome\":\"hung\",\"reason\":\"no progress\"}", NULL,
+			     NULL, &e));
 	assert_ok(greta_evidence_read(h->db, id, "gdb", &text, &e));
 	assert_string_equal(text.data, "one \n[part 2 of 3 is missing]\nthree");
 	assert_fails(greta_evidence_read(h->db, id, "dmesg", &text, &e), GRETA_ENOENT);

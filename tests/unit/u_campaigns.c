@@ -33,8 +33,8 @@ static void test_campaigns__a_job_twice_is_refused_and_nothing_stays(void **stat
 	static const struct greta_new_variant variants[] = {{"v", NULL}};
 	static const struct greta_new_job jobs[] = {{0, 4096, 0, 0}, {0, 8192, 0, 0}, {0, 4096, 0, 0}};
 	static const struct greta_new_job stray[] = {{1, 4096, 0, 0}};
-	struct greta_new_campaign c = {.name = "twice", .text = "{}", .variants = variants, .n_variants = 1, .jobs = jobs,
-				       .n_jobs = 3};
+	struct greta_new_campaign c = {
+		.name = "twice", .text = "{}", .variants = variants, .n_variants = 1, .jobs = jobs, .n_jobs = 3};
 	struct help *h = *state;
 	struct greta_err e = {0};
 	char uuid[GRETA_UUID_LEN + 1];

@@ -1,7 +1,7 @@
 #include "tests/unit/db_help.h"
 
-#include "base/str.h"
 #include "base/log.h"
+#include "base/str.h"
 #include "db/internal.h"
 #include <fcntl.h>
 #include <signal.h>
@@ -72,8 +72,9 @@ static void test_db__reader_says_what_is_missing(void **state)
 
 static void test_db__refuses_what_is_not_its_own(void **state)
 {
-	static const char text[] = "This is a text file, and long enough for SQLite to look at its header, which is 100 "
-				   "bytes in size, so that is what it has to be at least.";
+	static const char text[] =
+		"This is a text file, and long enough for SQLite to look at its header, which is 100 "
+		"bytes in size, so that is what it has to be at least.";
 	struct greta_err e = {0};
 	sqlite3 *sq;
 
@@ -283,8 +284,8 @@ static void test_db__binds_and_reads_every_type(void **state)
 	size_t n;
 
 	greta_buf_add(&blob, "a\0b", 3);
-	q = greta_query_open(h->db, &e, "SELECT ? AS i, ? AS o, ?, ?, ?, ?, ?, ?", "iofffssb", (int64_t)7, (int64_t)0, 1.5,
-			     NAN, -0.0, "text", NULL, &blob);
+	q = greta_query_open(h->db, &e, "SELECT ? AS i, ? AS o, ?, ?, ?, ?, ?, ?", "iofffssb", (int64_t)7, (int64_t)0,
+			     1.5, NAN, -0.0, "text", NULL, &blob);
 	assert_non_null(q);
 	assert_int_equal(greta_query_step(q, &e), 1);
 	assert_int_equal(greta_query_columns(q), 8);
@@ -380,15 +381,35 @@ static void test_db__more_statements_than_the_cache_holds(void **state)
 static void test_db__users_may_only_read(void **state)
 {
 	static const char *const refused[] = {
-		"DELETE FROM campaign", "UPDATE campaign SET name = 'x'", "PRAGMA user_version = 7", "PRAGMA query_only = 0",
-		"ATTACH 'y.db' AS y", "CREATE TABLE t (a)", "CREATE TEMP TABLE t (a)", "BEGIN", "VACUUM INTO 'y.db'",
-		"SELECT 1; SELECT 2", "SELECT 1; DROP TABLE job", "", "  -- nothing", "SELEC 1", "SELECT nocolumn FROM job",
-		"WITH x AS (SELECT 1) DELETE FROM job", "EXPLAIN DELETE FROM job",
+		"DELETE FROM campaign",
+		"UPDATE campaign SET name = 'x'",
+		"PRAGMA user_version = 7",
+		"PRAGMA query_only = 0",
+		"ATTACH 'y.db' AS y",
+		"CREATE TABLE t (a)",
+		"CREATE TEMP TABLE t (a)",
+		"BEGIN",
+		"VACUUM INTO 'y.db'",
+		"SELECT 1; SELECT 2",
+		"SELECT 1; DROP TABLE job",
+		"",
+		"  -- nothing",
+		"SELEC 1",
+		"SELECT nocolumn FROM job",
+		"WITH x AS (SELECT 1) DELETE FROM job",
+		"EXPLAIN DELETE FROM job",
 	};
 	static const char *const allowed[] = {
-		"SELECT 1", "SELECT 1;", "SELECT 1 ; -- done\n", "VALUES (1), (2)", "EXPLAIN QUERY PLAN SELECT * FROM job",
+		"SELECT 1",
+		"SELECT 1;",
+		"SELECT 1 ; -- done\n",
+		"VALUES (1), (2)",
+		"EXPLAIN QUERY PLAN SELECT * FROM job",
 		"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 3) SELECT * FROM n",
-		"SELECT * FROM result", "SELECT * FROM telemetry", "SELECT * FROM log", "SELECT json_extract('{}', '$.a')",
+		"SELECT * FROM result",
+		"SELECT * FROM telemetry",
+		"SELECT * FROM log",
+		"SELECT json_extract('{}', '$.a')",
 	};
 	struct greta_err e = {0};
 	struct greta_db *db = greta_db_open_reader("x.db", &e);
@@ -519,7 +540,8 @@ static void full_in_a_group(struct help *h, int64_t id, int64_t committed, const
 
 	assert_ok(greta_txn_begin(h->db, &txn, &e));
 	for (int i = 1; i < 500 && n_failed < 3; i++) {
-		if (!help_event(h, id, committed + i - n_failed, GRETA_EVENT_LOG, "{\"stream\":\"out\"}", filler, NULL, &e)) {
+		if (!help_event(h, id, committed + i - n_failed, GRETA_EVENT_LOG, "{\"stream\":\"out\"}", filler, NULL,
+				&e)) {
 			assert_int_equal(n_failed, 0);
 			continue;
 		}

@@ -48,8 +48,9 @@ static void test_log_grep__finds_lines_loose_and_sealed(void **state)
 		assert_string_equal(grep(h, &hits, (struct greta_grep){.pattern = "HIP error"}, NULL),
 				    "1:11:o:HIP error 700|1:25:o:last HIP error|");
 		assert_string_equal(grep(h, &hits, (struct greta_grep){.pattern = "hip ERROR 7"}, NULL), "");
-		assert_string_equal(grep(h, &hits, (struct greta_grep){.pattern = "hip ERROR 7", .ignore_case = true}, NULL),
-				    "1:11:o:HIP error 700|");
+		assert_string_equal(
+			grep(h, &hits, (struct greta_grep){.pattern = "hip ERROR 7", .ignore_case = true}, NULL),
+			"1:11:o:HIP error 700|");
 		assert_string_equal(grep(h, &hits, (struct greta_grep){.pattern = "l"}, NULL),
 				    "1:0:o:first line|1:25:o:last HIP error|2:0:o:all is well|");
 		assert_string_equal(grep(h, &hits, (struct greta_grep){.pattern = "well", .attempt_id = a}, NULL), "");
@@ -111,8 +112,9 @@ static void test_log_grep__lines_over_the_edges_of_events(void **state)
 	for (int sealed = 0; sealed < 2; sealed++) {
 		assert_string_equal(grep(h, &hits, (struct greta_grep){.pattern = "needle"}, NULL),
 				    "1:0:o:a needle here|1:14:o:and a needle|1:48:e:dle and needle|");
-		assert_string_equal(grep(h, &hits, (struct greta_grep){.pattern = "needle", .stream = GRETA_STREAM_ERR}, NULL),
-				    "1:48:e:dle and needle|");
+		assert_string_equal(
+			grep(h, &hits, (struct greta_grep){.pattern = "needle", .stream = GRETA_STREAM_ERR}, NULL),
+			"1:48:e:dle and needle|");
 		if (!sealed)
 			help_good(h, id, 1, "a", NULL);
 	}
@@ -130,10 +132,12 @@ static void test_log_grep__streams_apart(void **state)
 	assert_ok(help_event(h, id, 0, GRETA_EVENT_LOG, "{\"stream\":\"err\"}", "err needle\n", NULL, &e));
 	assert_ok(help_event(h, id, 0, GRETA_EVENT_LOG, "{\"stream\":\"out\"}", "dle\n", NULL, &e));
 	for (int sealed = 0; sealed < 2; sealed++) {
-		assert_string_equal(grep(h, &hits, (struct greta_grep){.pattern = "needle", .stream = GRETA_STREAM_OUT}, NULL),
-				    "1:0:o:out needle|");
-		assert_non_null(strstr(grep(h, &hits, (struct greta_grep){.pattern = "needle", .stream = GRETA_STREAM_ERR},
-					    NULL), "err needle|"));
+		assert_string_equal(
+			grep(h, &hits, (struct greta_grep){.pattern = "needle", .stream = GRETA_STREAM_OUT}, NULL),
+			"1:0:o:out needle|");
+		assert_non_null(strstr(
+			grep(h, &hits, (struct greta_grep){.pattern = "needle", .stream = GRETA_STREAM_ERR}, NULL),
+			"err needle|"));
 		if (!sealed)
 			help_good(h, id, 1, "a", NULL);
 	}
@@ -151,13 +155,18 @@ static void test_log_grep__by_campaign_and_counted(void **state)
 	h->seq = 0;
 	help_good(h, b, 1, "a", NULL);
 	(void)a;
-	assert_int_equal(strlen(grep(h, &hits, (struct greta_grep){.pattern = "needle"}, NULL)), 3 * strlen("1:0:o:needle|"));
-	assert_string_equal(grep(h, &hits, (struct greta_grep){.pattern = "needle", .campaign_id = second.campaign_id}, NULL),
-			    "3:0:o:needle|");
+	assert_int_equal(strlen(grep(h, &hits, (struct greta_grep){.pattern = "needle"}, NULL)),
+			 3 * strlen("1:0:o:needle|"));
+	assert_string_equal(
+		grep(h, &hits, (struct greta_grep){.pattern = "needle", .campaign_id = second.campaign_id}, NULL),
+		"3:0:o:needle|");
 	assert_string_equal(grep(h, &hits, (struct greta_grep){.pattern = "needle", .counted_only = true}, NULL),
 			    "2:0:o:needle|");
-	assert_string_equal(grep(h, &hits, (struct greta_grep){.pattern = "needle", .counted_only = true,
-							       .campaign_id = h->campaign_id}, NULL), "2:0:o:needle|");
+	assert_string_equal(
+		grep(h, &hits,
+		     (struct greta_grep){.pattern = "needle", .counted_only = true, .campaign_id = h->campaign_id},
+		     NULL),
+		"2:0:o:needle|");
 	hits.stop_after = 1;
 	assert_string_equal(grep(h, &hits, (struct greta_grep){.pattern = "needle"}, NULL), "1:0:o:needle|");
 	greta_buf_release(&hits.text);

@@ -35,8 +35,17 @@ static void test_runs__read_back(void **state)
 
 static void test_runs__refuses_what_does_not_add_up(void **state)
 {
-	static const char *const bad[] = {"", "out 5", "out 11", "both", "out 5 err", "out 5 err -5", "out5err5", "outerr",
-					  "out 99999999999999999999999", "out 5  err 5", "out 5 err 5 out"};
+	static const char *const bad[] = {"",
+					  "out 5",
+					  "out 11",
+					  "both",
+					  "out 5 err",
+					  "out 5 err -5",
+					  "out5err5",
+					  "outerr",
+					  "out 99999999999999999999999",
+					  "out 5  err 5",
+					  "out 5 err 5 out"};
 	struct runs r = {0};
 
 	(void)state;
@@ -177,7 +186,8 @@ static void test_logs__the_same_before_and_after_sealing(void **state)
 		assert_string_equal(g.text.data, "one\ntwo\n[1000]end");
 		assert_int_equal(help_i64(h->db, "SELECT log_bytes FROM attempt"), 1019);
 		assert_int_equal(help_i64(h->db, "SELECT log_dropped FROM attempt"), 1000);
-		assert_int_equal(help_i64(h->db, "SELECT count(*) FROM log_chunk WHERE zstd IS NOT NULL"), sealed ? 2 : 0);
+		assert_int_equal(help_i64(h->db, "SELECT count(*) FROM log_chunk WHERE zstd IS NOT NULL"),
+				 sealed ? 2 : 0);
 		if (!sealed)
 			help_good(h, id, 1, "a", NULL);
 	}
@@ -271,7 +281,8 @@ static void test_logs__sealed_on_the_way(void **state)
 	assert_ok(greta_txn_commit(&txn, &e));
 	assert_true(help_i64(h->db, "SELECT count(*) FROM log_chunk WHERE zstd IS NOT NULL") == 3);
 	assert_int_equal(help_i64(h->db, "SELECT count(*) FROM log_chunk c WHERE zstd IS NOT NULL AND NOT EXISTS"
-					 " (SELECT 1 FROM log_filter WHERE chunk_id = c.id)"), 0);
+					 " (SELECT 1 FROM log_filter WHERE chunk_id = c.id)"),
+			 0);
 	read_all(h, id, GRETA_STREAM_ALL, &g);
 	assert_int_equal(g.text.len, all.len);
 	assert_memory_equal(g.text.data, all.data, all.len);

@@ -7,15 +7,18 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 static void run_one(struct help *h, int64_t job)
 {
 	struct greta_err e = {0};
 	int64_t id = help_attempt(h, job);
 
-	assert_ok(help_event(h, id, 0, GRETA_EVENT_STARTED, "{\"devices\":[\"GPU-0\"],\"build_sha256\":\"b\"}", NULL, NULL, &e));
+	assert_ok(help_event(h, id, 0, GRETA_EVENT_STARTED, "{\"devices\":[\"GPU-0\"],\"build_sha256\":\"b\"}", NULL,
+			     NULL, &e));
 	assert_ok(help_event(h, id, 0, GRETA_EVENT_LOG, "{\"stream\":\"out\"}", "some words\n", NULL, &e));
-	assert_ok(help_event(h, id, 0, GRETA_EVENT_TELEMETRY, "{\"columns\":[\"p\"],\"rows\":[[1,2],[2,3]]}", NULL, NULL, &e));
+	assert_ok(help_event(h, id, 0, GRETA_EVENT_TELEMETRY, "{\"columns\":[\"p\"],\"rows\":[[1,2],[2,3]]}", NULL,
+			     NULL, &e));
 	assert_ok(help_event(h, id, 0, GRETA_EVENT_EVIDENCE, "{\"name\":\"gdb\"}", "#0 wait", NULL, &e));
 	help_good(h, id, 3, "a", NULL);
 }
@@ -128,7 +131,8 @@ static void test_snapshot__one_campaign_with_all_that_is_its(void **state)
 /* Every table that a later version adds has to be thought of in snapshot.sql. */
 static void test_snapshot__knows_every_table(void **state)
 {
-	static const char *const kept_here[] = {"meta", "action"}; /* whoever gets the snapshot has no business with these */
+	static const char *const kept_here[] = {"meta",
+						"action"}; /* whoever gets the snapshot has no business with these */
 	struct help *h = *state;
 	struct greta_err e = {0};
 	cleanup_buf struct greta_buf sql = {0};
@@ -140,7 +144,8 @@ static void test_snapshot__knows_every_table(void **state)
 		const char *name = greta_query_str(q, 0);
 
 		snprintf(line, sizeof line, "INSERT INTO main.%s", name);
-		if (!strstr(greta_buf_str(&sql), line) && strcmp(name, kept_here[0]) != 0 && strcmp(name, kept_here[1]) != 0)
+		if (!strstr(greta_buf_str(&sql), line) && strcmp(name, kept_here[0]) != 0 &&
+		    strcmp(name, kept_here[1]) != 0)
 			fail_msg("snapshot.sql leaves %s out", name);
 	}
 	greta_query_close(q);
@@ -178,6 +183,52 @@ static void test_prune__takes_logs_and_telemetry_alone(void **state)
 	assert_int_equal(pruned.n_attempts, 0);
 }
 
+/* A process that sits in a query. */
+static pid_t start_reader(void)
+{
+	struct greta_err e = {0};
+	struct greta_db *db;
+	int ready[2];
+	pid_t pid;
+	char c;
+
+	assert_int_equal(pipe(ready), 0);
+	pid = fork();
+	if (pid == 0) {
+		db = greta_db_open_reader("x.db", &e);
+		if (greta_query_step(greta_query_open(db, &e, "SELECT * FROM job", ""), &e) != 1 ||
+		    write(ready[1], "r", 1) != 1)
+			_exit(1);
+		pause();
+		_exit(0);
+	}
+	assert_int_equal(read(ready[0], &c, 1), 1);
+	close(ready[0]);
+	close(ready[1]);
+	return pid;
+}
+
+static void test_holders__a_reader_is_named(void **state)
+{
+	struct help *h = *state;
+	struct greta_err e = {0};
+	cleanup_buf struct greta_buf who = {0};
+	char wanted[64];
+	pid_t pid = start_reader();
+
+	run_one(h, h->jobs[0]);
+	assert_ok(greta_db_holders(h->db, INT64_MAX, &who, &e)); /* not that large: nobody need be told of */
+	assert_int_equal(who.len, 0);
+	assert_ok(greta_db_holders(h->db, 0, &who, &e));
+	kill(pid, SIGKILL);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	snprintf(wanted, sizeof wanted, "process %d (u_maintain)", (int)pid);
+	assert_string_equal(greta_buf_str(&who), wanted);
+	greta_buf_clear(&who);
+	assert_ok(greta_db_holders(h->db, 0, &who, &e));
+	assert_int_equal(who.len, 0);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, help_setup, help_teardown)
@@ -188,6 +239,7 @@ int main(void)
 		T(test_check__says_what_is_wrong),
 		T(test_snapshot__one_campaign_with_all_that_is_its),
 		T(test_snapshot__knows_every_table),
+		T(test_holders__a_reader_is_named),
 		T(test_prune__takes_logs_and_telemetry_alone),
 	};
 

@@ -81,7 +81,8 @@ static void test_nodes__two_aliases_of_one_machine_are_one_node(void **state)
 
 	parse_facts("{\"node_id\":\"key\",\"hostname\":\"h\",\"n_cpus\":4,\"mem_bytes\":1024,"
 		    "\"devices\":[{\"uuid\":\"GPU-1\",\"kind\":\"amd\",\"name\":\"MI300X\",\"arch\":\"gfx942\"}],"
-		    "\"env\":[{\"key\":\"kernel\",\"value\":\"6.1\"},{\"key\":\"rocm\",\"value\":\"6.2\"}]}", &facts);
+		    "\"env\":[{\"key\":\"kernel\",\"value\":\"6.1\"},{\"key\":\"rocm\",\"value\":\"6.2\"}]}",
+		    &facts);
 	assert_ok(greta_nodes_record(h->db, a, &facts, &one, &e));
 	assert_ok(greta_nodes_record(h->db, b, &facts, &other, &e));
 	assert_int_equal(one.node_id, other.node_id);
@@ -105,7 +106,8 @@ static void test_nodes__a_device_is_known_by_its_uuid(void **state)
 	/* an attempt names it before any facts do */
 	assert_ok(help_event(h, attempt, 0, GRETA_EVENT_STARTED, "{\"devices\":[\"GPU-1\"]}", NULL, NULL, &e));
 	assert_string_equal(help_str(h->db, "SELECT kind FROM device"), "unknown");
-	parse_facts("{\"node_id\":\"k1\",\"devices\":[{\"uuid\":\"GPU-1\",\"kind\":\"amd\",\"name\":\"MI300X\"}]}", &facts);
+	parse_facts("{\"node_id\":\"k1\",\"devices\":[{\"uuid\":\"GPU-1\",\"kind\":\"amd\",\"name\":\"MI300X\"}]}",
+		    &facts);
 	assert_ok(greta_nodes_record(h->db, a, &facts, &ids, &e));
 	greta_facts_release(&facts);
 	assert_string_equal(help_str(h->db, "SELECT name FROM device"), "MI300X");
@@ -130,7 +132,8 @@ static void test_nodes__a_device_is_known_by_its_uuid(void **state)
 
 static void test_environments__one_set_is_stored_once(void **state)
 {
-	char rocm[] = "rocm", v62[] = "6.2", v63[] = "6.3", mode[] = "mode", perf[] = "perf", kernel[] = "kernel", k61[] = "6.1";
+	char rocm[] = "rocm", v62[] = "6.2", v63[] = "6.3", mode[] = "mode", perf[] = "perf", kernel[] = "kernel",
+	     k61[] = "6.1";
 	const struct greta_fact node[] = {{rocm, v62}, {kernel, k61}}, turned[] = {{kernel, k61}, {rocm, v62}};
 	const struct greta_fact extra[] = {{mode, perf}}, newer[] = {{rocm, v63}};
 	struct help *h = *state;
@@ -175,7 +178,8 @@ static void test_records__what_is_known_later_is_filled_in(void **state)
 	assert_string_equal(help_str(h->db, "SELECT version FROM build"), "0.1");
 	assert_ok(greta_builds_add_code_object(h->db, build, &o, &e));
 	assert_ok(greta_builds_add_code_object(h->db, build, &o, &e));
-	assert_int_equal(help_i64(h->db, "SELECT count(*) FROM code_object WHERE agpr IS NULL AND scratch_bytes = 0"), 1);
+	assert_int_equal(help_i64(h->db, "SELECT count(*) FROM code_object WHERE agpr IS NULL AND scratch_bytes = 0"),
+			 1);
 }
 
 static void test_records__baselines(void **state)

@@ -26,10 +26,11 @@ static void round_trip(const int64_t *t_ns, const double *values, size_t n, size
 
 static void test_columns__come_back_to_the_bit(void **state)
 {
-	static const int64_t t[] = {1770888600000000000, 1770888601000000000, 1770888602000000500, INT64_MIN, INT64_MAX, 0};
+	static const int64_t t[] = {1770888600000000000, 1770888601000000000, 1770888602000000500,
+				    INT64_MIN,		 INT64_MAX,	      0};
 	static const double plain[] = {1, 250.5, 77, 250.25, 1e6, 0.001, -3, 0, 12, 99.999, 5, 6};
-	static const double odd[] = {M_PI, DBL_MAX, -DBL_MIN, 5e-324, -0.0, 0, INFINITY, -INFINITY, 1e300, 9007199254740993.0,
-				     1.0 / 3, 1e-7};
+	static const double odd[] = {M_PI,	DBL_MAX, -DBL_MIN,	     5e-324,  -0.0, 0, INFINITY,
+				     -INFINITY, 1e300,	 9007199254740993.0, 1.0 / 3, 1e-7};
 	static const double gaps[] = {NAN, 1, NAN, 2, NAN, NAN, NAN, 3.5, NAN, NAN, NAN, M_E};
 
 	(void)state;
@@ -55,7 +56,8 @@ static void test_columns__random_ones_too(void **state)
 		for (int i = 0; i < N; i++)
 			t[i] = (i ? t[i - 1] : 1770888600000000000) + 100000000 + rand() % 1000;
 		for (int i = 0; i < N * M; i++) {
-			double kinds[] = {rand() % 500, rand() % 100000 / 100.0, rand() / 7.0, NAN, rand() % 2 ? NAN : 3};
+			double kinds[] = {rand() % 500, rand() % 100000 / 100.0, rand() / 7.0, NAN,
+					  rand() % 2 ? NAN : 3};
 
 			v[i] = kinds[i % M % 5];
 		}
@@ -135,8 +137,10 @@ static void test_telemetry__the_same_before_and_after_sealing(void **state)
 	assert_int_equal(help_i64(h->db, "SELECT count(*) FROM telemetry_chunk WHERE sealed = 1"), 2);
 	assert_int_equal(help_i64(h->db, "SELECT count(*) FROM telemetry_chunk"), 2);
 	assert_string_equal(help_str(h->db, "SELECT n || ' ' || min || ' ' || max || ' ' || mean || ' ' || last"
-					    " FROM telemetry_stat WHERE name = 'temp'"), "2 60.0 62.0 61.0 62.0");
-	assert_string_equal(help_str(h->db, "SELECT mean FROM telemetry_stat WHERE name = 'power'"), "710.166666666667");
+					    " FROM telemetry_stat WHERE name = 'temp'"),
+			    "2 60.0 62.0 61.0 62.0");
+	assert_string_equal(help_str(h->db, "SELECT mean FROM telemetry_stat WHERE name = 'power'"),
+			    "710.166666666667");
 }
 
 static int count_rows(void *arg, const struct greta_telemetry *t, struct greta_err *e)

@@ -19,7 +19,8 @@ static int64_t add_campaign(struct help *h, const char *name, const char *const 
 	static const int64_t contexts[] = {4096, 8192, 16384};
 	struct greta_new_variant v[3] = {0};
 	struct greta_new_job jobs[32];
-	struct greta_new_campaign c = {.name = name, .text = "{}", .variants = v, .n_variants = n_variants, .jobs = jobs};
+	struct greta_new_campaign c = {
+		.name = name, .text = "{}", .variants = v, .n_variants = n_variants, .jobs = jobs};
 	struct greta_err e = {0};
 	char uuid[GRETA_UUID_LEN + 1];
 	int64_t id;
@@ -43,7 +44,8 @@ static int64_t environment(struct help *h, int64_t alias, const char *driver)
 
 	snprintf(text, sizeof text,
 		 "{\"node_id\":\"key\",\"devices\":[{\"uuid\":\"GPU-0\",\"kind\":\"amd\",\"name\":\"MI300X\","
-		 "\"arch\":\"gfx942\"}],\"env\":[{\"key\":\"driver\",\"value\":\"%s\"},{\"key\":\"rocm\",\"value\":\"6.2\"}]}",
+		 "\"arch\":\"gfx942\"}],\"env\":[{\"key\":\"driver\",\"value\":\"%s\"},{\"key\":\"rocm\",\"value\":\"6."
+		 "2\"}]}",
 		 driver);
 	assert_ok(greta_facts_parse(text, strlen(text), &facts, &e));
 	assert_ok(greta_nodes_record(h->db, alias, &facts, &ids, &e));
@@ -55,8 +57,10 @@ static int64_t job_of(struct help *h, int64_t campaign, const char *variant, int
 {
 	char sql[256];
 
-	snprintf(sql, sizeof sql, "SELECT job_id FROM cell WHERE campaign_id = %d AND variant = '%s' AND context = %d"
-				  " AND repeat = %d", (int)campaign, variant, (int)context, (int)repeat);
+	snprintf(sql, sizeof sql,
+		 "SELECT job_id FROM cell WHERE campaign_id = %d AND variant = '%s' AND context = %d"
+		 " AND repeat = %d",
+		 (int)campaign, variant, (int)context, (int)repeat);
 	return help_i64(h->db, sql);
 }
 
@@ -67,8 +71,8 @@ static int64_t begin(struct help *h, int64_t job, int64_t alias, int64_t environ
 	int64_t id = help_attempt(h, job);
 
 	assert_ok(greta_attempts_place(h->db, id, &place, &e));
-	assert_ok(help_event(h, id, 0, GRETA_EVENT_STARTED, "{\"devices\":[\"GPU-0\"],\"build_sha256\":\"b0\"}", NULL, NULL,
-			     &e));
+	assert_ok(help_event(h, id, 0, GRETA_EVENT_STARTED, "{\"devices\":[\"GPU-0\"],\"build_sha256\":\"b0\"}", NULL,
+			     NULL, &e));
 	return id;
 }
 
@@ -85,9 +89,10 @@ static void run_well(struct help *h, int64_t campaign, int64_t context, double s
 	int64_t job = job_of(h, campaign, "baseline", context, 0);
 	int64_t id = begin(h, job, alias, env);
 
-	assert_ok(help_event(h, id, 0, GRETA_EVENT_TELEMETRY,
-			     "{\"columns\":[\"gpu0.power_w\",\"gpu0.temp_c\"],\"rows\":[[1000000000,700,60],[2000000000,750.5,61]]}",
-			     NULL, NULL, &e));
+	assert_ok(help_event(
+		h, id, 0, GRETA_EVENT_TELEMETRY,
+		"{\"columns\":[\"gpu0.power_w\",\"gpu0.temp_c\"],\"rows\":[[1000000000,700,60],[2000000000,750.5,61]]}",
+		NULL, NULL, &e));
 	assert_ok(help_event(h, id, 0, GRETA_EVENT_LOG, "{\"stream\":\"out\"}", "Prompt tokens: 4096\n", NULL, &e));
 	help_good(h, id, s, "flash_v2_naive", NULL);
 	assert_ok(greta_jobs_set_state(h->db, job, GRETA_JOB_DONE, NULL, &e));
@@ -106,14 +111,18 @@ static void fill_b389(struct help *h, int64_t alias)
 	help_good(h, id, 20, "q_lds", NULL);
 	id = begin(h, job_of(h, c, "v3", 8192, 0), alias, env);
 	assert_ok(help_event(h, id, 0, GRETA_EVENT_PROGRESS,
-			     "{\"phase\":\"prefill\",\"done\":11,\"total\":32,\"at\":\"layer 11 attn q_lds\"}", NULL, NULL, &e));
+			     "{\"phase\":\"prefill\",\"done\":11,\"total\":32,\"at\":\"layer 11 attn q_lds\"}", NULL,
+			     NULL, &e));
 	assert_ok(help_event(h, id, 0, GRETA_EVENT_VERDICT,
-			     "{\"class\":\"gpu_kernel\",\"certainty\":\"supported\",\"text\":\"stuck in q_lds\"}", NULL, NULL, &e));
+			     "{\"class\":\"gpu_kernel\",\"certainty\":\"supported\",\"text\":\"stuck in q_lds\"}", NULL,
+			     NULL, &e));
 	assert_ok(help_event(h, id, 0, GRETA_EVENT_EVIDENCE, "{\"name\":\"gdb\"}", "#0 wait", NULL, &e));
 	end_badly(h, id, "{\"outcome\":\"hung\",\"reason\":\"no progress for 300 s\"}");
 	id = begin(h, job_of(h, c, "v3", 16384, 0), alias, env);
-	assert_ok(help_event(h, id, 0, GRETA_EVENT_LOG, "{\"stream\":\"err\"}", "hipMalloc: out of memory\n", NULL, &e));
-	end_badly(h, id, "{\"outcome\":\"oom\",\"cause\":\"device\",\"reason\":\"hipMalloc: out of memory\",\"exit_code\":1}");
+	assert_ok(
+		help_event(h, id, 0, GRETA_EVENT_LOG, "{\"stream\":\"err\"}", "hipMalloc: out of memory\n", NULL, &e));
+	end_badly(h, id,
+		  "{\"outcome\":\"oom\",\"cause\":\"device\",\"reason\":\"hipMalloc: out of memory\",\"exit_code\":1}");
 	assert_ok(greta_jobs_cancel(h->db, c, "v4", 0, -1, "gate: uses scratch memory", &c, &e));
 }
 
@@ -143,17 +152,27 @@ static void test_views__figures_of_the_report(void **state)
 		const char *sql;
 		double expected, tolerance;
 	} figures[] = {
-		{"SELECT tokens_per_s FROM scaling WHERE campaign='b3_89' AND variant='baseline' AND context=4096", 179.9, .05},
-		{"SELECT tokens_per_s FROM scaling WHERE campaign='b3_89' AND variant='baseline' AND context=8192", 71.7, .05},
-		{"SELECT tokens_per_s FROM scaling WHERE campaign='b3_89' AND variant='baseline' AND context=16384", 34.9, .05},
+		{"SELECT tokens_per_s FROM scaling WHERE campaign='b3_89' AND variant='baseline' AND context=4096",
+		 179.9, .05},
+		{"SELECT tokens_per_s FROM scaling WHERE campaign='b3_89' AND variant='baseline' AND context=8192",
+		 71.7, .05},
+		{"SELECT tokens_per_s FROM scaling WHERE campaign='b3_89' AND variant='baseline' AND context=16384",
+		 34.9, .05},
 		{"SELECT ratio FROM scaling WHERE campaign='b3_89' AND variant='baseline' AND context=4096", 1, 1e-12},
 		{"SELECT ratio FROM scaling WHERE campaign='b3_89' AND variant='baseline' AND context=8192", 5.0, .05},
-		{"SELECT ratio FROM scaling WHERE campaign='b3_89' AND variant='baseline' AND context=16384", 20.6, .05},
-		{"SELECT expected_quadratic FROM scaling WHERE campaign='b3_89' AND variant='baseline' AND context=16384", 16, 0},
-		{"SELECT expected_linear FROM scaling WHERE campaign='b3_89' AND variant='baseline' AND context=16384", 4, 0},
-		{"SELECT exponent FROM scaling WHERE campaign='b3_89' AND variant='baseline' AND context=8192", 2.33, .005},
-		{"SELECT exponent FROM scaling WHERE campaign='b3_89' AND variant='baseline' AND context=16384", 2.04, .005},
-		{"SELECT step FROM scaling WHERE campaign='b3_89' AND variant='baseline' AND context=16384", 4.11, .005},
+		{"SELECT ratio FROM scaling WHERE campaign='b3_89' AND variant='baseline' AND context=16384", 20.6,
+		 .05},
+		{"SELECT expected_quadratic FROM scaling WHERE campaign='b3_89' AND variant='baseline' AND "
+		 "context=16384",
+		 16, 0},
+		{"SELECT expected_linear FROM scaling WHERE campaign='b3_89' AND variant='baseline' AND context=16384",
+		 4, 0},
+		{"SELECT exponent FROM scaling WHERE campaign='b3_89' AND variant='baseline' AND context=8192", 2.33,
+		 .005},
+		{"SELECT exponent FROM scaling WHERE campaign='b3_89' AND variant='baseline' AND context=16384", 2.04,
+		 .005},
+		{"SELECT step FROM scaling WHERE campaign='b3_89' AND variant='baseline' AND context=16384", 4.11,
+		 .005},
 		{"SELECT ratio_to_before FROM history WHERE campaign='two days later'", 7.82, .005},
 	};
 
@@ -171,11 +190,13 @@ static void test_views__cells_that_never_ran_are_shown(void **state)
 	struct help *h = *state;
 
 	assert_int_equal(help_i64(h->db, "SELECT count(*) FROM cell WHERE campaign = 'b3_89'"), 9);
-	assert_int_equal(help_i64(h->db, "SELECT count(*) FROM cell WHERE campaign = 'b3_89' AND outcome = 'never ran'"), 3);
+	assert_int_equal(
+		help_i64(h->db, "SELECT count(*) FROM cell WHERE campaign = 'b3_89' AND outcome = 'never ran'"), 3);
 	assert_string_equal(help_str(h->db, "SELECT state || ': ' || reason FROM cell WHERE variant = 'v4' LIMIT 1"),
 			    "cancelled: gate: uses scratch memory");
 	assert_string_equal(help_str(h->db, "SELECT group_concat(outcome, ' ') FROM (SELECT outcome FROM cell"
-					    " WHERE campaign = 'b3_89' AND variant = 'v3' ORDER BY context)"), "ok hung oom");
+					    " WHERE campaign = 'b3_89' AND variant = 'v3' ORDER BY context)"),
+			    "ok hung oom");
 }
 
 static void test_views__only_what_counts_makes_statistics(void **state)
@@ -185,10 +206,12 @@ static void test_views__only_what_counts_makes_statistics(void **state)
 	int64_t id = help_i64(h->db, "SELECT attempt_id FROM result WHERE prefill_s > 400");
 
 	assert_ok(greta_attempts_exclude(h->db, id, "clocks collapsed", &e));
-	assert_int_equal(help_i64(h->db, "SELECT count(*) FROM scaling WHERE variant = 'baseline' AND context = 16384"), 0);
+	assert_int_equal(help_i64(h->db, "SELECT count(*) FROM scaling WHERE variant = 'baseline' AND context = 16384"),
+			 0);
 	assert_int_equal(help_i64(h->db, "SELECT counted FROM result WHERE prefill_s > 400"), 1);
 	assert_ok(greta_attempts_exclude(h->db, id, NULL, &e));
-	assert_int_equal(help_i64(h->db, "SELECT count(*) FROM scaling WHERE variant = 'baseline' AND context = 16384"), 1);
+	assert_int_equal(help_i64(h->db, "SELECT count(*) FROM scaling WHERE variant = 'baseline' AND context = 16384"),
+			 1);
 }
 
 static void test_views__medians_of_odd_and_even_counts(void **state)
@@ -230,8 +253,8 @@ static void test_views__one_campaign_is_reached_by_indexes(void **state)
 
 		while (greta_query_step(q, &e) == 1) {
 			const char *step = greta_query_str(q, 3);
-			bool is_made = strstr(step, "subquery") || strstr(step, "SCAN (") || greta_str_eq(step, "SCAN cell_stat") ||
-				       greta_str_eq(step, "SCAN evidence");
+			bool is_made = strstr(step, "subquery") || strstr(step, "SCAN (") ||
+				       greta_str_eq(step, "SCAN cell_stat") || greta_str_eq(step, "SCAN evidence");
 
 			if (greta_str_starts(step, "SCAN") && !is_made && !strstr(step, "VIRTUAL TABLE"))
 				fail_msg("%s: %s", questions[i], step);
@@ -318,8 +341,8 @@ static void test_views__the_shell_answers_with_the_extension(void **state)
 	load_doc(&doc);
 	at = doc.data;
 	while (next_question(&at, &sql)) {
-		const char *const argv[] = {"sqlite3", "-readonly", "-bail", "-cmd", ".load " GRETA_LIB "/greta_sqlite", "x.db",
-					    sql.data, NULL};
+		const char *const argv[] = {"sqlite3", "-readonly", "-bail", "-cmd", ".load " GRETA_LIB "/greta_sqlite",
+					    "x.db",    sql.data,    NULL};
 		const struct greta_child_spec spec = {.argv = argv};
 		struct greta_child_result result = {0};
 		cleanup_buf struct greta_buf out = {0};
