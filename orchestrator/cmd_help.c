@@ -17,7 +17,7 @@ void help_overview(struct greta_buf *out)
 			group = cmd_list[i]->group;
 			greta_buf_addf(out, "\n%s\n", group);
 		}
-		greta_buf_addf(out, "  %-12s %s\n", cmd_list[i]->name, cmd_list[i]->summary);
+		greta_buf_addf(out, "  %-16s %s\n", cmd_list[i]->name, cmd_list[i]->summary);
 	}
 	greta_buf_adds(out, "\nOne command's options and examples: greta-orch COMMAND --help\n");
 }

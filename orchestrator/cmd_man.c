@@ -84,7 +84,7 @@ static void command_page(const struct cmd *c, struct greta_buf *out)
 	if (c->details) {
 		greta_buf_adds(out, ".SH DESCRIPTION\n.nf\n");
 		add_roff(out, c->details);
-		greta_buf_adds(out, ".fi\n");
+		greta_buf_adds(out, greta_str_ends(c->details, "\n") ? ".fi\n" : "\n.fi\n");
 	}
 	add_options(out, c);
 	add_exit_codes(out);
