@@ -13,6 +13,8 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 
+#define SAID_MAX 300
+
 struct local {
 	struct transport base;
 	struct greta_loop *loop;
@@ -30,15 +32,49 @@ struct local_stream {
 	int fd;
 	pid_t pid;
 	struct greta_watch *io, *child, *soon;
+	int err_fd;
+	struct greta_watch *errors;
+	char said[SAID_MAX]; /* the end of its stderr */
 	int exit_status;
 	bool eof, reaped;
 	bool *gone; /* set when a callback closed the stream that called it */
 };
 
+static void hear_errors(struct local_stream *s)
+{
+	char bytes[SAID_MAX];
+	ssize_t n;
+
+	while ((n = read(s->err_fd, bytes, sizeof bytes - 1)) > 0) {
+		while (n && (bytes[n - 1] == '\n' || bytes[n - 1] == ' '))
+			n--;
+		bytes[n] = '\0';
+		if (n)
+			greta_str_copy(s->said, sizeof s->said, bytes);
+	}
+	for (char *c = s->said; *c; c++)
+		if (*c == '\n' || *c == '\r')
+			*c = ' ';
+	if (n == 0 || errno != EAGAIN) {
+		greta_watch_remove(s->errors);
+		s->errors = NULL;
+	}
+}
+
+static void on_errors(struct greta_watch *w, uint32_t events, void *arg)
+{
+	(void)w;
+	(void)events;
+	hear_errors(arg);
+}
+
 static void stream_finish(struct local_stream *s)
 {
-	if (s->eof && s->reaped)
-		s->ev->closed(s->arg, s->exit_status, "");
+	if (!s->eof || !s->reaped)
+		return;
+	if (s->errors)
+		hear_errors(s);
+	s->ev->closed(s->arg, s->exit_status, s->said);
 }
 
 static void on_child(struct greta_watch *w, uint32_t status, void *arg)
@@ -135,11 +171,13 @@ static void local_close(struct stream *base)
 		*s->gone = true;
 	greta_watch_remove(s->io);
 	greta_watch_remove(s->soon);
+	greta_watch_remove(s->errors);
 	if (!s->reaped) {
 		greta_watch_remove(s->child);
 		greta_loop_child(s->loop, s->pid, on_orphan, NULL);
 	}
 	close(s->fd);
+	close(s->err_fd);
 	free(s);
 }
 
@@ -150,33 +188,40 @@ static struct stream *local_agent(struct transport *t, const char *const *args, 
 {
 	struct local *l = (struct local *)t;
 	cleanup_strs struct greta_strs argv = { 0 };
-	cleanup_fd int theirs = -1;
+	cleanup_fd int theirs = -1, errors = -1, mine = -1, said = -1;
 	struct local_stream *s;
-	int fds[2];
+	int fds[2], pipe_fds[2];
 	pid_t pid;
 
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0) {
 		greta_err_sys(e, "socketpair");
 		return NULL;
 	}
+	mine = fds[0];
 	theirs = fds[1];
+	if (pipe2(pipe_fds, O_CLOEXEC) < 0) {
+		greta_err_sys(e, "pipe");
+		return NULL;
+	}
+	said = pipe_fds[0];
+	errors = pipe_fds[1];
 	greta_strs_add(&argv, l->agent);
 	for (; *args; args++)
 		greta_strs_add(&argv, *args);
 	pid = greta_child_spawn(&(struct greta_child_spec){
 		.argv = (const char *const *)argv.items,
-		.fds = (const struct greta_child_fd[]){ { theirs, 0 }, { theirs, 1 } },
-		.n_fds = 2,
+		.fds = (const struct greta_child_fd[]){ { theirs, 0 }, { theirs, 1 }, { errors, 2 } },
+		.n_fds = 3,
 		.new_session = true,
 	}, e);
-	if (pid < 0 || greta_fs_set_nonblock(fds[0], e) < 0) {
-		close(fds[0]);
+	if (pid < 0 || greta_fs_set_nonblock(mine, e) < 0 || greta_fs_set_nonblock(said, e) < 0)
 		return NULL;
-	}
 	s = greta_alloc(sizeof *s);
-	*s = (struct local_stream){ .base.ops = &local_stream_ops, .ev = ev, .arg = arg, .loop = l->loop, .fd = fds[0],
-				    .pid = pid, .exit_status = -1 };
+	*s = (struct local_stream){ .base.ops = &local_stream_ops, .ev = ev, .arg = arg, .loop = l->loop, .fd = mine,
+				    .pid = pid, .exit_status = -1, .err_fd = said };
+	mine = said = -1;
 	s->io = greta_loop_fd(l->loop, s->fd, EPOLLIN, on_io, s);
+	s->errors = greta_loop_fd(l->loop, s->err_fd, EPOLLIN, on_errors, s);
 	s->child = greta_loop_child(l->loop, pid, on_child, s);
 	s->soon = greta_loop_timer(l->loop, 0, 0, on_soon, s);
 	return &s->base;

@@ -4,6 +4,7 @@
 #include "base/jsonw.h"
 #include "base/mem.h"
 #include "db/campaigns.h"
+#include "orchestrator/gates.h"
 #include "orchestrator/live.h"
 #include "orchestrator/regress.h"
 #include "orchestrator/term.h"
@@ -159,14 +160,16 @@ int watch_campaign(struct cmd_ctx *ctx, struct client *client, int64_t campaign_
 }
 
 static void print_verdict(const struct cmd_ctx *ctx, const struct greta_campaign_row *row,
-			  const struct greta_campaign_counts *n)
+			  const struct greta_campaign_counts *n, enum gates_verdict gates)
 {
+	static const char *const said[] = { "", "", ": a gate failed" };
 	cleanup_buf struct greta_buf out = { 0 };
 	struct greta_jsonw w = greta_jsonw(&out);
 
 	if (!ctx->json) {
-		printf("campaign %lld (%s) %s: %lld of %lld jobs have a counted result\n", (long long)row->id, row->name,
-		       greta_campaign_state_name(row->state), (long long)n->n_counted, (long long)n->n_jobs);
+		printf("campaign %lld (%s) %s: %lld of %lld jobs have a counted result%s\n", (long long)row->id,
+		       row->name, greta_campaign_state_name(row->state), (long long)n->n_counted, (long long)n->n_jobs,
+		       said[gates]);
 		return;
 	}
 	greta_jsonw_object(&w, NULL);
@@ -176,6 +179,7 @@ static void print_verdict(const struct cmd_ctx *ctx, const struct greta_campaign
 	greta_jsonw_str(&w, "state", greta_campaign_state_name(row->state));
 	greta_jsonw_i64(&w, "jobs", n->n_jobs);
 	greta_jsonw_i64(&w, "counted", n->n_counted);
+	greta_jsonw_bool(&w, "gate_failed", gates == GATES_FAILED);
 	greta_jsonw_object(&w, "attempts");
 	for (int i = 0; i < GRETA_OUTCOME_COUNT; i++)
 		if (n->attempts[i])
@@ -203,13 +207,18 @@ int watch_verdict(struct cmd_ctx *ctx, int64_t campaign_id, struct greta_err *e)
 	struct greta_db *db = greta_db_open_reader(ctx->db_path, e);
 	struct greta_campaign_row row = { 0 };
 	struct greta_campaign_counts counts = { 0 };
+	enum gates_verdict gates;
 	int rc = -1;
 
 	if (db && greta_campaigns_get(db, campaign_id, &row, e) == 0 &&
-	    greta_campaigns_counts(db, campaign_id, &counts, e) == 0) {
-		print_verdict(ctx, &row, &counts);
+	    greta_campaigns_counts(db, campaign_id, &counts, e) == 0 && gates_verdict(db, campaign_id, &gates, e) == 0) {
+		bool all = counts.n_counted == counts.n_jobs;
+
+		print_verdict(ctx, &row, &counts, gates);
 		print_regressions(ctx, db, campaign_id);
-		rc = counts.n_counted == counts.n_jobs ? CMD_OK : CMD_NOT_ALL_OK;
+		rc = all || gates == GATES_ENOUGH ? CMD_OK : CMD_NOT_ALL_OK;
+		if (gates == GATES_FAILED && row.state != GRETA_CAMPAIGN_ACTIVE)
+			rc = CMD_GATE;
 	}
 	greta_campaign_row_release(&row);
 	greta_db_close(db);

@@ -6,6 +6,7 @@
 #include "base/jsonw.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "orchestrator/gates.h"
 #include "schemas/spec.h"
 
 #include <math.h>
@@ -548,14 +549,18 @@ static void finish_if_done(struct ctl_campaign *cc)
 {
 	struct ctl *c = cc->ctl;
 	struct greta_err why = { 0 };
+	int64_t n_rejected = 0;
 
 	if (cc->finished || cc->n_open || cc->counts.by_state[GRETA_JOB_QUEUED] ||
 	    cc->counts.by_state[GRETA_JOB_RUNNING])
 		return;
-	if (!cc->cancelled && greta_campaigns_finish(c->db, cc->id, &why) < 0) {
+	if (!cc->cancelled && (gates_apply(c->db, cc->id, &cc->spec, &n_rejected, &why) < 0 ||
+			       greta_campaigns_finish(c->db, cc->id, &why) < 0)) {
 		batch_fail(c, &why);
 		return;
 	}
+	if (n_rejected)
+		news_add(c, cc->id, "%lld results did not pass the campaign's gates", (long long)n_rejected);
 	cc->finished = true;
 	batch_urgent(c);
 }
@@ -621,10 +626,14 @@ static char *reason_of(struct ctl_attempt *a, enum greta_outcome outcome)
 static void tell(const struct ctl_attempt *a, enum greta_outcome outcome, enum job_event next, const char *reason)
 {
 	const struct ctl_campaign *cc = a->job->campaign;
+	char took[64] = "", text[32];
 
-	news_add(cc->ctl, cc->id, "%s context %lld repeat %lld on %s: %s%s", cc->spec.variants[a->job->variant].name,
+	if (a->started_ns)
+		snprintf(took, sizeof took, ", %s",
+			 greta_str_seconds(text, sizeof text, (double)(greta_clock_mono_ns() - a->started_ns) / 1e9));
+	news_add(cc->ctl, cc->id, "%s context %lld repeat %lld on %s: %s%s%s", cc->spec.variants[a->job->variant].name,
 		 (long long)a->job->context, (long long)a->job->repeat + 1, a->node->name,
-		 reason ? reason : greta_outcome_name(outcome), next == JOB_EV_RETRY ? " (tried again)" : "");
+		 reason ? reason : greta_outcome_name(outcome), took, next == JOB_EV_RETRY ? " (tried again)" : "");
 }
 
 /* A node that can't start anything would burn every job's retries. */

@@ -333,8 +333,7 @@ static void check_size(struct reader *r)
 static void check_promises(struct reader *r)
 {
 	static const char *const keys[] = {"reference", "phases", "on_slow", "telemetry_interval_s"};
-	static const char *const gates[] = {"no_spill", "logits_reference", "logits_tolerance", "same_top1",
-					    "min_counted"};
+	static const char *const gates[] = {"no_spill", "logits_tolerance"};
 
 	for (size_t i = 0; i < GRETA_COUNT(keys); i++)
 		if (said(r, keys[i]))

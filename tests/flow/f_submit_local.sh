@@ -88,4 +88,45 @@ expect 0 '2 of 2 jobs' greta-orch resume
 equal "attempts after Ctrl-C" "SELECT count(*) FROM attempt a JOIN job j ON j.id = a.job_id WHERE j.campaign_id = 8" 2
 check_all_counted $((8 + 8 + 8 + 2 + 2))
 
+# --- gates: the likeliest token must be the reference's; so many results are enough
+gate() {
+	cat >gate.json <<-JSON
+		{"name": "gate", "slot": "cpu", "contexts": [1], "repeats": 2, "gates": $1,
+		 "engine": {"command": ["$dir/says", "{repeat}"], "adapter": "perf_timing"},
+		 "variants": [{"name": "good", "args": ["5"]}, {"name": "same", "args": ["5", ""]}, {"name": "off", "args": ["$2"]}]}
+	JSON
+}
+cat >says <<'SH'
+#!/bin/sh
+[ "$2" = crash ] && [ "$1" = 2 ] && exit 1
+echo "[PERF_TIMING] {\"prefill_s\":0.0001,\"prompt_tokens\":1,\"top1\":${2#crash},\"logits_sha256\":\"${2}abc\"}" | sed 's/"top1":,//'
+SH
+chmod +x says
+gate '{"logits_reference": "good", "same_top1": true}' 7
+expect 5 '4 of 6 .*: a gate failed' greta-orch submit gate.json
+equal "results off the reference" "SELECT count(*) FROM attempt WHERE cause = 'gate' AND outcome = 'invalid' AND reason LIKE '%top1 7, but good has 5%'" 2
+gate '{"logits_reference": "good"}' 5
+expect 0 '6 of 6' greta-orch submit gate.json
+gate '{"min_counted": 1}' crash
+expect 0 '5 of 6' greta-orch submit gate.json
+gate '{"min_counted": 2}' crash
+expect 5 '5 of 6 .*: a gate failed' greta-orch submit gate.json
+
+# --- an agent of another release, one that is none, and none at all
+cat >other-agent <<'SH'
+#!/bin/sh
+echo "GRETA-AGENT $3 99"
+read -r hello
+echo '{"type":"hello","re":1,"protocol_min":99,"protocol_max":99,"version":"9.0"}'
+sleep 5
+SH
+printf '#!/bin/sh\necho not me >&2\nexit 4\n' >no-agent
+chmod +x other-agent no-agent
+wait_for 5 no_controller
+GRETA_AGENT=$dir/other-agent expect 3 'agent \(greta 9.0\) speaks protocol 99 to 99' greta-orch node check local
+wait_for 5 no_controller
+GRETA_AGENT=$dir/no-agent expect 3 'did not start \(exit 4\): not me' greta-orch node check local
+wait_for 5 no_controller
+GRETA_AGENT=$dir/missing expect 3 'greta-agent is not at .*missing' greta-orch node check local
+
 done_testing

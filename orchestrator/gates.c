@@ -1,0 +1,154 @@
+#include "orchestrator/gates.h"
+
+#include "base/cleanup.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "db/attempts.h"
+#include "db/campaigns.h"
+
+#include <string.h>
+
+#define READING(name)                                                                                          \
+	"(SELECT coalesce(s.text, CAST(CAST(s.value AS INTEGER) AS TEXT)) FROM sample s WHERE s.attempt_id = a.id " \
+	"AND s.name = '" name "' ORDER BY s.sample_no DESC LIMIT 1)"
+
+struct result {
+	int64_t attempt_id, context;
+	bool is_reference;
+	char *top1, *logits; /* NULL: not said */
+};
+
+struct results {
+	struct result *items;
+	size_t n, cap;
+};
+
+static void results_release(struct results *r)
+{
+	for (size_t i = 0; i < r->n; i++) {
+		free(r->items[i].top1);
+		free(r->items[i].logits);
+	}
+	free(r->items);
+}
+
+/* Context by context, the reference's own results first. */
+static int results_load(struct greta_db *db, int64_t campaign_id, const char *reference, struct results *out,
+			struct greta_err *e)
+{
+	static const char sql[] = "SELECT a.id, j.context, v.name = ?, " READING("top1") ", " READING("logits_sha256")
+				  " FROM job j JOIN attempt a ON a.id = j.counted_attempt JOIN variant v ON v.id = j.variant_id "
+				  "WHERE j.campaign_id = ? ORDER BY j.context, 3 DESC, j.position";
+	cleanup_query struct greta_query *q = greta_query_open(db, e, sql, "si", reference, campaign_id);
+	int rc;
+
+	if (!q)
+		return -1;
+	while ((rc = greta_query_step(q, e)) == 1) {
+		struct result *r = GRETA_PUSH(out->items, out->n, out->cap);
+
+		r->attempt_id = greta_query_i64(q, 0);
+		r->context = greta_query_i64(q, 1);
+		r->is_reference = greta_query_i64(q, 2);
+		r->top1 = greta_strdup(greta_query_str(q, 3));
+		r->logits = greta_strdup(greta_query_str(q, 4));
+	}
+	return rc;
+}
+
+static char *compare(const char *what, const char *mine, const char *theirs, const char *reference)
+{
+	if (!mine)
+		return greta_format("gate: the engine did not say its %s, so it can't be compared with %s", what, reference);
+	if (!theirs)
+		return greta_format("gate: %s did not say its %s, so nothing can be compared with it", reference, what);
+	if (strcmp(mine, theirs))
+		return greta_format("gate: %s %.16s, but %s has %.16s", what, mine, reference, theirs);
+	return NULL;
+}
+
+/* NULL: it passes. */
+static char *judge(const struct greta_gates *g, const struct result *r, const struct result *reference)
+{
+	char *why = NULL;
+
+	if (!reference)
+		return greta_format("gate: %s has no counted result at context %lld to compare with", g->logits_reference,
+				    (long long)r->context);
+	if (g->same_top1)
+		why = compare("top1", r->top1, reference->top1, g->logits_reference);
+	if (!why && g->logits_tolerance == 0)
+		why = compare("logits_sha256", r->logits, reference->logits, g->logits_reference);
+	return why;
+}
+
+int gates_apply(struct greta_db *db, int64_t campaign_id, const struct greta_campaign *c, int64_t *n_rejected,
+		struct greta_err *e)
+{
+	struct results results = { 0 };
+	const struct result *reference = NULL;
+	int rc;
+
+	*n_rejected = 0;
+	if (!c->gates.logits_reference)
+		return 0;
+	rc = results_load(db, campaign_id, c->gates.logits_reference, &results, e);
+	for (size_t i = 0; i < results.n && rc == 0; i++) {
+		const struct result *r = &results.items[i];
+		cleanup_free char *why = NULL;
+		int64_t now_counted;
+
+		if (i == 0 || r->context != results.items[i - 1].context)
+			reference = r->is_reference ? r : NULL;
+		why = judge(&c->gates, r, reference);
+		if (!why)
+			continue;
+		rc = greta_attempts_reject(db, r->attempt_id, "gate", why, &now_counted, e);
+		++*n_rejected;
+	}
+	results_release(&results);
+	return rc;
+}
+
+static int min_counted(struct greta_db *db, int64_t campaign_id, int64_t *out, struct greta_err *e)
+{
+	struct greta_campaign_row row = { 0 };
+	struct greta_campaign c = { 0 };
+	struct greta_problems problems = { 0 };
+
+	*out = 0;
+	if (greta_campaigns_get(db, campaign_id, &row, e) < 0)
+		return -1;
+	/* An import's text is no campaign file, and has no gates. */
+	if (row.kind == GRETA_CAMPAIGN_SUBMIT &&
+	    greta_campaign_parse(row.name, row.text, strlen(row.text), &c, &problems) == 0)
+		*out = c.gates.min_counted;
+	greta_campaign_release(&c);
+	greta_problems_release(&problems);
+	greta_campaign_row_release(&row);
+	return 0;
+}
+
+static int count(struct greta_db *db, int64_t *out, struct greta_err *e, const char *sql, int64_t a, int64_t b)
+{
+	cleanup_query struct greta_query *q = greta_query_open(db, e, sql, "ii", a, b);
+
+	if (!q || greta_query_step(q, e) < 0)
+		return -1;
+	*out = greta_query_i64(q, 0);
+	return 0;
+}
+
+int gates_verdict(struct greta_db *db, int64_t campaign_id, enum gates_verdict *out, struct greta_err *e)
+{
+	int64_t least, n_short = 0, n_gated = 0;
+
+	if (min_counted(db, campaign_id, &least, e) < 0 ||
+	    count(db, &n_gated, e, "SELECT count(*) FROM attempt a JOIN job j ON j.id = a.job_id WHERE j.campaign_id = ? "
+		  "AND a.cause = 'gate' AND ?", campaign_id, 1) < 0 ||
+	    count(db, &n_short, e, "SELECT count(*) FROM (SELECT count(counted_attempt) AS n FROM job WHERE "
+		  "campaign_id = ? GROUP BY variant_id, context) WHERE n < ?", campaign_id, least) < 0)
+		return -1;
+	*out = n_gated || n_short ? GATES_FAILED : least ? GATES_ENOUGH : GATES_NONE;
+	return 0;
+}
