@@ -21,7 +21,6 @@
 
 struct client {
 	int fd;
-	bool started;
 	pid_t pid;
 	int64_t next_re;
 	struct greta_buf in;
@@ -140,11 +139,10 @@ struct client *client_open(const char *db_path, bool start, struct greta_err *e)
 			break;
 		why = (struct greta_err){ 0 };
 		if (start_controller(db_path, &c->pid, &why) == 0)
-			c->started = true;
-		else if (why.code != GRETA_EBUSY || greta_clock_mono_ns() > give_up_ns)
+			continue;
+		if (why.code != GRETA_EBUSY || greta_clock_mono_ns() > give_up_ns)
 			break;
-		else
-			poll(NULL, 0, AGAIN_MS);
+		poll(NULL, 0, AGAIN_MS);
 	}
 	free(c);
 	greta_err_set(e, why.code, "%s", why.text);
@@ -160,11 +158,6 @@ void client_close(struct client *c)
 	close(c->fd);
 	greta_buf_release(&c->in);
 	free(c);
-}
-
-bool client_started(const struct client *c)
-{
-	return c->started;
 }
 
 pid_t client_pid(const struct client *c)

@@ -19,7 +19,6 @@ struct client;
 /* start: start a controller if none runs; else EAGAIN says that none does. */
 struct client *client_open(const char *db_path, bool start, struct greta_err *e);
 void client_close(struct client *c);
-bool client_started(const struct client *c);  /* this process started the controller */
 pid_t client_pid(const struct client *c);     /* of the controller */
 int client_fd(const struct client *c);
 

@@ -69,7 +69,10 @@ static int resume_exec(struct cmd_ctx *ctx, const void *values, struct greta_err
 	client = client_open(ctx->db_path, true, e);
 	if (!client)
 		return -1;
-	args = ctx->operands.n ? greta_format("{\"campaign\":%lld}", (long long)id) : NULL;
+	if (ctx->operands.n)
+		args = greta_format("{\"campaign\":%lld,\"detach\":%s}", (long long)id, v->detach ? "true" : "false");
+	else
+		args = greta_format("{\"detach\":%s}", v->detach ? "true" : "false");
 	answer = client_call(client, "resume", args, e);
 	if (!answer) {
 		client_close(client);
@@ -78,7 +81,7 @@ static int resume_exec(struct cmd_ctx *ctx, const void *values, struct greta_err
 	print_answer(ctx, answer, v->detach);
 	greta_json_destroy(answer);
 	if (!v->detach)
-		rc = watch_campaign(ctx, client, id, client_started(client), e);
+		rc = watch_campaign(ctx, client, id, true, e);
 	client_close(client);
 	return rc;
 }

@@ -56,7 +56,7 @@ static char *base_dir_of(const char *path)
 	return getcwd(NULL, 0);
 }
 
-static void print_request(const char *path, const struct greta_buf *text, struct greta_buf *out)
+static void print_request(const char *path, const struct greta_buf *text, bool detach, struct greta_buf *out)
 {
 	struct greta_jsonw w = greta_jsonw(out);
 	const struct passwd *pw = getpwuid(getuid());
@@ -68,6 +68,7 @@ static void print_request(const char *path, const struct greta_buf *text, struct
 	greta_jsonw_strn(&w, "text", text->data, text->len);
 	greta_jsonw_str(&w, "base_dir", base_dir);
 	greta_jsonw_str(&w, "who", pw ? pw->pw_name : NULL);
+	greta_jsonw_bool(&w, "detach", detach);
 	greta_jsonw_end_object(&w);
 }
 
@@ -110,7 +111,7 @@ static int submit_exec(struct cmd_ctx *ctx, const void *values, struct greta_err
 		return dry_run(ctx, v, e);
 	if (load(path, &text, e) < 0)
 		return -1;
-	print_request(path, &text, &request);
+	print_request(path, &text, v->detach, &request);
 	client = client_open(ctx->db_path, true, e);
 	if (!client)
 		return -1;
@@ -122,7 +123,7 @@ static int submit_exec(struct cmd_ctx *ctx, const void *values, struct greta_err
 	id = print_answer(ctx, answer, client, v->detach);
 	greta_json_destroy(answer);
 	if (!v->detach)
-		rc = watch_campaign(ctx, client, id, client_started(client), e);
+		rc = watch_campaign(ctx, client, id, true, e);
 	client_close(client);
 	return rc;
 }

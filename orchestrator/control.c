@@ -33,6 +33,7 @@ struct conn {
 	bool closing;
 	/* watch */
 	bool watches, told_end;
+	bool holds;              /* left only on purpose: submit and resume, not watch */
 	int64_t campaign_id, period_ns, sent_ns, news_n;
 	/* node_check, waiting */
 	int64_t check_re;
@@ -148,6 +149,14 @@ static int arg_campaign(struct ctl *c, const struct greta_json_val *args, int64_
 	if (greta_json_i64(greta_json_get(args, "campaign"), id) == 0)
 		return 0;
 	return greta_campaigns_find(c->db, which, id, e);
+}
+
+static void note_detached(struct ctl *c, const struct greta_json_val *args)
+{
+	bool detached = false;
+
+	greta_json_bool(greta_json_get(args, "detach"), &detached);
+	c->detached |= detached;
 }
 
 static void note_action(struct ctl *c, const char *what, const struct greta_json_val *args)
@@ -278,6 +287,7 @@ static int do_submit(struct conn *k, const struct greta_json_val *args, struct g
 		greta_jsonw_str(reply, "name", spec.name);
 		greta_jsonw_i64(reply, "jobs", (int64_t)plan.n);
 		note_action(c, "submit", args);
+		note_detached(c, args);
 		fleet_want(c);
 		ctl_dispatch_soon(c);
 	}
@@ -308,6 +318,7 @@ static int do_resume(struct conn *k, const struct greta_json_val *args, struct g
 		if (n->link && link_state(n->link) != LINK_UP)
 			link_start(n->link);
 	}
+	note_detached(c, args);
 	greta_jsonw_array(reply, "campaigns");
 	for (struct ctl_campaign *cc = c->campaigns; cc; cc = cc->next) {
 		cc->hopeless = false;
@@ -402,6 +413,7 @@ static int do_watch(struct conn *k, const struct greta_json_val *args, struct gr
 		return -1;
 	k->period_ns = arg_i64(args, "period_ms", 200) * GRETA_NS_PER_MS;
 	k->watches = true;
+	greta_json_bool(greta_json_get(args, "holds"), &k->holds);
 	k->told_end = false;
 	k->news_n = oldest > 0 ? oldest : 0;
 	k->sent_ns = 0;
@@ -610,6 +622,28 @@ static int do_action(struct conn *k, const struct greta_json_val *args, struct g
 	return 0;
 }
 
+/* The controller is the foreground's own where nobody asked for it to go on in the background and nobody else looks. */
+static bool goes_on(const struct control *control, const struct conn *without)
+{
+	bool on = control->ctl->detached;
+
+	for (const struct conn *k = control->conns; k; k = k->next)
+		on |= k != without && k->watches && k->holds;
+	return on;
+}
+
+static int do_leave(struct conn *k, const struct greta_json_val *args, struct greta_jsonw *reply, struct greta_err *e)
+{
+	bool ask = false, stops = !goes_on(k->control, k);
+
+	(void)e;
+	greta_json_bool(greta_json_get(args, "ask"), &ask);
+	greta_jsonw_bool(reply, "stops", stops);
+	if (stops && !ask)
+		ctl_stop(k->control->ctl, NULL);
+	return 0;
+}
+
 static int do_stop(struct conn *k, const struct greta_json_val *args, struct greta_jsonw *reply, struct greta_err *e)
 {
 	(void)args;
@@ -628,7 +662,8 @@ static const struct {
 	{ "cancel", true, do_cancel },         { "watch", false, do_watch },
 	{ "status", false, do_status },        { "node_add", true, do_node_add },
 	{ "node_state", true, do_node_state }, { "node_check", false, do_node_check },
-	{ "action", true, do_action },         { "stop", false, do_stop },
+	{ "action", true, do_action },         { "leave", false, do_leave },
+	{ "stop", false, do_stop },
 };
 
 /* What changes something has a batch of its own, so that what a refused request wrote is taken back alone. Memory is

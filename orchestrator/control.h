@@ -5,10 +5,11 @@
  * controller also sends, by itself, {"status":{...}} and one {"end":{...}} for the campaign watched.
  *
  *	op          arguments                                      answer
- *	submit      name text base_dir who                         campaign uuid jobs
- *	resume      [campaign]                                     campaigns running
+ *	submit      name text base_dir who [detach]                campaign uuid jobs
+ *	resume      [campaign detach]                              campaigns running
  *	cancel      campaign [variant context repeat]              jobs
- *	watch       [campaign] period_ms                           state
+ *	watch       [campaign] period_ms [holds]                   state
+ *	leave       [ask]                                          stops: the controller ends, being nobody else's
  *	status      [campaign]                                     status
  *	node_add    name transport settings labels                 name
  *	node_state  name state [reason]                            name state

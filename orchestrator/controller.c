@@ -107,9 +107,15 @@ static void end_when_done(struct service *s)
 static void on_tick(struct greta_watch *w, uint32_t events, void *arg)
 {
 	struct service *s = arg;
+	struct greta_err why = { 0 };
 
 	(void)w;
 	(void)events;
+	/* People, too, are told only of what is stored. */
+	if (batch_commit(&s->ctl, &why) < 0) {
+		batch_fail(&s->ctl, &why);
+		return;
+	}
 	find_stuck(&s->ctl);
 	control_tick(&s->ctl);
 	work_reap(&s->ctl);

@@ -236,6 +236,7 @@ struct ctl {
 	struct greta_watch *tick;
 	int64_t lease_ms;
 	bool stopping;
+	bool detached;                    /* somebody asked for it to go on in the background */
 	struct greta_err fatal;           /* why it ends in failure; code OK: it does not */
 	int64_t n_dispatched, n_commits;
 };

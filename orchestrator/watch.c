@@ -41,7 +41,7 @@ struct watching {
 	struct client *client;
 	struct live *live;
 	int64_t campaign_id;
-	bool ours, asked;
+	bool holds, asked;
 };
 
 static void say(struct watching *w, const char *text)
@@ -52,11 +52,23 @@ static void say(struct watching *w, const char *text)
 		fprintf(stderr, "%s\n", text);
 }
 
+/* ask: only whether it would. */
+static bool leave(struct watching *w, bool ask)
+{
+	struct greta_json *answer = w->holds ? client_call(w->client, "leave", ask ? "{\"ask\":true}" : NULL, NULL) : NULL;
+	bool stops = false;
+
+	if (answer)
+		greta_json_bool(greta_json_get(greta_json_get(greta_json_root(answer), "ok"), "stops"), &stops);
+	greta_json_destroy(answer);
+	return stops;
+}
+
 static void say_consequence(struct watching *w)
 {
 	cleanup_free char *text = NULL;
 
-	if (w->ours)
+	if (leave(w, true))
 		text = greta_format("Ctrl-C again leaves: running attempts go on on their nodes, queued jobs wait, "
 				    "and `greta-orch resume --db %s` goes on from there. Press nothing to stay.",
 				    w->ctx->db_path);
@@ -69,19 +81,13 @@ static void say_consequence(struct watching *w)
 /* True: leave now. The first Ctrl-C asks; a SIGTERM does not. */
 static bool leaving(struct watching *w)
 {
-	struct greta_json *answer;
-	struct greta_err why = { 0 };
-
 	if (interrupts == 1 && !w->asked && !terminated) {
 		w->asked = true;
 		say_consequence(w);
 	}
 	if (interrupts < 2 && !terminated)
 		return false;
-	if (w->ours) {
-		answer = client_call(w->client, "stop", NULL, &why);
-		greta_json_destroy(answer);
-	}
+	leave(w, false);
 	return true;
 }
 
@@ -139,10 +145,11 @@ static int follow(struct watching *w, struct greta_err *e)
 	}
 }
 
-int watch_campaign(struct cmd_ctx *ctx, struct client *client, int64_t campaign_id, bool ours, struct greta_err *e)
+int watch_campaign(struct cmd_ctx *ctx, struct client *client, int64_t campaign_id, bool holds, struct greta_err *e)
 {
-	struct watching w = { .ctx = ctx, .client = client, .campaign_id = campaign_id, .ours = ours };
-	cleanup_free char *args = greta_format("{\"campaign\":%lld,\"period_ms\":%d}", (long long)campaign_id, PERIOD_MS);
+	struct watching w = { .ctx = ctx, .client = client, .campaign_id = campaign_id, .holds = holds };
+	cleanup_free char *args = greta_format("{\"campaign\":%lld,\"period_ms\":%d,\"holds\":%s}",
+						(long long)campaign_id, PERIOD_MS, holds ? "true" : "false");
 	struct greta_json *answer;
 	int rc;
 

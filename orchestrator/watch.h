@@ -6,8 +6,9 @@
 #include "orchestrator/client.h"
 #include "orchestrator/cmd.h"
 
-/* ours: the controller belongs to this command, and a second Ctrl-C ends it too. Returns an exit code, or -1. */
-int watch_campaign(struct cmd_ctx *ctx, struct client *client, int64_t campaign_id, bool ours, struct greta_err *e);
+/* holds: this command runs the campaign, and a second Ctrl-C ends the controller too, unless it is also somebody else's;
+ * else it only looks. Returns an exit code, or -1. */
+int watch_campaign(struct cmd_ctx *ctx, struct client *client, int64_t campaign_id, bool holds, struct greta_err *e);
 
 /* How the campaign stands, as an exit code; prints one closing line (or with --json one object). */
 int watch_verdict(struct cmd_ctx *ctx, int64_t campaign_id, struct greta_err *e);
