@@ -364,3 +364,22 @@ void table_write_json(const struct table *t, struct greta_jsonw *w, const char *
 	}
 	greta_jsonw_end_array(w);
 }
+
+void table_write_json_columns(const struct table *t, struct greta_jsonw *w, const char *key)
+{
+	static const char *const formats[] = {
+		[TABLE_TEXT] = "text",   [TABLE_GENERAL] = "general", [TABLE_INT] = "int",     [TABLE_FIXED] = "fixed",
+		[TABLE_SIGNIF] = "signif", [TABLE_RATIO] = "ratio",   [TABLE_BYTES] = "bytes", [TABLE_SECONDS] = "seconds",
+	};
+	greta_jsonw_array(w, key);
+	for (size_t c = 0; c < t->n_columns; c++) {
+		greta_jsonw_object(w, NULL);
+		greta_jsonw_str(w, "key", t->columns[c].key);
+		greta_jsonw_str(w, "title", t->columns[c].title);
+		greta_jsonw_bool(w, "number", is_right(t, c));
+		greta_jsonw_str(w, "format", formats[t->columns[c].format]);
+		greta_jsonw_i64(w, "digits", t->columns[c].digits);
+		greta_jsonw_end_object(w);
+	}
+	greta_jsonw_end_array(w);
+}

@@ -48,5 +48,7 @@ void table_print_record(const struct table *t, struct greta_buf *out); /* the fi
 void table_print_markdown(const struct table *t, struct greta_buf *out);
 void table_print_csv(const struct table *t, struct greta_buf *out);     /* RFC 4180, with a header line */
 void table_write_json(const struct table *t, struct greta_jsonw *w, const char *key); /* an array of objects */
+/* What a page needs to show them: an array of {"key","title","number","digits","format"}. */
+void table_write_json_columns(const struct table *t, struct greta_jsonw *w, const char *key);
 
 #endif

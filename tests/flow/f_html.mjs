@@ -1,0 +1,108 @@
+// f_html.mjs PAGE OUT: opens a report in Chromium, from disk and without a network, and holds it against its own data.
+// Screenshots land in OUT. Exit code 77: there is no Chromium.
+import { existsSync, mkdirSync } from "node:fs";
+import { createRequire } from "node:module";
+import assert from "node:assert/strict";
+
+const [page_path, out, modules] = process.argv.slice(2);
+const { chromium } = createRequire(`${modules}/`)("playwright-core");
+const browser_path = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].find(existsSync);
+if (!browser_path) {
+  console.log("skipped: no Chromium is installed");
+  process.exit(77);
+}
+mkdirSync(out, { recursive: true });
+
+const browser = await chromium.launch({ executablePath: browser_path, args: ["--no-sandbox", "--disable-gpu"] });
+const complaints = [];
+
+async function open(options) {
+  const context = await browser.newContext({ offline: true, ...options });
+  const page = await context.newPage();
+  page.on("console", (m) => { if (["error", "warning"].includes(m.type())) complaints.push(m.text()); });
+  page.on("pageerror", (e) => complaints.push(String(e)));
+  page.on("request", (r) => { if (!r.url().startsWith("file:") && !r.url().startsWith("data:")) complaints.push(`asks for ${r.url()}`); });
+  await page.goto(`file://${page_path}`);
+  await page.waitForSelector("#chart-scaling svg, #summary");
+  return page;
+}
+
+const series = (page, chart) => page.evaluate((id) => {
+  const c = window.greta.charts.find((x) => x.box.id === id);
+  return c.chart.getOption().series.map((s) => ({ type: s.type, name: s.name,
+    values: (s.data || []).map((d) => (Array.isArray(d) ? d : d.value)) }));
+}, chart);
+
+const column = (page, table, index) => page.$$eval(`#table-${table} tbody tr`, (rows, i) => rows.map((r) => r.cells[i].textContent), index);
+
+async function charts_have_the_points(page) {
+  const data = await page.evaluate(() => window.greta.data);
+  const measured = data.cells.filter((c) => c.n > 0);
+  const dots = (await series(page, "chart-scaling")).filter((s) => s.type === "scatter").flatMap((s) => s.values.map((v) => [s.name, ...v]));
+  assert.deepEqual(dots, measured.map((c) => [c.variant, c.context, c.median]));
+  const runs = (await series(page, "chart-repeats")).flatMap((s) => s.values);
+  assert.equal(runs.length, measured.reduce((n, c) => n + c.n, 0));
+  const heat = (await series(page, "chart-heat"))[0].values;
+  assert.ok(heat.length >= measured.length);
+  if (data.history.length) {
+    const line = (await series(page, "chart-history"))[0].values;
+    assert.deepEqual(line, data.history[0].points.map((p) => p.median));
+  }
+}
+
+async function tables_sort(page) {
+  const header = (i) => page.locator("#table-scaling thead th").nth(i);
+  await header(3).locator("button").click();
+  assert.equal(await header(3).getAttribute("aria-sort"), "ascending");
+  const up = (await column(page, "scaling", 3)).filter((s) => s !== "–").map(Number);
+  assert.deepEqual(up, [...up].sort((a, b) => a - b));
+  await header(3).locator("button").focus();
+  await page.keyboard.press("Enter");
+  assert.equal(await header(3).getAttribute("aria-sort"), "descending");
+  const down = (await column(page, "scaling", 3)).filter((s) => s !== "–").map(Number);
+  assert.deepEqual(down, up.reverse());
+}
+
+async function tables_copy(page) {
+  await page.evaluate(() => {
+    Object.defineProperty(navigator, "clipboard", { value: { writeText: async (t) => { window.copied = t; } } });
+  });
+  await page.locator("#table-scaling .copy").click();
+  const lines = (await page.evaluate(() => window.copied)).trim().split("\r\n");
+  const data = await page.evaluate(() => window.greta.data);
+  assert.equal(lines.length, data.cells.length + 1);
+  assert.ok(lines[0].startsWith("variant,context,n,prefill_s"));
+}
+
+async function theme_changes(page) {
+  const paper = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
+  const before = await paper();
+  await page.locator("#theme").focus();
+  await page.keyboard.press("Space");
+  assert.notEqual(await paper(), before);
+  await page.locator("#theme").click();
+  assert.equal(await paper(), before);
+}
+
+async function fits_the_window(page) {
+  const over = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+  assert.ok(over <= 0, `the page is ${over} px wider than its window`);
+}
+
+const desktop = { viewport: { width: 1200, height: 900 } }, phone = { viewport: { width: 390, height: 844 }, isMobile: true, hasTouch: true };
+for (const [name, options] of Object.entries({ light: { ...desktop, colorScheme: "light" }, dark: { ...desktop, colorScheme: "dark" }, phone: { ...phone, colorScheme: "light" } })) {
+  const page = await open(options);
+  await fits_the_window(page);
+  await page.screenshot({ path: `${out}/report-${name}.png`, fullPage: true });
+  if (name === "light") {
+    await charts_have_the_points(page);
+    await tables_sort(page);
+    await tables_copy(page);
+    await theme_changes(page);
+    await page.pdf({ path: `${out}/report-print.pdf` });
+  }
+  await page.context().close();
+}
+await browser.close();
+assert.deepEqual(complaints, []);
+console.log(`screenshots: ${out}`);
