@@ -256,7 +256,8 @@ function heatChart(b) {
   });
   // The text of a square is dark on light ones and light on dark ones.
   const most = Math.max(0.1, ...cells.map((c) => c.value[2]));
-  for (const c of cells) c.label = { color: (c.value[2] > 0.6 * most) === dark() ? "#111111" : "#ffffff" };
+  const turn = (dark() ? 0.45 : 0.8) * most;
+  for (const c of cells) c.label = { color: (c.value[2] > turn) === dark() ? "#111111" : "#ffffff" };
   return { ...b, legend: undefined, grid: { ...b.grid, left: 150, top: 16, bottom: 96 },
     xAxis: b.axis("context, tokens", { type: "category", data: contexts.map(contextLabel) }),
     yAxis: b.axis("", { type: "category", data: names, axisLabel: { color: b.ink, width: 136, overflow: "truncate" } }),
@@ -333,7 +334,7 @@ function build() {
   const given = (id) => data.tables.find((t) => t.id === id);
   const add = (id) => { const t = given(id); return t && t.rows.length ? table(id, t.title, t.columns, t.rows) : null; };
   if (data.cells.some((c) => c.n > 0)) {
-    section("scaling", "Scaling", chart("scaling", "Prefill time against context, both logarithmic: medians with intervals, fits with 95 % bands; a dashed fit ends at a break.", scalingChart, 460),
+    section("scaling", "Scaling", chart("scaling", "Prefill time against context, both logarithmic: medians with intervals, fits with 95 % bands. A dashed line is the fit of the contexts before a break, drawn on.", scalingChart, 460),
       add("scaling"), add("fits"));
     section("speed", "Throughput", chart("tokens", "Tokens per second against context.", lineChart("tokens_per_s", "tokens/s")),
       data.cells.some((c) => c.tflops !== null) ? chart("tflops", "TFLOP/s against context, by the engine's own count of operations.", lineChart("tflops", "TFLOP/s")) : null);
