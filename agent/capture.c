@@ -1,4 +1,5 @@
 #include "agent/capture.h"
+#include "agent/watch.h"
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/jsonw.h"
@@ -85,8 +86,10 @@ static void take_err(struct supervise *s, const char *bytes, size_t n)
 
 static void take_progress(struct supervise *s, const char *bytes, size_t n)
 {
-	if (progress_feed(&s->progress, bytes, n))
-		tell_progress(s);
+	if (!progress_feed(&s->progress, bytes, n))
+		return;
+	tell_progress(s);
+	watch_progress(s);
 }
 
 /* False at the end of the stream. */

@@ -25,6 +25,7 @@ static void judge_unstarted(const struct finish_input *in, struct greta_end *end
 		    greta_strdup(in->start_error ? in->start_error : "the engine was never started"));
 }
 
+/* Classes that name no hang: nothing found, or only slow. */
 static bool is_hang(enum greta_class c)
 {
 	return c != GRETA_CLASS_NONE && c != GRETA_CLASS_SLOW && c != GRETA_CLASS_CLOCK_COLLAPSE;
@@ -34,7 +35,7 @@ static void judge_wall(const struct finish_input *in, struct greta_end *end)
 {
 	char budget[32];
 	greta_str_seconds(budget, sizeof budget, in->spec->wall_s);
-	if (is_hang(in->class_))
+	if (is_hang(in->class_) && in->certainty >= GRETA_SUPPORTED)
 		set(end, GRETA_OUTCOME_HUNG, greta_class_name(in->class_),
 		    greta_format("over its budget of %s and not moving: %s", budget, in->class_text ? in->class_text : ""));
 	else if (in->projection)
@@ -42,7 +43,8 @@ static void judge_wall(const struct finish_input *in, struct greta_end *end)
 		    greta_format("over its budget of %s at %s", budget, in->projection));
 	else
 		set(end, GRETA_OUTCOME_TIMED_OUT, NULL,
-		    greta_format("over its budget of %s; it told no progress, so how far it got is unknown", budget));
+		    greta_format("over its budget of %s; %s", budget, in->class_text ? in->class_text :
+				 "it told no progress, so how far it got is unknown"));
 }
 
 static void judge_stopped(const struct finish_input *in, struct greta_end *end)
@@ -56,6 +58,9 @@ static void judge_stopped(const struct finish_input *in, struct greta_end *end)
 		break;
 	case STOP_VERDICT:
 		set(end, GRETA_OUTCOME_HUNG, greta_class_name(in->class_), greta_strdup(in->stop_text));
+		break;
+	case STOP_LIMIT:
+		set(end, GRETA_OUTCOME_TIMED_OUT, "phase_limit", greta_strdup(in->stop_text));
 		break;
 	case STOP_SLOW:
 		set(end, GRETA_OUTCOME_TIMED_OUT, "on_slow", greta_strdup(in->stop_text));

@@ -11,6 +11,7 @@ enum stop_why {
 	STOP_WALL,     /* over its budget */
 	STOP_VERDICT,  /* hung, on evidence good enough to act on */
 	STOP_SLOW,     /* slow, and the campaign says on_slow: stop */
+	STOP_LIMIT,    /* moving, but a phase took longer than its limit */
 	STOP_PREEMPT,  /* the supervisor itself was told to end */
 };
 

@@ -114,6 +114,14 @@ void kill_find(const struct kill_target *target, struct kill_pids *out)
 	free(t.items);
 }
 
+bool kill_is_alive(const char *proc, pid_t pid)
+{
+	char name[16];
+	struct entry entry;
+	snprintf(name, sizeof name, "%d", (int)pid);
+	return read_entry(proc, name, &entry) && !entry.dead;
+}
+
 void kill_ask(pid_t group)
 {
 	kill(-group, SIGTERM);

@@ -28,6 +28,8 @@ struct kill_pids {
 /* Who belongs to it now, zombies left out. */
 void kill_find(const struct kill_target *t, struct kill_pids *out);
 
+bool kill_is_alive(const char *proc, pid_t pid); /* there, and no zombie */
+
 /* TERM to the process group, then CONT so that stopped members can act on it. */
 void kill_ask(pid_t group);
 

@@ -28,9 +28,47 @@
 
 /* the outcome */
 
+/* What the kernel or the engine says about memory; the caller frees. */
+static char *memory_proof(struct supervise *s)
+{
+	char tail[8192];
+	bool killed = (WIFSIGNALED(s->status) && WTERMSIG(s->status) == SIGKILL) ||
+		      (WIFEXITED(s->status) && WEXITSTATUS(s->status) == 128 + SIGKILL);
+	if (!s->exited || s->status == 0 || s->stop != STOP_NOT)
+		return NULL;
+	klog_read(&s->klog);
+	char *proof = oom_host_proof(&s->oom, &s->cgroup, &s->klog, s->engine.pid, killed);
+	return proof ? proof : oom_engine_proof(tail, logs_tail(&s->logs, LOGS_ERR, tail, sizeof tail));
+}
+
+/* Only an engine that was stopped has a class: one that came through, or died by itself, tells its own story. */
+static void put_verdict(const struct supervise *s, struct finish_input *in)
+{
+	const struct watchdog_verdict *v = &s->watch.dog.verdict;
+	if (s->stop == STOP_NOT || s->stop == STOP_CANCEL || s->stop == STOP_PREEMPT)
+		return;
+	in->class_ = v->class_;
+	in->certainty = v->certainty;
+	in->class_text = v->text[0] ? v->text : NULL;
+	in->projection = s->watch.projected ? s->watch.projection : NULL;
+}
+
+static void put_traits(struct supervise *s)
+{
+	const struct watchdog_verdict *v = &s->watch.dog.verdict;
+	if (s->end.survivors) {
+		s->end.class_ = GRETA_CLASS_UNKILLABLE;
+		s->end.certainty = GRETA_ESTABLISHED;
+	}
+	if (s->end.class_ == GRETA_CLASS_NONE)
+		return;
+	s->end.blamed = greta_strdup(s->end.survivors ? "node" : v->blamed);
+	s->end.blind = greta_strdup(v->blind[0] ? v->blind : NULL);
+}
+
 static void judge(struct supervise *s)
 {
-	char last[256] = "", tail[8192];
+	char last[256] = "";
 	cleanup_free char *proof = NULL;
 	struct finish_input in = {
 		.spec = &s->spec,
@@ -45,19 +83,14 @@ static void judge(struct supervise *s)
 		.complaints = greta_buf_str(&s->complaints),
 	};
 	if (in.started) {
-		bool killed = (WIFSIGNALED(s->status) && WTERMSIG(s->status) == SIGKILL) ||
-			      (WIFEXITED(s->status) && WEXITSTATUS(s->status) == 128 + SIGKILL);
-		bool failed = s->exited && s->status != 0 && s->stop == STOP_NOT;
 		logs_last_line(&s->logs, last, sizeof last);
-		klog_read(&s->klog);
-		if (failed)
-			proof = oom_host_proof(&s->oom, &s->cgroup, &s->klog, s->engine.pid, killed);
-		if (failed && !proof)
-			proof = oom_engine_proof(tail, logs_tail(&s->logs, LOGS_ERR, tail, sizeof tail));
+		proof = memory_proof(s);
+		put_verdict(s, &in);
 	}
 	in.last_line = last;
 	in.oom_proof = proof;
 	finish_judge(&in, &s->end);
+	put_traits(s);
 }
 
 /* An outcome that would not fit into a frame comes from an engine that talks too much about its samples. */
@@ -98,6 +131,8 @@ void supervise_finish(struct supervise *s)
 		s->end.wall_s = (double)(s->exit_ns - s->exec_ns) / (double)GRETA_NS_PER_S;
 	}
 	judge(s);
+	if (s->exec_ns && s->end.outcome != GRETA_OUTCOME_GOOD && s->end.outcome != GRETA_OUTCOME_CANCELLED)
+		watch_black_box(s);
 	for (size_t i = 0; i < s->slots.devices.n; i++)
 		greta_strs_add(&s->end.devices, s->slots.devices.items[i]);
 	cgroup_remove(&s->cgroup);
@@ -146,7 +181,8 @@ static void on_wall(struct greta_watch *w, uint32_t events, void *arg)
 {
 	struct supervise *s = arg;
 	(void)w, (void)events;
-	supervise_stop(s, STOP_WALL, NULL);
+	if (s->state == SUPERVISE_RUNNING && !watch_wall(s))
+		supervise_stop(s, STOP_WALL, NULL);
 }
 
 void supervise_start(struct supervise *s)
@@ -169,6 +205,7 @@ void supervise_start(struct supervise *s)
 	s->state = SUPERVISE_RUNNING;
 	capture_begin(s);
 	tell_started(s);
+	watch_begin(s);
 	if (s->spec.wall_s > 0)
 		s->wall = greta_loop_timer(s->loop, (int64_t)(s->spec.wall_s * 1e3), 0, on_wall, s);
 }
@@ -197,6 +234,8 @@ static bool reap(struct supervise *s)
 			continue;
 		if (pid <= 0)
 			return pid < 0;
+		if (watch_is_helper(s, pid))
+			continue;
 		s->end.cpu_user_s += seconds(used.ru_utime);
 		s->end.cpu_system_s += seconds(used.ru_stime);
 		if (pid == s->engine.pid && !s->exited)
@@ -208,9 +247,11 @@ static void on_child(struct greta_watch *w, uint32_t events, void *arg)
 {
 	struct supervise *s = arg;
 	(void)w, (void)events;
-	bool none_left = reap(s);
+	bool was_running = !s->exited, none_left = reap(s);
+	if (s->exited && was_running)
+		watch_end(s);
 	if (s->exited && s->state != SUPERVISE_ENDED)
-		stop_sweep(s, none_left);
+		stop_sweep(s, none_left || (was_running && reap(s)));
 }
 
 /* from outside */
@@ -248,14 +289,12 @@ static void watch_control(struct supervise *s)
 		greta_loop_fd(s->loop, s->control_fd, EPOLLIN, on_control, s);
 }
 
-/* Inotify may be used up on the node, and a few other things are only seen by looking. */
+/* Inotify may be used up on the node. */
 static void on_tick(struct greta_watch *w, uint32_t events, void *arg)
 {
 	struct supervise *s = arg;
 	(void)w, (void)events;
 	look_for_cancel(s);
-	if (s->state == SUPERVISE_RUNNING)
-		klog_read(&s->klog);
 }
 
 /* the frame */
@@ -295,8 +334,10 @@ static void supervise_release(struct supervise *s)
 	journal_close(&s->journal);
 	if (s->reader)
 		greta_result_reader_destroy(s->reader);
-	if (s->exec_ns)
+	if (s->exec_ns) {
 		logs_release(&s->logs);
+		watch_release(s);
+	}
 	progress_release(&s->progress);
 	klog_close(&s->klog);
 	slots_release(&s->slots);

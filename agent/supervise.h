@@ -24,6 +24,7 @@
 #include "agent/paths.h"
 #include "agent/progress.h"
 #include "agent/slots.h"
+#include "agent/watch.h"
 #include "base/loop.h"
 #include "schemas/msg.h"
 
@@ -56,6 +57,7 @@ struct supervise {
 	struct logs logs;
 	struct progress progress;
 	struct greta_result_reader *reader;
+	struct watch watch;
 	int64_t exec_ns, exit_ns;       /* monotonic */
 	int status;
 	bool exited;

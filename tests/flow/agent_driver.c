@@ -285,8 +285,19 @@ static void keep_text(char **to, const char *text)
 	*to = greta_strdup(text);
 }
 
+static void (*on_event)(void *arg, const struct greta_event *ev);
+static void *on_event_arg;
+
+void driver_on_event(void (*fn)(void *arg, const struct greta_event *ev), void *arg)
+{
+	on_event = fn;
+	on_event_arg = arg;
+}
+
 static void see(struct seen *s, const struct greta_event *ev)
 {
+	if (on_event)
+		on_event(on_event_arg, ev);
 	s->n[ev->kind]++;
 	assert_int_equal(ev->seq, s->last_seq + 1);
 	s->last_seq = ev->seq;
@@ -306,7 +317,7 @@ static void grant(struct driver *d, const char *attempt, size_t bytes)
 {
 	struct greta_err e = {0};
 	struct greta_buf frame = {0};
-	struct greta_msg m = {.type = GRETA_MSG_CREDIT, .credit_bytes = (int64_t)bytes + 400};
+	struct greta_msg m = {.type = GRETA_MSG_CREDIT, .credit_bytes = (int64_t)bytes + 4000};
 	greta_str_copy(m.attempt, sizeof m.attempt, attempt);
 	assert_ok(greta_msg_encode(&m, &frame, &e));
 	driver_send_raw(d, frame.data, frame.len);
@@ -326,7 +337,7 @@ void driver_until(struct driver *d, const char *attempt, enum greta_event_kind k
 		if (m.type == GRETA_MSG_EVENT && strcmp(m.event->attempt, attempt) == 0) {
 			see(out, m.event);
 			found = m.event->kind == kind;
-			if (m.event->kind == GRETA_EVENT_LOG)
+			if (m.event->n_bytes || m.event->kind == GRETA_EVENT_TELEMETRY)
 				grant(d, attempt, m.event->n_bytes);
 			if (!found && m.event->kind == GRETA_EVENT_OUTCOME)
 				fail_msg("outcome %s: %s, before %s", greta_outcome_name(out->end.outcome), out->end.reason,

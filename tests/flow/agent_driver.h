@@ -63,6 +63,8 @@ struct seen {
 void driver_follow(struct driver *d, const char *attempt, int64_t after, struct seen *out, int timeout_ms);
 /* The same, until an event of this kind was seen. */
 void driver_until(struct driver *d, const char *attempt, enum greta_event_kind kind, struct seen *out, int timeout_ms);
+/* Called for every event that the functions above see; NULL: nobody. */
+void driver_on_event(void (*fn)(void *arg, const struct greta_event *ev), void *arg);
 void seen_release(struct seen *s);
 
 /* start, follow, ack: the whole life of one attempt in one session. */

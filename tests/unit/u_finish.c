@@ -72,9 +72,14 @@ static void test_finish__what_the_supervisor_did(void **state)
 	check((struct finish_input){.started = true, .exited = true, .stop = STOP_WALL}, -1, GRETA_OUTCOME_TIMED_OUT,
 	      "no progress");
 	check((struct finish_input){.started = true, .exited = true, .stop = STOP_WALL, .class_ = GRETA_CLASS_HOST_DEADLOCK,
-				    .class_text = "all asleep"}, -1, GRETA_OUTCOME_HUNG, "all asleep");
+				    .certainty = GRETA_SUPPORTED, .class_text = "all asleep"}, -1, GRETA_OUTCOME_HUNG, "all asleep");
 	check((struct finish_input){.started = true, .exited = true, .stop = STOP_VERDICT, .class_ = GRETA_CLASS_HOST_SPIN,
 				    .stop_text = "spins"}, -1, GRETA_OUTCOME_HUNG, "spins");
+	check((struct finish_input){.started = true, .exited = true, .stop = STOP_WALL, .class_ = GRETA_CLASS_HOST_SPIN,
+				    .certainty = GRETA_HYPOTHESIS, .class_text = "loop or work"}, -1, GRETA_OUTCOME_TIMED_OUT,
+	      "loop or work");
+	check((struct finish_input){.started = true, .exited = true, .stop = STOP_LIMIT, .stop_text = "load took longer"}, -1,
+	      GRETA_OUTCOME_TIMED_OUT, "load took longer");
 	/* a result that came before the stop does not make it good */
 	check((struct finish_input){.started = true, .exited = true, .stop = STOP_CANCEL, .stop_text = "by bob"}, 1.5,
 	      GRETA_OUTCOME_CANCELLED, "by bob");

@@ -1,0 +1,50 @@
+/* watch: looks after a running engine once a tick: samples host and GPU, feeds the watchdog, writes telemetry, gathers
+ * evidence before a kill. */
+#ifndef AGENT_WATCH_H
+#define AGENT_WATCH_H
+
+#include "agent/finish.h"
+#include "agent/gauge.h"
+#include "agent/telemetry.h"
+#include "agent/watchdog.h"
+#include "base/loop.h"
+
+struct supervise;
+
+struct watch {
+	struct watchdog dog;
+	struct telemetry telemetry;
+	struct greta_watch *tick;
+	int64_t second_ns;              /* the last row of telemetry */
+	/* the reader of GPU counters */
+	struct greta_facts gpus;        /* the devices held */
+	pid_t reader;
+	int gauge_fd;
+	struct gauge_record gauge;
+	/* the collector of evidence, and what follows when it is done */
+	pid_t collector;
+	int evidence_fd;
+	struct greta_buf items;
+	struct greta_watch *evidence, *evidence_deadline;
+	bool moved;                     /* progress came since it was started */
+	enum stop_why stop_after;
+	char stop_text[320];
+	/* at the end */
+	bool projected;
+	double projection_s;
+	char projection[160];
+};
+
+void watch_begin(struct supervise *s);
+void watch_progress(struct supervise *s);      /* a new line of progress was understood */
+
+/* The budget is over: true when the engine may go on (on_slow: extend), or evidence is being gathered first. */
+bool watch_wall(struct supervise *s);
+
+/* The engine is gone: helpers are ended, last rows told. */
+void watch_end(struct supervise *s);
+void watch_black_box(struct supervise *s);     /* told when the attempt did not end well */
+bool watch_is_helper(const struct supervise *s, pid_t pid);
+void watch_release(struct supervise *s);
+
+#endif

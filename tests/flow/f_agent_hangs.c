@@ -1,0 +1,323 @@
+/* Runs that stop moving, live: the right class, evidence before the kill, nobody left, and no healthy run touched. The
+ * bounds are shortened by the spec, as a campaign can; nothing else differs from a real run. GPUs are recorded trees. */
+#include "tests/unit/unit.h"
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "tests/flow/agent_driver.h"
+#include "tests/unit/agent_trees.h"
+#include <signal.h>
+#include <string.h>
+
+#define ARGS(...) ((const char *const[]){__VA_ARGS__, NULL})
+
+/* What came of evidence and verdicts, beside what seen keeps. */
+struct found {
+	struct seen seen;
+	struct greta_buf evidence;  /* "== name ==\n" and the text, of all items */
+	struct greta_buf verdicts;  /* details, a line each */
+	struct greta_buf telemetry;
+};
+
+static void found_release(struct found *f)
+{
+	seen_release(&f->seen);
+	greta_buf_release(&f->evidence);
+	greta_buf_release(&f->verdicts);
+	greta_buf_release(&f->telemetry);
+}
+
+static void take(void *arg, const struct greta_event *ev)
+{
+	struct found *f = arg;
+	if (ev->kind == GRETA_EVENT_EVIDENCE) {
+		greta_buf_addf(&f->evidence, "#### %s\n", ev->detail);
+		greta_buf_add(&f->evidence, ev->bytes ? ev->bytes : "", ev->n_bytes);
+	} else if (ev->kind == GRETA_EVENT_VERDICT) {
+		greta_buf_addf(&f->verdicts, "%s\n", ev->detail);
+	} else if (ev->kind == GRETA_EVENT_TELEMETRY) {
+		greta_buf_addf(&f->telemetry, "%s\n", ev->detail);
+	}
+}
+
+static void spec_short(const struct node *n, struct greta_spec *spec, const char *const *args)
+{
+	spec_make(n, spec, args);
+	for (int i = 0; i < GRETA_PHASE_COUNT; i++)
+		spec->phases[i].silence_s = 1.5;
+	spec->wall_s = 60;
+}
+
+static void run_it(struct node *n, struct greta_spec *spec, struct found *f)
+{
+	*f = (struct found){0};
+	driver_on_event(take, f);
+	run_attempt(n, NULL, spec, &f->seen);
+	driver_on_event(NULL, NULL);
+}
+
+static void expect_class(const struct found *f, enum greta_outcome outcome, enum greta_class class_,
+			 enum greta_certainty certainty)
+{
+	const struct greta_end *end = &f->seen.end;
+	if (end->outcome != outcome || end->class_ != class_ || end->certainty != certainty)
+		fail_msg("%s, %s, %s: %s", greta_outcome_name(end->outcome), greta_class_name(end->class_),
+			 greta_certainty_name(end->certainty), end->reason);
+	assert_false(end->survivors);
+}
+
+static void expect_evidence(const struct found *f, const char *const *names)
+{
+	for (; *names; names++) {
+		char *head = greta_format("\"name\":\"%s\"", *names);
+		if (!strstr(greta_buf_str(&f->evidence), head))
+			fail_msg("no evidence called %s", *names);
+		free(head);
+	}
+}
+
+static const char *const host_evidence[] = {"threads", "processes", "debugger", "log_tail", "kernel_log", "black_box", NULL};
+static const char *const gpu_evidence[] = {"gpu.1", "gpu.2", "kfd", "threads", "devcoredump", "black_box", NULL};
+
+static void hangs(struct node *n, const char *const *args, enum greta_class class_, enum greta_certainty certainty)
+{
+	struct greta_spec spec;
+	struct found f;
+	spec_short(n, &spec, args);
+	run_it(n, &spec, &f);
+	expect_class(&f, GRETA_OUTCOME_HUNG, class_, certainty);
+	assert_true(f.seen.end.wall_s < 50);
+	expect_evidence(&f, host_evidence);
+	assert_non_null(strstr(f.seen.end.reason, "layer 2 attn flash_v2_naive")); /* the breadcrumb */
+	assert_non_null(strstr(greta_buf_str(&f.verdicts), greta_class_name(class_)));
+	found_release(&f);
+}
+
+static void test_hangs__asleep_for_ever(void **state)
+{
+	hangs(*state, ARGS("hang-sleep"), GRETA_CLASS_HOST_DEADLOCK, GRETA_ESTABLISHED);
+}
+
+static void test_hangs__two_threads_lock_each_other_out(void **state)
+{
+	hangs(*state, ARGS("deadlock"), GRETA_CLASS_HOST_DEADLOCK, GRETA_ESTABLISHED);
+}
+
+static void test_hangs__stopped(void **state)
+{
+	hangs(*state, ARGS("stop"), GRETA_CLASS_HOST_STOPPED, GRETA_ESTABLISHED);
+}
+
+static void test_hangs__blocked_in_the_kernel(void **state)
+{
+	hangs(*state, ARGS("host-io"), GRETA_CLASS_HOST_IO, GRETA_SUPPORTED);
+}
+
+static void test_hangs__a_chatterer(void **state)
+{
+	struct greta_spec spec;
+	struct found f;
+	spec_short(*state, &spec, ARGS("chatty-hang"));
+	spec.wall_s = 6;
+	run_it(*state, &spec, &f);
+	assert_true(f.seen.end.outcome == GRETA_OUTCOME_HUNG || f.seen.end.outcome == GRETA_OUTCOME_TIMED_OUT);
+	assert_true(f.seen.end.class_ != GRETA_CLASS_NONE);
+	found_release(&f);
+}
+
+/* On the cpu backend a spin is only told from work by what this attempt did before, and only ends with the budget. */
+static void test_hangs__a_spin_on_the_cpu(void **state)
+{
+	struct greta_spec spec;
+	struct found f;
+	spec_short(*state, &spec, ARGS("hang-spin", "--layers", "8"));
+	spec.wall_s = 8;
+	run_it(*state, &spec, &f);
+	expect_class(&f, GRETA_OUTCOME_HUNG, GRETA_CLASS_HOST_SPIN, GRETA_SUPPORTED);
+	assert_true(f.seen.end.wall_s >= 8);
+	expect_evidence(&f, host_evidence);
+	found_release(&f);
+}
+
+static void test_hangs__the_debugger_names_the_stack(void **state)
+{
+	struct greta_spec spec;
+	struct found f;
+	if (access("/usr/bin/gdb", X_OK) != 0)
+		skip();
+	spec_short(*state, &spec, ARGS("deadlock"));
+	run_it(*state, &spec, &f);
+	assert_non_null(strstr(greta_buf_str(&f.evidence), "lock_crosswise"));
+	found_release(&f);
+}
+
+static void test_hangs__slow_is_not_hung(void **state)
+{
+	struct node *n = *state;
+	struct greta_spec spec;
+	struct found f;
+	/* 20 times slower than its siblings' 0.1 s a layer, and longer silent than the bound asks for */
+	spec_short(n, &spec, ARGS("ok", "--layers", "3", "--layer-ms", "2000"));
+	run_it(n, &spec, &f);
+	assert_int_equal(f.seen.end.outcome, GRETA_OUTCOME_GOOD);
+	assert_int_equal(f.seen.end.class_, GRETA_CLASS_NONE);
+	found_release(&f);
+	spec_short(n, &spec, ARGS("ok", "--layers", "40", "--layer-ms", "200")); /* 8 s of a budget of 3 */
+	spec.wall_s = 3;
+	run_it(n, &spec, &f);
+	assert_int_equal(f.seen.end.outcome, GRETA_OUTCOME_TIMED_OUT);
+	assert_non_null(strstr(f.seen.end.reason, "of 40 in prefill, on course for "));
+	assert_non_null(strstr(greta_buf_str(&f.verdicts), "\"class\":\"slow\""));
+	found_release(&f);
+}
+
+static void test_hangs__on_slow_stop_and_extend(void **state)
+{
+	struct node *n = *state;
+	struct greta_spec spec;
+	struct found f;
+	spec_short(n, &spec, ARGS("ok", "--layers", "60", "--layer-ms", "200"));
+	spec.wall_s = 6, spec.on_slow = GRETA_ON_SLOW_STOP;
+	run_it(n, &spec, &f);
+	assert_int_equal(f.seen.end.outcome, GRETA_OUTCOME_TIMED_OUT);
+	assert_string_equal(f.seen.end.cause, "on_slow");
+	assert_true(f.seen.end.wall_s < 5);
+	found_release(&f);
+	spec_short(n, &spec, ARGS("ok", "--layers", "20", "--layer-ms", "200"));
+	spec.wall_s = 2, spec.on_slow = GRETA_ON_SLOW_EXTEND;
+	run_it(n, &spec, &f);
+	assert_int_equal(f.seen.end.outcome, GRETA_OUTCOME_GOOD);
+	assert_true(f.seen.end.wall_s > 4);
+	found_release(&f);
+}
+
+static void test_hangs__a_phase_over_its_limit(void **state)
+{
+	struct greta_spec spec;
+	struct found f;
+	spec_short(*state, &spec, ARGS("ok", "--layers", "100", "--layer-ms", "100"));
+	spec.phases[GRETA_PHASE_PREFILL].limit_s = 1;
+	run_it(*state, &spec, &f);
+	assert_int_equal(f.seen.end.outcome, GRETA_OUTCOME_TIMED_OUT);
+	assert_string_equal(f.seen.end.cause, "phase_limit");
+	found_release(&f);
+}
+
+/* GPUs, played back */
+
+static void gpu_reads(const struct node *n, int busy, int mem_busy, int sclk)
+{
+	tree_file(n->root, "sys/class/drm/renderD128/device/gpu_busy_percent", "%d\n", busy);
+	tree_file(n->root, "sys/class/drm/renderD128/device/mem_busy_percent", "%d\n", mem_busy);
+	tree_file(n->root, "sys/class/drm/renderD128/device/pp_dpm_sclk", "0: %dMhz *\n1: 2100Mhz\n", sclk);
+}
+
+static void gpu_node(const struct node *n)
+{
+	char *sys = greta_format("%s/sys", n->root), *dev = greta_format("%s/dev", n->root);
+	char *kmsg = greta_format("%s/kmsg", n->root);
+	tree_mi300x(n->root, 1);
+	tree_file(n->root, "kmsg", "%s", "");
+	setenv("GRETA_SYSFS_ROOT", sys, 1);
+	setenv("GRETA_DEV_ROOT", dev, 1);
+	setenv("GRETA_KMSG", kmsg, 1);
+	free(sys), free(dev), free(kmsg);
+}
+
+static void no_gpu_node(void)
+{
+	unsetenv("GRETA_SYSFS_ROOT");
+	unsetenv("GRETA_DEV_ROOT");
+	unsetenv("GRETA_KMSG");
+}
+
+static void on_gpu(struct node *n, const char *const *args, double wall_s, enum greta_outcome outcome,
+		   enum greta_class class_, enum greta_certainty certainty)
+{
+	struct greta_spec spec;
+	struct found f;
+	spec_short(n, &spec, args);
+	spec.slot = GRETA_SLOT_GPU;
+	spec.n_gpus = 1;
+	spec.wall_s = wall_s;
+	spec.telemetry_interval_s = 1;
+	run_it(n, &spec, &f);
+	expect_class(&f, outcome, class_, certainty);
+	expect_evidence(&f, gpu_evidence);
+	assert_int_equal(f.seen.end.devices.n, 1);
+	assert_non_null(strstr(greta_buf_str(&f.telemetry), "gpu0.busy_percent"));
+	found_release(&f);
+}
+
+static void test_hangs__a_spin_beside_an_idle_gpu(void **state)
+{
+	gpu_node(*state);
+	gpu_reads(*state, 0, 0, 132);
+	on_gpu(*state, ARGS("hang-spin"), 60, GRETA_OUTCOME_HUNG, GRETA_CLASS_HOST_SPIN, GRETA_SUPPORTED);
+	no_gpu_node();
+}
+
+/* A busy GPU is only a hypothesis: it runs to the end of its budget, and is not called hung even then. */
+static void test_hangs__a_busy_gpu(void **state)
+{
+	gpu_node(*state);
+	gpu_reads(*state, 100, 0, 2100);
+	on_gpu(*state, ARGS("hang-spin"), 6, GRETA_OUTCOME_TIMED_OUT, GRETA_CLASS_GPU_KERNEL, GRETA_HYPOTHESIS);
+	gpu_reads(*state, 100, 20, 95);
+	on_gpu(*state, ARGS("hang-spin"), 6, GRETA_OUTCOME_TIMED_OUT, GRETA_CLASS_CLOCK_COLLAPSE, GRETA_SUPPORTED);
+	no_gpu_node();
+}
+
+/* Lines as amdgpu and amdkfd print them (gmc_v9_0.c, kfd_device_queue_manager.c), in the kernel log's own framing. */
+static void test_hangs__the_kernel_says_why(void **state)
+{
+	struct node *n = *state;
+	struct greta_spec spec;
+	struct found f;
+	char *kmsg = greta_format("%s/kmsg", n->root);
+	gpu_node(n);
+	gpu_reads(n, 100, 0, 2100);
+	spec_short(n, &spec, ARGS("hang-spin"));
+	spec.slot = GRETA_SLOT_GPU, spec.n_gpus = 1;
+	struct driver d;
+	f = (struct found){0};
+	driver_on_event(take, &f);
+	driver_open(&d, DRIVER_DB, 1, NULL);
+	driver_start(&d, &spec);
+	driver_until(&d, spec.attempt, GRETA_EVENT_PROGRESS, &f.seen, 20000);
+	FILE *log = fopen(kmsg, "a");
+	fputs("3,900,1000,-;amdgpu 0000:01:00.0: amdgpu: [gfxhub] page fault (src_id:0 ring:24 vmid:8 pasid:32771)\n", log);
+	fclose(log);
+	driver_until(&d, spec.attempt, GRETA_EVENT_OUTCOME, &f.seen, 60000);
+	driver_on_event(NULL, NULL);
+	expect_class(&f, GRETA_OUTCOME_HUNG, GRETA_CLASS_MEMORY_FAULT, GRETA_ESTABLISHED);
+	assert_non_null(strstr(f.seen.end.reason, "page fault"));
+	assert_string_equal(f.seen.end.blamed, "kernel");
+	assert_non_null(strstr(greta_buf_str(&f.evidence), "vmid:8 pasid:32771"));
+	driver_close(&d);
+	no_gpu_node();
+	free(kmsg);
+	found_release(&f);
+	greta_spec_release(&spec);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+#define T(name) cmocka_unit_test_setup_teardown(name, node_create, node_remove)
+		T(test_hangs__asleep_for_ever),
+		T(test_hangs__two_threads_lock_each_other_out),
+		T(test_hangs__stopped),
+		T(test_hangs__blocked_in_the_kernel),
+		T(test_hangs__a_chatterer),
+		T(test_hangs__a_spin_on_the_cpu),
+		T(test_hangs__the_debugger_names_the_stack),
+		T(test_hangs__slow_is_not_hung),
+		T(test_hangs__on_slow_stop_and_extend),
+		T(test_hangs__a_phase_over_its_limit),
+		T(test_hangs__a_spin_beside_an_idle_gpu),
+		T(test_hangs__a_busy_gpu),
+		T(test_hangs__the_kernel_says_why),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
