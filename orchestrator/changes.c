@@ -62,10 +62,11 @@ static struct split best_split(const struct series *s, const size_t *bounds, siz
 	return best;
 }
 
+/* The p value, or 1 as soon as it can't become significant any more. */
 static double p_of(struct series *s, const size_t *bounds, size_t n_bounds, double q, gsl_rng *rng)
 {
-	size_t as_far = 0;
-	for (int r = 0; r < CHANGES_PERMUTATIONS; r++) {
+	size_t as_far = 0, too_many = (size_t)(CHANGES_LEVEL * (CHANGES_PERMUTATIONS + 1));
+	for (int r = 0; r < CHANGES_PERMUTATIONS && as_far < too_many; r++) {
 		for (size_t b = 0; b + 1 < n_bounds; b++)
 			gsl_ran_shuffle(rng, s->order + bounds[b], bounds[b + 1] - bounds[b], sizeof *s->order);
 		fill_sums(s);
@@ -74,7 +75,7 @@ static double p_of(struct series *s, const size_t *bounds, size_t n_bounds, doub
 	for (size_t i = 0; i < s->n; i++)
 		s->order[i] = i;
 	fill_sums(s);
-	return (double)(as_far + 1) / (CHANGES_PERMUTATIONS + 1);
+	return as_far < too_many ? (double)(as_far + 1) / (CHANGES_PERMUTATIONS + 1) : 1;
 }
 
 static void insert_bound(size_t *bounds, size_t *n, size_t at)

@@ -5,6 +5,7 @@
 #include "db/campaigns.h"
 #include "db/db.h"
 #include "orchestrator/cells.h"
+#include "orchestrator/regress.h"
 #include "orchestrator/scaling.h"
 #include "orchestrator/table.h"
 #include <inttypes.h>
@@ -216,6 +217,44 @@ static void scaling(struct report *r)
 	scaling_release(&s);
 }
 
+/* ---- history */
+
+static int history(struct report *r, struct greta_err *e)
+{
+	cleanup_buf struct greta_buf words = {0};
+	struct regress against;
+	heading(r, "Against history");
+	if (regress_make(r->db, r->campaign.id, NULL, COMPARE_THRESHOLD, &against, e))
+		return -1;
+	regress_words(&against, &words);
+	list_lines(r, greta_buf_str(&words));
+	if (regress_has_yardstick(&against)) {
+		greta_buf_addf(r->out, "\nA is %s, B is this campaign.\n\n", against.against);
+		add_table(r, compare_table(&against.cells));
+		greta_buf_addc(r->out, '\n');
+		if (against.differs.n)
+			add_table(r, envdiff_table(&against.differs));
+	}
+	regress_release(&against);
+	return 0;
+}
+
+static int hangs(struct report *r, struct greta_err *e)
+{
+	int64_t n;
+	heading(r, "Hangs and timeouts");
+	if (list_rows(r,
+		      "SELECT variant || ' ' || context || ' #' || (repeat + 1), outcome || coalesce(', ' || class, '') ||"
+		      " coalesce(', ' || certainty, '') || coalesce(': ' || verdict, ': ' || reason, '') ||"
+		      " coalesce(', last at ' || breadcrumb, '') || coalesce(', on ' || node, '') ||"
+		      " coalesce(', evidence: ' || evidence, '') FROM hang WHERE campaign_id = ?",
+		      &n, e))
+		return -1;
+	if (n == 0)
+		greta_buf_adds(r->out, "None.\n");
+	return 0;
+}
+
 /* ---- validation, anomalies, artifacts */
 
 static void validation(struct report *r)
@@ -277,6 +316,8 @@ static int write_sections(struct report *r, struct greta_err *e)
 	key_metrics(r);
 	performance(r);
 	scaling(r);
+	if (history(r, e) || hangs(r, e))
+		return -1;
 	validation(r);
 	anomalies(r);
 	artifacts(r);

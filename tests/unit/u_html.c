@@ -1,0 +1,83 @@
+#include "tests/unit/db_help.h"
+
+#include "orchestrator/html.h"
+#include "schemas/json.h"
+
+static struct greta_json *data_of(struct help *h, struct greta_buf *text)
+{
+	struct greta_err e = {0};
+	assert_ok(html_data(h->db, h->campaign_id, text, &e));
+	struct greta_json *doc = greta_json_parse("data", text->data, text->len, &e);
+	if (!doc)
+		fail_msg("%s", e.text);
+	return doc;
+}
+
+static size_t size_of(const struct greta_json *doc, const char *key)
+{
+	return greta_json_size(greta_json_get(greta_json_root(doc), key));
+}
+
+static void test_html__data_of_a_campaign_that_never_ran(void **state)
+{
+	cleanup_buf struct greta_buf text = {0};
+	struct greta_json *doc = data_of(*state, &text);
+	assert_int_equal(size_of(doc, "cells"), 4);
+	assert_int_equal(size_of(doc, "history"), 0);
+	assert_int_equal(size_of(doc, "telemetry"), 0);
+	greta_json_destroy(doc);
+}
+
+static void test_html__data_has_the_readings_of_a_run(void **state)
+{
+	struct help *h = *state;
+	struct greta_err e = {0};
+	struct greta_applied out;
+	cleanup_buf struct greta_buf text = {0};
+	int64_t attempt = help_attempt(h, h->jobs[0]);
+	assert_ok(help_event(h, attempt, 0, GRETA_EVENT_TELEMETRY,
+			     "{\"columns\":[\"power_w\",\"sclk_mhz\"],\"rows\":[[1000000000,700,2100],[1500000000,710,2090]]}", NULL,
+			     &out, &e));
+	help_good(h, attempt, 2, "q_lds", NULL);
+	struct greta_json *doc = data_of(h, &text);
+	const struct greta_json_val *run = greta_json_first(greta_json_get(greta_json_root(doc), "telemetry"));
+	const struct greta_json_val *power = greta_json_get(greta_json_get(run, "readings"), "power_w");
+	assert_int_equal(greta_json_size(power), 2);
+	double t, watts;
+	const struct greta_json_val *second = greta_json_next(greta_json_first(power));
+	assert_int_equal(greta_json_f64(greta_json_first(second), &t), 0);
+	assert_int_equal(greta_json_f64(greta_json_next(greta_json_first(second)), &watts), 0);
+	assert_true(t == 0.5 && watts == 710);
+	greta_json_destroy(doc);
+}
+
+/* What a log or a name holds must not end the page's script element. */
+static void test_html__page_is_one_whole_file(void **state)
+{
+	struct help *h = *state;
+	struct greta_err e = {0};
+	cleanup_buf struct greta_buf page = {0};
+	if (!html_available()) {
+		assert_fails(html_report(h->db, h->campaign_id, &page, &e), GRETA_EUNSUPPORTED);
+		return;
+	}
+	help_campaign(h, "</script><script>alert(1)</script>");
+	assert_ok(html_report(h->db, h->campaign_id, &page, &e));
+	assert_null(strstr(page.data, "<script>alert"));
+	assert_null(strstr(page.data, "src=\"http"));
+	size_t ends = 0;
+	for (const char *s = page.data; (s = strstr(s, "</script")) != NULL; s++)
+		ends++;
+	assert_int_equal(ends, 2); /* data and program */
+	assert_non_null(strstr(page.data, "</html>"));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_html__data_of_a_campaign_that_never_ran, help_setup, help_teardown),
+		cmocka_unit_test_setup_teardown(test_html__data_has_the_readings_of_a_run, help_setup, help_teardown),
+		cmocka_unit_test_setup_teardown(test_html__page_is_one_whole_file, help_setup, help_teardown),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
