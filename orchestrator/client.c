@@ -114,6 +114,26 @@ static int start_controller(const char *db_path, pid_t *pid, struct greta_err *e
 	return *pid < 0 ? -1 : hear_ready(mine, e);
 }
 
+static int next_line(struct client *c, int timeout_ms, struct greta_json **out, struct greta_err *e);
+
+/* Connected is not accepted: the controller may be ending. */
+static int hear_hello(struct client *c, struct greta_err *e)
+{
+	struct greta_json *hello = NULL;
+	struct greta_err why = { 0 };
+	int64_t pid = 0;
+
+	if (next_line(c, -1, &hello, &why) < 0) {
+		close(c->fd);
+		greta_buf_clear(&c->in);
+		return greta_err_set(e, why.code == GRETA_ECLOSED ? GRETA_EAGAIN : why.code, "%s", why.text);
+	}
+	greta_json_i64(greta_json_get(greta_json_get(greta_json_root(hello), "hello"), "pid"), &pid);
+	greta_json_destroy(hello);
+	c->pid = (pid_t)pid;
+	return 0;
+}
+
 struct client *client_open(const char *db_path, bool start, struct greta_err *e)
 {
 	int64_t give_up_ns = greta_clock_mono_ns() + OPEN_NS;
@@ -127,14 +147,8 @@ struct client *client_open(const char *db_path, bool start, struct greta_err *e)
 	for (;;) {
 		why = (struct greta_err){ 0 };
 		c->fd = try_connect(db_path, &why);
-		if (c->fd >= 0) {
-			struct ucred who = { 0 };
-			socklen_t len = sizeof who;
-
-			getsockopt(c->fd, SOL_SOCKET, SO_PEERCRED, &who, &len);
-			c->pid = who.pid;
+		if (c->fd >= 0 && hear_hello(c, &why) == 0)
 			return c;
-		}
 		if (why.code != GRETA_EAGAIN || !start)
 			break;
 		why = (struct greta_err){ 0 };
@@ -144,6 +158,7 @@ struct client *client_open(const char *db_path, bool start, struct greta_err *e)
 			break;
 		poll(NULL, 0, AGAIN_MS);
 	}
+	greta_buf_release(&c->in);
 	free(c);
 	greta_err_set(e, why.code, "%s", why.text);
 	return NULL;

@@ -6,6 +6,7 @@
 #include "base/jsonw.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/version.h"
 #include "db/records.h"
 #include "orchestrator/action.h"
 #include "orchestrator/ctl.h"
@@ -282,6 +283,7 @@ static int do_submit(struct conn *k, const struct greta_json_val *args, struct g
 		rc = -1;
 	}
 	if (rc == 0) {
+		work_want(work_find(c, id));
 		greta_jsonw_i64(reply, "campaign", id);
 		greta_jsonw_str(reply, "uuid", uuid);
 		greta_jsonw_str(reply, "name", spec.name);
@@ -321,11 +323,11 @@ static int do_resume(struct conn *k, const struct greta_json_val *args, struct g
 	note_detached(c, args);
 	greta_jsonw_array(reply, "campaigns");
 	for (struct ctl_campaign *cc = c->campaigns; cc; cc = cc->next) {
-		cc->hopeless = false;
-		cc->loaded_ns = greta_clock_mono_ns();
+		if (cc->finished || (id && cc->id != id))
+			continue;
+		work_want(cc);
 		n_open += cc->n_open;
-		if (!cc->finished && (!id || cc->id == id))
-			greta_jsonw_i64(reply, NULL, cc->id);
+		greta_jsonw_i64(reply, NULL, cc->id);
 	}
 	greta_jsonw_end_array(reply);
 	greta_jsonw_i64(reply, "running", n_open);
@@ -408,6 +410,7 @@ static int do_watch(struct conn *k, const struct greta_json_val *args, struct gr
 {
 	struct ctl *c = k->control->ctl;
 	int64_t oldest = c->news.n - (int64_t)GRETA_COUNT(c->news.items);
+	const struct ctl_campaign *cc;
 
 	if (greta_json_get(args, "campaign") && arg_campaign(c, args, &k->campaign_id, e) < 0)
 		return -1;
@@ -418,7 +421,8 @@ static int do_watch(struct conn *k, const struct greta_json_val *args, struct gr
 	k->news_n = oldest > 0 ? oldest : 0;
 	k->sent_ns = 0;
 	greta_jsonw_i64(reply, "campaign", k->campaign_id);
-	greta_jsonw_str(reply, "state", !k->campaign_id || work_find(c, k->campaign_id) ? "active" : "ended");
+	cc = k->campaign_id ? work_find(c, k->campaign_id) : NULL;
+	greta_jsonw_str(reply, "state", !k->campaign_id || (cc && cc->wanted) ? "active" : cc ? "waiting" : "ended");
 	return 0;
 }
 
@@ -777,6 +781,8 @@ static void on_accept(struct greta_watch *w, uint32_t events, void *arg)
 	k->io = greta_loop_fd(control->ctl->loop, fd, EPOLLIN, on_conn, k);
 	k->next = control->conns;
 	control->conns = k;
+	greta_buf_addf(&k->out, "{\"hello\":{\"version\":\"%s\",\"pid\":%d}}\n", GRETA_VERSION, (int)getpid());
+	conn_flush(k);
 }
 
 int control_open(struct ctl *c, struct greta_err *e)

@@ -1,6 +1,7 @@
 /* control: what commands and the controller say to each other over DB.sock (mode 0600, the same user only).
  *
- * One JSON object a line, both ways. A request is {"re":N,"op":NAME,...}; its answer {"re":N,"ok":{...}} or
+ * One JSON object a line, both ways. The controller speaks first: {"hello":{"version","pid"}}; whoever is cut off before
+ * that came upon one that was just ending, and nothing it sent was read. A request is {"re":N,"op":NAME,...}; its answer {"re":N,"ok":{...}} or
  * {"re":N,"error":{"code","text"}}. Answers to what changes something come after its commit. After `watch` the
  * controller also sends, by itself, {"status":{...}} and one {"end":{...}} for the campaign watched.
  *

@@ -70,7 +70,7 @@ static void find_stuck(struct ctl *c)
 	for (struct ctl_campaign *cc = c->campaigns; cc; cc = cc->next) {
 		cleanup_buf struct greta_buf why = { 0 };
 
-		if (cc->finished || cc->hopeless || cc->n_open || !fleet_hopeless(c, cc, &why))
+		if (!cc->wanted || cc->finished || cc->hopeless || cc->n_open || !fleet_hopeless(c, cc, &why))
 			continue;
 		cc->hopeless = true;
 		free(cc->why);
@@ -175,7 +175,14 @@ static void raise_file_limit(void)
 	}
 }
 
-static int service_open(struct service *s, const char *db_path, struct greta_err *e)
+/* By hand or as a service it goes on with everything; one that a command started does as that command says. */
+static void want_all(struct ctl *c)
+{
+	for (struct ctl_campaign *cc = c->campaigns; cc; cc = cc->next)
+		work_want(cc);
+}
+
+static int service_open(struct service *s, const char *db_path, bool all, struct greta_err *e)
 {
 	static const int signals[] = { SIGTERM, SIGINT, SIGHUP };
 	cleanup_free char *lock = greta_format("%s.lock", db_path);
@@ -203,6 +210,9 @@ static int service_open(struct service *s, const char *db_path, struct greta_err
 	if (fleet_load(c, e) < 0 || batch_begin(c) < 0 || work_load(c, e) < 0 || control_open(c, e) < 0)
 		return -1;
 	c->tick = greta_loop_timer(c->loop, TICK_MS, TICK_MS, on_tick, s);
+	if (all)
+		want_all(c);
+	ctl_dispatch_soon(c);
 	fleet_want(c);
 	return 0;
 }
@@ -227,12 +237,14 @@ static bool worth_retrying(const struct greta_err *why)
 
 int controller_run(const char *db_path, int ready_fd, bool stay, struct greta_err *e)
 {
+	bool all = ready_fd < 0;
+
 	raise_file_limit();
 	for (;;) {
 		struct service s = { .stay = stay, .lock_fd = -1 };
 		struct greta_err why = { 0 };
 		bool first = ready_fd >= 0;
-		int rc = service_open(&s, db_path, &why);
+		int rc = service_open(&s, db_path, all, &why);
 
 		if (rc == 0) {
 			tell_ready(&ready_fd, NULL);
@@ -249,6 +261,7 @@ int controller_run(const char *db_path, int ready_fd, bool stay, struct greta_er
 			tell_ready(&ready_fd, &why);
 			return greta_err_set(e, why.code, "%s", why.text);
 		}
+		all = true; /* it had begun, and nobody asks again */
 		greta_error("%s; tried again in %d s", why.text, RETRY_S);
 		sleep(RETRY_S);
 	}

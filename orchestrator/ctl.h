@@ -75,7 +75,7 @@ int fleet_set_state(struct ctl *c, struct ctl_node *n, enum greta_alias_state st
 		    struct greta_err *e);
 /* Nothing that could run the campaign is reachable, and waiting will not help; *why names each node and reason. */
 struct ctl_campaign;
-bool fleet_hopeless(struct ctl *c, const struct ctl_campaign *campaign, struct greta_buf *why);
+bool fleet_hopeless(struct ctl *c, struct ctl_campaign *campaign, struct greta_buf *why);
 
 /* ---- campaigns, jobs, attempts (work.c) */
 
@@ -135,6 +135,7 @@ struct ctl_campaign {
 	double eta_s, eta_low_s, eta_high_s;
 	int64_t eta_at_ns;
 	bool cancelled, finished;
+	bool wanted;                      /* submitted or resumed in this controller's life; others wait for that */
 	bool hopeless;                    /* no node can run it, and waiting will not help */
 	char *why;                        /* it is hopeless; NULL: it is not */
 };
@@ -147,6 +148,8 @@ bool work_left(const struct ctl *c);                       /* campaigns not fini
 void work_reap(struct ctl *c);                             /* drops finished ones that nobody watches any more */
 void work_dispatch(struct ctl *c);                         /* fills free slots; the batch carries it */
 bool work_may_use(const struct ctl_campaign *cc, const struct ctl_node *n);
+bool work_may_use_for(const struct ctl_campaign *cc, int variant, const struct ctl_node *n);
+void work_want(struct ctl_campaign *cc);                   /* its queued jobs may be put on nodes from now on */
 struct ctl_attempt *work_attempt(struct ctl_node *n, const char *uuid); /* NULL: not in memory */
 struct ctl_attempt *work_adopt(struct ctl *c, struct ctl_node *n, const struct greta_attempt_row *row);
 void work_event(struct ctl_attempt *a, enum attempt_event ev);          /* steps it; the batch does the rest */

@@ -333,7 +333,7 @@ void fleet_want(struct ctl *c)
 		struct ctl_node *n = c->nodes[i];
 
 		for (struct ctl_campaign *cc = c->campaigns; cc && !n->wanted; cc = cc->next)
-			n->wanted = !cc->finished && n->state == GRETA_ALIAS_UP && work_may_use(cc, n);
+			n->wanted = cc->wanted && !cc->finished && n->state == GRETA_ALIAS_UP && work_may_use(cc, n);
 		if (n->wanted)
 			node_connect(n);
 	}
@@ -484,69 +484,58 @@ const char *fleet_node_state(struct ctl_node *n, const char **reason)
 	return link_state_name(link_state(n->link));
 }
 
-/* Even with nothing else running there. */
-static bool too_small(const struct ctl_node *n, const struct ctl_campaign *cc)
-{
-	return n->facts_known && sched_slots(&n->sched, &cc->need) == 0;
-}
-
-/* A node may still serve the campaign: it is up, on its way, or was up before and may return. */
-static bool has_hope(const struct ctl_node *n, const struct ctl_campaign *cc)
-{
-	bool prepared = false;
-
-	if (n->state != GRETA_ALIAS_UP || n->twin || !n->link)
-		return n->n_attempts > 0;
-	if (link_state(n->link) == LINK_REFUSED || too_small(n, cc))
-		return false;
-	if (link_state(n->link) == LINK_UP) {
-		for (size_t v = 0; v < cc->spec.n_variants && !prepared; v++) {
-			const char *why;
-
-			prepared = prepare_check((struct ctl_node *)n, (struct ctl_campaign *)cc, (int)v, &why) !=
-				   PREPARE_FAILED;
-		}
-		return prepared || !n->facts_known;
-	}
-	return n->was_up || greta_clock_mono_ns() - cc->loaded_ns < HOPELESS_NS;
-}
-
-static void say_too_small(const struct ctl_node *n, const struct ctl_campaign *cc, struct greta_buf *why)
+static const char *too_small(struct ctl_node *n, const struct ctl_campaign *cc)
 {
 	const struct sched_need *need = &cc->need;
 
-	greta_buf_addf(why, "%s%s: ", why->len ? "; " : "", n->name);
+	if (sched_slots(&n->sched, need) > 0)
+		return NULL;
 	if (need->gpus > n->sched.n_gpus)
-		greta_buf_addf(why, "a job asks for %lld GPU%s, the node has %lld (\"slot\": \"cpu\" runs without)",
-			       (long long)need->gpus, need->gpus == 1 ? "" : "s", (long long)n->sched.n_gpus);
+		snprintf(n->note, sizeof n->note, "a job asks for %lld GPUs, the node has %lld (\"slot\": \"cpu\" runs "
+			 "without)", (long long)need->gpus, (long long)n->sched.n_gpus);
 	else
-		greta_buf_addf(why, "a job asks for %lld CPUs, the node has %lld", (long long)need->cpus,
-			       (long long)n->sched.n_cpus);
+		snprintf(n->note, sizeof n->note, "a job asks for %lld CPUs, the node has %lld", (long long)need->cpus,
+			 (long long)n->sched.n_cpus);
+	return n->note;
 }
 
-bool fleet_hopeless(struct ctl *c, const struct ctl_campaign *cc, struct greta_buf *why)
+/* Why the node will not run such a job, also if one waits; NULL: it may, now or when it is back. */
+static const char *no_hope(struct ctl_node *n, struct ctl_campaign *cc, int variant)
 {
-	size_t n_may = 0;
+	const char *reason, *state = fleet_node_state(n, &reason);
 
-	for (size_t i = 0; i < c->n_nodes; i++) {
-		struct ctl_node *n = c->nodes[i];
-		const char *reason, *state = fleet_node_state(n, &reason);
+	if (n->state != GRETA_ALIAS_UP || n->twin || !n->link || link_state(n->link) == LINK_REFUSED)
+		return reason ? reason : state;
+	if (link_state(n->link) != LINK_UP)
+		return n->was_up || greta_clock_mono_ns() - cc->loaded_ns < HOPELESS_NS ? NULL : reason;
+	if (!n->facts_known)
+		return NULL;
+	reason = too_small(n, cc);
+	if (reason)
+		return reason;
+	return prepare_check(n, cc, variant, &reason) == PREPARE_FAILED ? reason : NULL;
+}
 
-		if (n->state == GRETA_ALIAS_REMOVED || !work_may_use(cc, n))
+/* For the first variant that waits. */
+bool fleet_hopeless(struct ctl *c, struct ctl_campaign *cc, struct greta_buf *why)
+{
+	for (size_t v = 0; v < cc->spec.n_variants; v++) {
+		if (sched_set_empty(cc->sets[v]))
 			continue;
-		if (has_hope(n, cc))
-			return false;
-		n_may++;
-		if (too_small(n, cc)) {
-			say_too_small(n, cc, why);
-			continue;
+		greta_buf_clear(why);
+		for (size_t i = 0; i < c->n_nodes; i++) {
+			struct ctl_node *n = c->nodes[i];
+			const char *reason;
+
+			if (n->state == GRETA_ALIAS_REMOVED || !work_may_use_for(cc, (int)v, n))
+				continue;
+			reason = no_hope(n, cc, (int)v);
+			if (!reason)
+				return false;
+			greta_buf_addf(why, "%s%s: %s", why->len ? "; " : "", n->name, reason);
 		}
-		for (size_t v = 0; !reason && v < cc->spec.n_variants; v++)
-			prepare_check(n, (struct ctl_campaign *)cc, (int)v, &reason);
-		greta_buf_addf(why, "%s%s: %s%s%s", why->len ? "; " : "", n->name, state, reason ? ": " : "",
-			       reason ? reason : "");
 	}
-	if (!n_may)
+	if (!why->len)
 		greta_buf_adds(why, "no node matches what the campaign asks for (nodes, labels); see `greta-orch node list`");
 	return true;
 }

@@ -98,6 +98,11 @@ struct sched_set *sched_set_add(struct sched_campaign *c, sched_allows_fn *allow
 	return set;
 }
 
+bool sched_set_empty(const struct sched_set *set)
+{
+	return !set->head;
+}
+
 /* New jobs come in order and go to the tail, retries come from near the head: whichever end is nearer by position. */
 void sched_enqueue(struct sched_set *set, struct sched_job *job)
 {

@@ -55,6 +55,7 @@ size_t sched_campaign_queued(const struct sched_campaign *c);
 typedef bool sched_allows_fn(const struct sched_node *n, const void *arg);
 struct sched_set *sched_set_add(struct sched_campaign *c, sched_allows_fn *allows, const void *arg);
 
+bool sched_set_empty(const struct sched_set *set);
 void sched_enqueue(struct sched_set *set, struct sched_job *job); /* takes its place by position */
 void sched_dequeue(struct sched_job *job);                        /* no-op when it is not queued */
 

@@ -151,13 +151,22 @@ int watch_campaign(struct cmd_ctx *ctx, struct client *client, int64_t campaign_
 	cleanup_free char *args = greta_format("{\"campaign\":%lld,\"period_ms\":%d,\"holds\":%s}",
 						(long long)campaign_id, PERIOD_MS, holds ? "true" : "false");
 	struct greta_json *answer;
+	const char *state = "";
+	bool waiting;
 	int rc;
 
 	catch_signals();
 	answer = client_call(client, "watch", args, e);
 	if (!answer)
 		return -1;
+	greta_json_str(greta_json_get(greta_json_get(greta_json_root(answer), "ok"), "state"), &state);
+	waiting = greta_str_eq(state, "waiting");
 	greta_json_destroy(answer);
+	if (waiting) {
+		if (!ctx->json)
+			puts("it waits to be resumed (`greta-orch resume`)");
+		return watch_verdict(ctx, campaign_id, e);
+	}
 	if (!ctx->json)
 		w.live = live_create(term_of(STDOUT_FILENO, ctx->color), campaign_id);
 	rc = follow(&w, e);

@@ -56,13 +56,18 @@ bool work_may_use(const struct ctl_campaign *cc, const struct ctl_node *n)
 	return true;
 }
 
+bool work_may_use_for(const struct ctl_campaign *cc, int variant, const struct ctl_node *n)
+{
+	return work_may_use(cc, n) && named(&cc->spec.variants[variant].nodes, n->name);
+}
+
 static bool set_allows(const struct sched_node *sn, const void *arg)
 {
 	const struct ctl_set *set = arg;
 	struct ctl_node *n = node_of(sn);
 	const char *why;
 
-	return work_may_use(set->campaign, n) && named(&set->campaign->spec.variants[set->variant].nodes, n->name) &&
+	return work_may_use_for(set->campaign, set->variant, n) &&
 	       prepare_check(n, set->campaign, set->variant, &why) == PREPARE_READY;
 }
 
@@ -201,18 +206,21 @@ static int by_position(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-static void enqueue_all(struct ctl_campaign *cc)
+void work_want(struct ctl_campaign *cc)
 {
 	struct ctl_job **queue = greta_alloc(cc->n_jobs * sizeof *queue + 1);
 	size_t n = 0;
 
+	cc->hopeless = false;
 	for (size_t i = 0; i < cc->n_jobs; i++)
-		if (cc->jobs[i].state == GRETA_JOB_QUEUED && cc->jobs[i].variant >= 0)
+		if (!cc->wanted && cc->jobs[i].state == GRETA_JOB_QUEUED && cc->jobs[i].variant >= 0)
 			queue[n++] = &cc->jobs[i];
 	qsort(queue, n, sizeof *queue, by_position);
 	for (size_t i = 0; i < n; i++)
 		sched_enqueue(cc->sets[queue[i]->variant], &queue[i]->sched);
 	free(queue);
+	cc->wanted = true;
+	cc->loaded_ns = greta_clock_mono_ns();
 }
 
 static void campaign_destroy(struct ctl_campaign *cc)
@@ -254,7 +262,6 @@ static int campaign_load(struct ctl_campaign *cc, struct greta_err *e)
 		return -1;
 	qsort(cc->jobs, cc->n_jobs, sizeof *cc->jobs, by_id);
 	make_queue(cc);
-	enqueue_all(cc);
 	return 0;
 }
 
@@ -276,7 +283,6 @@ struct ctl_campaign *work_add(struct ctl *c, int64_t campaign_id, struct greta_e
 	cc = greta_alloc(sizeof *cc);
 	cc->ctl = c;
 	cc->id = campaign_id;
-	cc->loaded_ns = greta_clock_mono_ns();
 	cc->eta_s = cc->eta_low_s = cc->eta_high_s = NAN;
 	if (campaign_load(cc, e) < 0) {
 		campaign_destroy(cc);
@@ -382,7 +388,6 @@ static int requeue_orphans(struct ctl_campaign *cc, struct greta_err *e)
 		job->state = GRETA_JOB_QUEUED;
 		cc->counts.by_state[GRETA_JOB_RUNNING]--;
 		cc->counts.by_state[GRETA_JOB_QUEUED]++;
-		sched_enqueue(cc->sets[job->variant], &job->sched);
 	}
 	return 0;
 }
@@ -441,7 +446,7 @@ void work_release(struct ctl *c)
 bool work_left(const struct ctl *c)
 {
 	for (const struct ctl_campaign *cc = c->campaigns; cc; cc = cc->next)
-		if (!cc->finished && !cc->hopeless)
+		if (cc->wanted && !cc->finished && !cc->hopeless)
 			return true;
 	return false;
 }
@@ -576,7 +581,8 @@ static void job_step(struct ctl_job *job, enum job_event ev, struct ctl_attempt 
 		set_job_state(job, next, reason);
 	if (action == JOB_DO_ENQUEUE) {
 		job->sched.avoid = a ? &a->node->sched : NULL;
-		sched_enqueue(job->campaign->sets[job->variant], &job->sched);
+		if (job->campaign->wanted)
+			sched_enqueue(job->campaign->sets[job->variant], &job->sched);
 	}
 	if (was == GRETA_JOB_QUEUED && next != GRETA_JOB_QUEUED)
 		sched_dequeue(&job->sched);

@@ -44,39 +44,44 @@ sed 's|"slot"|"nodes": ["gpu7"], "slot"|' good.json >nonode.json
 expect 2 'gpu7' greta-orch submit nonode.json
 equal "campaigns stored" "SELECT count(*) FROM campaign" "$n"
 
+# --- no GPU here, and nobody who could have one
+sed 's|"slot": "cpu"|"slot": {"gpus": 9}|' good.json >gpus.json
+expect 3 'asks for 9 GPUs, the node has' greta-orch submit gpus.json
+expect 0 'jobs cancelled' greta-orch cancel latest
+
 # --- detach, a second submit through the running controller, watch, cancel
 campaign long.json "128, 256" 3 ok --layers 100 --layer-ms 100
 expect 0 'controller: pid' greta-orch submit --detach long.json
 wait_for 10 is "SELECT count(*) FROM attempt WHERE state = 'running'" 1 || fail "nothing was started"
 pid=$(controller_pid)
-expect 0 'campaign 6' greta-orch submit --detach good.json
+expect 0 'campaign 7' greta-orch submit --detach good.json
 [ "$(controller_pid)" = "$pid" ] || fail "a second submit made a second controller"
 expect 0 'long' greta-orch status
 expect 0 'prefill' greta-orch status --json
 expect 3 'is not in|no campaign|none' greta-orch cancel nothing-like-it
 start=$SECONDS
-expect 0 '12 jobs cancelled' greta-orch cancel 5
+expect 0 '12 jobs cancelled' greta-orch cancel 6
 wait_for 5 is "SELECT count(*) FROM attempt WHERE outcome = 'cancelled'" 1 || fail "the running engine was not stopped in 5 s"
 pgrep -f "$dir/ledger --layers 100" >/dev/null && fail "the cancelled engine still runs"
-expect 0 '8 of 8' greta-orch watch 6
+expect 0 '8 of 8' greta-orch watch 7
 wait_for 5 no_controller || fail "the controller stayed"
 
 # --- kill -9 of the controller while an engine runs; resume adopts it
 campaign kill.json 128 1 ok --layers 20 --layer-ms 100
 greta-orch submit --detach kill.json >/dev/null
-wait_for 10 is "SELECT count(*) FROM attempt a JOIN job j ON j.id = a.job_id WHERE j.campaign_id = 7 AND a.state = 'running'" 1 ||
+wait_for 10 is "SELECT count(*) FROM attempt a JOIN job j ON j.id = a.job_id WHERE j.campaign_id = 8 AND a.state = 'running'" 1 ||
 	fail "nothing was started"
 kill -9 "$(controller_pid)"
 sleep 0.2
 expect 0 'resume' greta-orch status
 expect 0 '2 of 2 jobs' greta-orch resume
-equal "attempts after kill -9" "SELECT count(*) FROM attempt a JOIN job j ON j.id = a.job_id WHERE j.campaign_id = 7" 2
+equal "attempts after kill -9" "SELECT count(*) FROM attempt a JOIN job j ON j.id = a.job_id WHERE j.campaign_id = 8" 2
 
 # --- Ctrl-C asks once, the second leaves; everything is resumable
 campaign interrupt.json 128 1 ok --layers 30 --layer-ms 100
 greta-orch submit interrupt.json >interrupt.out 2>&1 &
 job=$!
-wait_for 10 is "SELECT count(*) FROM attempt a JOIN job j ON j.id = a.job_id WHERE j.campaign_id = 8 AND a.state = 'running'" 1
+wait_for 10 is "SELECT count(*) FROM attempt a JOIN job j ON j.id = a.job_id WHERE j.campaign_id = 9 AND a.state = 'running'" 1
 kill -INT $job
 wait_for 5 grep -q 'Ctrl-C again' interrupt.out || fail "the first Ctrl-C said nothing"
 kill -0 $job || fail "the first Ctrl-C ended it"
@@ -84,8 +89,12 @@ kill -INT $job
 wait $job
 [ $? = 130 ] || fail "a second Ctrl-C did not leave with 130: $(cat interrupt.out)"
 wait_for 5 no_controller || fail "the controller stayed after Ctrl-C"
+expect 0 'draining' greta-orch node drain local # another command does not set it going again
+expect 0 'local: up' greta-orch node resume local
+sleep 0.3
+equal "attempts while nobody resumed" "SELECT count(*) FROM attempt a JOIN job j ON j.id = a.job_id WHERE j.campaign_id = 9" 1
 expect 0 '2 of 2 jobs' greta-orch resume
-equal "attempts after Ctrl-C" "SELECT count(*) FROM attempt a JOIN job j ON j.id = a.job_id WHERE j.campaign_id = 8" 2
+equal "attempts after Ctrl-C" "SELECT count(*) FROM attempt a JOIN job j ON j.id = a.job_id WHERE j.campaign_id = 9" 2
 check_all_counted $((8 + 8 + 8 + 2 + 2))
 
 # --- gates: the likeliest token must be the reference's; so many results are enough
