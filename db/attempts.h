@@ -70,11 +70,17 @@ struct greta_applied {
 	bool counted;                   /* it is its job's counted result now */
 	bool superseded;                /* a good result, but another came first */
 	bool contradicts;               /* it contradicts the one that came first: see above */
+	bool unreadable;                /* it made no sense, was noted as such and passed over: see below */
 };
 
-/* In the transaction at hand, or its own. A seq beyond committed_seq + 1 is refused with EPROTO (attach again), an
- * event whose detail can't be read likewise; neither changes anything. `out` may be NULL. Controllers wrap many
- * events in one transaction and acknowledge after its commit. */
+/* In the transaction at hand, or its own. A seq beyond committed_seq + 1 is refused with EPROTO (attach again), which
+ * changes nothing. What comes after an outcome is stale.
+ *
+ * An event whose kind is unknown or whose detail makes no sense would make none the next time either. It is noted in
+ * the event table, {"unreadable": why}, and passed over; an outcome of that kind ends the attempt as `invalid`, cause
+ * `unreadable`. So whoever tampers with a spool spoils that attempt and holds up nobody.
+ *
+ * `out` may be NULL. Controllers wrap many events in one transaction and acknowledge after its commit. */
 int greta_attempts_apply(struct greta_db *db, int64_t attempt_id, const struct greta_event *ev,
 			 struct greta_applied *out, struct greta_err *e);
 

@@ -1,6 +1,7 @@
 /* attempts_apply: one event of a node enters the database, once. Each handler reads and checks its event whole before
- * it writes, so that a refused event changes nothing and dooms nothing. */
+ * it writes, and refuses it with EPROTO: so one that makes no sense can be noted and passed over. */
 #include "base/cleanup.h"
+#include "base/jsonw.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "db/attempts_internal.h"
@@ -376,34 +377,72 @@ int attempt_head_load(struct greta_db *db, int64_t attempt_id, struct attempt_he
 	return 0;
 }
 
-static int check_event(const struct applying *a, struct greta_err *e)
+static int no_handler(struct applying *a, struct greta_err *e)
 {
-	cleanup_free char *gap = NULL;
+	return refuse(a, e, "of no kind that this greta knows");
+}
 
-	if ((size_t)a->ev->kind >= GRETA_EVENT_COUNT || !handlers[a->ev->kind])
-		return refuse(a, e, "of no kind that this greta knows");
-	if (a->head.reported)
-		return refuse(a, e, "it comes after the outcome, which is always the last");
-	if (a->ev->seq == a->head.committed_seq + 1)
-		return 0;
-	gap = greta_format("the one expected is %lld: some are missing", (long long)a->head.committed_seq + 1);
-	return refuse(a, e, gap);
+static handler *handler_of(enum greta_event_kind kind)
+{
+	return (size_t)kind < GRETA_EVENT_COUNT && handlers[kind] ? handlers[kind] : no_handler;
+}
+
+/* An outcome that says nothing still is the end. */
+static int end_unreadable(struct applying *a, const char *why, struct greta_err *e)
+{
+	cleanup_with(greta_end_release) struct greta_end end = {
+		.outcome = GRETA_OUTCOME_INVALID,
+		.cause = greta_strdup("unreadable"),
+		.reason = greta_strdup(why),
+		.exit_code = -1,
+		.wall_s = NAN,
+		.cpu_user_s = NAN,
+		.cpu_system_s = NAN,
+		.peak_rss_bytes = -1,
+	};
+
+	return attempt_end(a->db, &a->head, &end, a->ev->seq, a->out, e);
+}
+
+/* Notes an event that makes no sense in place of what it should have said. */
+static int pass_over(struct applying *a, const char *why, struct greta_err *e)
+{
+	cleanup_buf struct greta_buf note = {0};
+	struct greta_jsonw w = greta_jsonw(&note);
+
+	greta_jsonw_object(&w, NULL);
+	greta_jsonw_str(&w, "unreadable", why);
+	greta_jsonw_end_object(&w);
+	a->detail = greta_buf_str(&note);
+	a->out->unreadable = true;
+	if (keep_event(a, e))
+		return -1;
+	return a->ev->kind == GRETA_EVENT_OUTCOME ? end_unreadable(a, why, e) : commit_seq(a, e);
 }
 
 static int apply(struct applying *a, struct greta_err *e)
 {
+	struct greta_err why = {0};
+
 	if (attempt_head_load(a->db, a->head.id, &a->head, e))
 		return -1;
-	if (a->ev->seq <= a->head.committed_seq)
+	if (a->ev->seq <= a->head.committed_seq || a->head.reported)
 		return 0;
-	if (check_event(a, e))
-		return -1;
+	if (a->ev->seq != a->head.committed_seq + 1)
+		return greta_err_set(e, GRETA_EPROTO, "event %lld of attempt %s: the one expected is %lld, some are missing",
+				     (long long)a->ev->seq, a->ev->attempt, (long long)a->head.committed_seq + 1);
 	a->out->what = GRETA_APPLY_DONE;
-	return handlers[a->ev->kind](a, e);
+	if (!handler_of(a->ev->kind)(a, &why))
+		return 0;
+	if (why.code == GRETA_EPROTO)
+		return pass_over(a, why.text, e);
+	if (e)
+		*e = why;
+	return -1;
 }
 
-/* What is refused (EPROTO, ENOENT) was refused before anything was written, so a transaction around this one may go on.
- * Any other failure leaves it without commit: half an event must not be committed by those around it. */
+/* A gap is refused before anything was written, so a transaction around this one may go on. Any other failure leaves
+ * this one without commit: half an event must not be committed by those around it. */
 int greta_attempts_apply(struct greta_db *db, int64_t attempt_id, const struct greta_event *ev,
 			 struct greta_applied *out, struct greta_err *e)
 {

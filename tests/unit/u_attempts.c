@@ -67,8 +67,8 @@ static void test_attempts__refuses_a_gap(void **state)
 	assert_int_equal(help_i64(h->db, "SELECT committed_seq FROM attempt"), 0);
 }
 
-/* What is refused changes nothing and dooms nothing, so that one lying node can't hold up the others' events. */
-static void test_attempts__refuses_nonsense_and_goes_on(void **state)
+/* It would make no more sense the next time: it is noted and passed over, and holds up nobody's events. */
+static void test_attempts__nonsense_is_noted_and_passed_over(void **state)
 {
 	static const struct {
 		enum greta_event_kind kind;
@@ -91,37 +91,67 @@ static void test_attempts__refuses_nonsense_and_goes_on(void **state)
 		{GRETA_EVENT_TELEMETRY, "{\"columns\":[],\"rows\":[]}", NULL},
 		{GRETA_EVENT_EVIDENCE, "{\"name\":\"../x\"}", "text"},
 		{GRETA_EVENT_EVIDENCE, "{\"name\":\"gdb\",\"part\":3,\"parts\":2}", "text"},
-		{GRETA_EVENT_OUTCOME, "{\"outcome\":3}", NULL},
-		{GRETA_EVENT_OUTCOME,
-		 "{\"outcome\":\"ok\",\"samples\":[{\"sample\":1,\"metrics\":{}},{\"sample\":1,\"metrics\":{}}]}",
-		 NULL},
 	};
 	struct help *h = *state;
 	struct greta_err e = {0};
 	struct greta_txn txn = greta_txn_none;
+	struct greta_applied out;
 	int64_t id = help_attempt(h, h->jobs[0]);
 
 	assert_ok(greta_txn_begin(h->db, &txn, &e));
 	for (size_t i = 0; i < GRETA_COUNT(bad); i++) {
-		if (help_event(h, id, 1, bad[i].kind, bad[i].detail, bad[i].bytes, NULL, &e) == 0)
+		assert_ok(help_event(h, id, 0, bad[i].kind, bad[i].detail, bad[i].bytes, &out, &e));
+		if (!out.unreadable || out.what != GRETA_APPLY_DONE)
 			fail_msg("taken: %s", bad[i].detail);
-		assert_string_equal(greta_code_name(e.code), "EPROTO");
 	}
-	assert_ok(help_event(h, id, 1, GRETA_EVENT_ACCEPTED, NULL, NULL, NULL, &e));
+	assert_ok(help_event(h, id, 0, GRETA_EVENT_PROGRESS, "{\"phase\":\"load\"}", NULL, &out, &e));
+	assert_false(out.unreadable);
 	assert_ok(greta_txn_commit(&txn, &e));
-	assert_int_equal(help_i64(h->db, "SELECT committed_seq FROM attempt"), 1);
+	assert_int_equal(help_i64(h->db, "SELECT committed_seq FROM attempt"), GRETA_COUNT(bad) + 1);
 	assert_int_equal(help_i64(h->db, "SELECT count(*) FROM log_chunk"), 0);
 	assert_int_equal(help_i64(h->db, "SELECT count(*) FROM telemetry_chunk"), 0);
+	assert_int_equal(help_i64(h->db, "SELECT count(*) FROM event WHERE json_extract(detail, '$.unreadable') IS NOT NULL"),
+			 GRETA_COUNT(bad));
+}
+
+/* Whoever tampers with a spool spoils that attempt, and it is over. */
+static void test_attempts__an_unreadable_outcome_is_the_end(void **state)
+{
+	static const char *const bad[] = {
+		"{\"outcome\":3}", "{", "[]", "{\"outcome\":\"ok\",\"samples\":[{\"sample\":-1,\"metrics\":{\"a\":1}}]}",
+		"{\"outcome\":\"ok\",\"samples\":[{\"sample\":1,\"metrics\":{}},{\"sample\":1,\"metrics\":{}}]}",
+	};
+	struct help *h = *state;
+	struct greta_err e = {0};
+	struct greta_applied out;
+
+	for (size_t i = 0; i < GRETA_COUNT(bad); i++) {
+		int64_t id = help_attempt(h, h->jobs[i]);
+
+		assert_ok(help_event(h, id, 0, GRETA_EVENT_LOG, "{\"stream\":\"out\"}", "x\n", NULL, &e));
+		assert_ok(help_event(h, id, 0, GRETA_EVENT_OUTCOME, bad[i], NULL, &out, &e));
+		assert_int_equal(out.what, GRETA_APPLY_ENDED);
+		assert_int_equal(out.outcome, GRETA_OUTCOME_INVALID);
+		assert_true(out.unreadable);
+		assert_false(out.counted);
+	}
+	assert_int_equal(help_i64(h->db, "SELECT count(*) FROM result WHERE outcome = 'invalid' AND cause = 'unreadable'"
+					 " AND state = 'ended' AND length(reason) > 10 AND log_tail = 'x' || char(10)"),
+			 GRETA_COUNT(bad));
+	assert_ok(greta_db_check(h->db, &e));
 }
 
 static void test_attempts__nothing_follows_the_outcome(void **state)
 {
 	struct help *h = *state;
+	struct greta_applied out;
 	struct greta_err e = {0};
 	int64_t id = help_attempt(h, h->jobs[0]);
 
 	help_good(h, id, 1, "a", NULL);
-	assert_fails(help_event(h, id, 0, GRETA_EVENT_LOG, "{\"stream\":\"out\"}", "x", NULL, &e), GRETA_EPROTO);
+	assert_ok(help_event(h, id, 0, GRETA_EVENT_LOG, "{\"stream\":\"out\"}", "x", &out, &e));
+	assert_int_equal(out.what, GRETA_APPLY_STALE);
+	assert_int_equal(help_i64(h->db, "SELECT count(*) FROM log_chunk"), 0);
 	assert_fails(greta_attempts_end_here(h->db, id, GRETA_OUTCOME_LOST, NULL, NULL, &e), GRETA_EEXIST);
 }
 
@@ -373,7 +403,8 @@ int main(void)
 		T(test_attempts__from_plan_to_counted),
 		T(test_attempts__an_event_counts_once),
 		T(test_attempts__refuses_a_gap),
-		T(test_attempts__refuses_nonsense_and_goes_on),
+		T(test_attempts__nonsense_is_noted_and_passed_over),
+		T(test_attempts__an_unreadable_outcome_is_the_end),
 		T(test_attempts__nothing_follows_the_outcome),
 		T(test_attempts__the_first_good_one_counts),
 		T(test_attempts__contradictions_make_all_invalid),
