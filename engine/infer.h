@@ -56,6 +56,7 @@ extern const char inject_help[];
 struct sample_result {
 	int64_t sample; /* 0: warm-up */
 	double prefill_s, decode_s;
+	double prefill_cpu_s; /* of all threads: far below prefill_s * n_threads, others had the cores */
 	size_t prompt_tokens, n_generated;
 	uint32_t *generated;
 	char logits_sha256[65]; /* of the logits after the prompt's last token, little-endian float32 */

@@ -18,6 +18,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <time.h>
 
 static const struct greta_opt options[] = {
 #define OPT(name_, type_, field_, arg_, help_)                                                                         \
@@ -77,6 +78,13 @@ struct infer {
 static double seconds_since(int64_t begun_ns)
 {
 	return (double)(greta_clock_mono_ns() - begun_ns) / 1e9;
+}
+
+static double cpu_seconds(void) /* of all threads */
+{
+	struct timespec t;
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
 /* --- options ------------------------------------------------------------------------------------------------------ */
@@ -276,9 +284,11 @@ static int take_sample(struct infer *in, struct sample_result *r, bool last, str
 	r->prompt_tokens = in->prompt.n;
 	in->prefill_phase = r->sample ? "prefill" : "warmup";
 	int64_t begun = greta_clock_mono_ns();
+	double cpu_begun = cpu_seconds();
 	if (prefill(in, last, e))
 		return -1;
 	r->prefill_s = seconds_since(begun);
+	r->prefill_cpu_s = cpu_seconds() - cpu_begun;
 	progress_tell(in->prefill_phase, in->prefill_total, in->prefill_total, "layer", NULL);
 	float *logits = greta_session_logits(in->session);
 	inject_logits(in->inject, logits, n_vocab);

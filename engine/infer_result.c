@@ -33,6 +33,7 @@ static void add_fields(struct greta_jsonw *w, const struct run_info *run, const 
 	greta_jsonw_f64(w, "tokenize_s", run->tokenize_s);
 	greta_jsonw_f64(w, "prefill_s", r->prefill_s);
 	greta_jsonw_f64(w, "decode_s", r->decode_s);
+	greta_jsonw_f64(w, "prefill_cpu_s", r->prefill_cpu_s);
 	greta_jsonw_str(w, "attn_impl", greta_session_attn(run->session));
 	greta_jsonw_i64(w, "prompt_tokens", (int64_t)r->prompt_tokens);
 	greta_jsonw_i64(w, "generated_tokens", (int64_t)r->n_generated);

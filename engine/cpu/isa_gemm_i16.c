@@ -233,6 +233,14 @@ INLINE __m512i pair_at(const int16_t *x) /* two values of k, in every lane */
 	return _mm512_set1_epi32(pair);
 }
 
+/* acc += pairs of w times pairs of x. By hand, because GCC 12 copies the accumulator of the intrinsic twice, and with
+ * that the 28 accumulators of a tile no longer fit into the registers. */
+INLINE __m512i dot_pairs(__m512i acc, __m512i w, __m512i x)
+{
+	__asm__("vpdpwssd %2, %1, %0" : "+v"(acc) : "v"(w), "v"(x));
+	return acc;
+}
+
 INLINE void tile_group(int rows, const int16_t *x, const int16_t *w, const float *scale, vf y[ROWS][WIDE])
 {
 	__m512i acc[ROWS][WIDE];
@@ -246,8 +254,9 @@ INLINE void tile_group(int rows, const int16_t *x, const int16_t *w, const float
 		__m512i w0 = _mm512_loadu_si512(w), w1 = _mm512_loadu_si512(w + 2 * VF_LANES);
 #pragma GCC unroll 8
 		for (int r = 0; r < rows; r++) {
-			acc[r][0] = _mm512_dpwssd_epi32(acc[r][0], w0, pair_at(x + 2 * r));
-			acc[r][1] = _mm512_dpwssd_epi32(acc[r][1], w1, pair_at(x + 2 * r));
+			__m512i pair = pair_at(x + 2 * r);
+			acc[r][0] = dot_pairs(acc[r][0], w0, pair);
+			acc[r][1] = dot_pairs(acc[r][1], w1, pair);
 		}
 	}
 #pragma GCC unroll 8
@@ -277,15 +286,17 @@ INLINE void tile(int rows, const struct gemm_i16 *j, vf y[ROWS][WIDE])
 
 INLINE void tile_store(int rows, const struct gemm_i16 *j, vf y[ROWS][WIDE])
 {
+#pragma GCC unroll 8
 	for (int r = 0; r < rows; r++) {
-		float out[OUTS], *to = j->y + (size_t)r * j->ldy;
-		if (j->add)
-			memcpy(out, to, (size_t)j->n_out * sizeof *out);
+		float *to = j->y + (size_t)r * j->ldy;
 		for (int v = 0; v < WIDE; v++) {
-			vf before = j->add ? vf_load(out + v * VF_LANES) : vf_zero();
-			vf_store(out + v * VF_LANES, vf_fma(y[r][v], vf_set(j->step[r]), before));
+			int n = j->n_out - v * VF_LANES;
+			__mmask16 in = n >= VF_LANES ? 0xffff : n > 0 ? (__mmask16)((1u << n) - 1) : 0;
+			__mmask16 read = j->add ? in : 0;
+			__m512 before = _mm512_maskz_loadu_ps(read, to + v * VF_LANES);
+			_mm512_mask_storeu_ps(to + v * VF_LANES, in,
+					      (__m512)vf_fma(y[r][v], vf_set(j->step[r]), (vf)before));
 		}
-		memcpy(to, out, (size_t)j->n_out * sizeof *out);
 	}
 }
 
@@ -312,27 +323,45 @@ void CPU_SYM(gemm_i16)(int rows, const struct gemm_i16 *j)
 
 /* --- one token ---------------------------------------------------------------------------------------------------- */
 
-INLINE float dot_row(enum quant_type type, const char *row, size_t n_groups, const int16_t *x, const float *sums)
-{
-	vf acc[2] = {vf_zero(), vf_zero()};
-	float least[2] = {0.0f, 0.0f};
+enum { DOT_ROWS = 4 }; /* that share the loads of x, and whose chains run side by side */
 
+INLINE void dot_rows(enum quant_type type, int rows, const char *w, size_t row_bytes, size_t n_groups, const int16_t *x,
+		     const float *sums, float out[DOT_ROWS])
+{
+	vf acc[DOT_ROWS];
+	float least[DOT_ROWS] = {0};
+
+#pragma GCC unroll 4
+	for (int r = 0; r < rows; r++)
+		acc[r] = vf_zero();
 	for (size_t g = 0; g < n_groups; g++) {
-		struct group w = load_group(type, row, g);
-		__m512i dot = _mm512_dpwssd_epi32(_mm512_setzero_si512(), w.q, _mm512_loadu_si512(x + g * GROUP));
-		acc[g & 1] += (vf)_mm512_cvtepi32_ps(dot) * w.scale;
-		if (has_min(type))
-			least[g & 1] += w.min * sums[g];
+		__m512i xg = _mm512_loadu_si512(x + g * GROUP);
+#pragma GCC unroll 4
+		for (int r = 0; r < rows; r++) {
+			struct group group = load_group(type, w + (size_t)r * row_bytes, g);
+			__m512i dot = dot_pairs(_mm512_setzero_si512(), group.q, xg);
+			acc[r] = vf_fma((vf)_mm512_cvtepi32_ps(dot), vf_set(group.scale), acc[r]);
+			if (has_min(type))
+				least[r] += group.min * sums[g];
+		}
 	}
-	return vf_sum(acc[0] + acc[1]) + least[0] + least[1];
+	for (int r = 0; r < rows; r++)
+		out[r] = vf_sum(acc[r]) + least[r];
 }
 
-INLINE void dot_rows(enum quant_type type, const char *w, size_t row_bytes, size_t n_out, size_t n_groups, const int16_t *x,
-		     const float *sums, float step, float *y, bool add)
+INLINE void gemv_rows(enum quant_type type, const char *w, size_t row_bytes, size_t n_out, size_t n_groups, const int16_t *x,
+		      const float *sums, float step, float *y, bool add)
 {
-	for (size_t i = 0; i < n_out; i++) {
-		__builtin_prefetch(w + (i + 1) * row_bytes + 512);
-		y[i] = dot_row(type, w + i * row_bytes, n_groups, x, sums) * step + (add ? y[i] : 0.0f);
+	float out[DOT_ROWS];
+
+	for (size_t i = 0; i < n_out;) {
+		int rows = n_out - i >= DOT_ROWS ? DOT_ROWS : 1;
+		if (rows == DOT_ROWS)
+			dot_rows(type, DOT_ROWS, w + i * row_bytes, row_bytes, n_groups, x, sums, out);
+		else
+			dot_rows(type, 1, w + i * row_bytes, row_bytes, n_groups, x, sums, out);
+		for (int r = 0; r < rows; r++, i++)
+			y[i] = out[r] * step + (add ? y[i] : 0.0f);
 	}
 }
 
@@ -342,7 +371,7 @@ void CPU_SYM(gemv_i16)(const struct quant_traits *t, const void *w, size_t row_b
 	switch (t->type) {
 #define X(name)                                                                                                        \
 	case QUANT_##name:                                                                                             \
-		dot_rows(QUANT_##name, w, row_bytes, n_out, k / GROUP, x, sums, step, y, add);                         \
+		gemv_rows(QUANT_##name, w, row_bytes, n_out, k / GROUP, x, sums, step, y, add);                        \
 		break;
 		TYPES(X)
 #undef X
