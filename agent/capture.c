@@ -71,10 +71,18 @@ static void on_progress_flush(struct greta_watch *w, uint32_t events, void *arg)
 
 /* pipes */
 
+/* It spoke a moment ago, so it is no process that hangs with its memory locked. */
+static void look_at_build(struct supervise *s)
+{
+	if (!s->exited)
+		build_look(&s->build, "/proc", s->engine.pid, s->progress.last.phase);
+}
+
 typedef void take_fn(struct supervise *s, const char *bytes, size_t n);
 
 static void take_out(struct supervise *s, const char *bytes, size_t n)
 {
+	look_at_build(s);
 	greta_result_reader_feed(s->reader, bytes, n);
 	logs_take(&s->logs, LOGS_OUT, bytes, n);
 }
@@ -88,6 +96,7 @@ static void take_progress(struct supervise *s, const char *bytes, size_t n)
 {
 	if (!progress_feed(&s->progress, bytes, n))
 		return;
+	look_at_build(s);
 	tell_progress(s);
 	watch_progress(s);
 }

@@ -26,6 +26,8 @@
 
 #define TICK_MS 1000
 
+extern char **environ;
+
 /* the outcome */
 
 /* What the kernel or the engine says about memory; the caller frees. */
@@ -120,6 +122,16 @@ static void publish(struct supervise *s)
 		greta_error("the outcome can't be published: %s", e.text);
 }
 
+static void end_build(struct supervise *s)
+{
+	char hex[GRETA_SHA256_HEX + 1];
+	if (s->build.engine[0])
+		s->end.engine_sha256 = greta_strdup(s->build.engine);
+	if (s->exec_ns && build_end(&s->build, hex))
+		s->end.build_sha256 = greta_strdup(hex);
+	build_release(&s->build);
+}
+
 void supervise_finish(struct supervise *s)
 {
 	if (s->state == SUPERVISE_ENDED)
@@ -136,6 +148,7 @@ void supervise_finish(struct supervise *s)
 	for (size_t i = 0; i < s->slots.devices.n; i++)
 		greta_strs_add(&s->end.devices, s->slots.devices.items[i]);
 	cgroup_remove(&s->cgroup);
+	end_build(s);
 	publish(s);
 	greta_loop_stop(s->loop);
 }
@@ -171,6 +184,8 @@ static void tell_started(struct supervise *s)
 	for (size_t i = 0; i < s->slots.names.n; i++)
 		greta_jsonw_str(&w, NULL, s->slots.names.items[i]);
 	greta_jsonw_end_array(&w);
+	if (s->build.engine[0])
+		greta_jsonw_str(&w, "engine_sha256", s->build.engine);
 	if (!s->engine.in_cgroup)
 		greta_jsonw_str(&w, "no_cgroup", s->cgroup.why[0] ? s->cgroup.why : "the engine could not be put into it");
 	greta_jsonw_end_object(&w);
@@ -185,11 +200,23 @@ static void on_wall(struct greta_watch *w, uint32_t events, void *arg)
 		supervise_stop(s, STOP_WALL, NULL);
 }
 
+static void begin_build(struct supervise *s, const char *scratch)
+{
+	cleanup_strs struct greta_strs env = {0};
+	const char *path = "/usr/bin:/bin";
+	engine_environment(&s->spec, &s->slots, (const char *const *)environ, &env);
+	for (size_t i = 0; i < env.n; i++)
+		if (greta_str_starts(env.items[i], "PATH="))
+			path = env.items[i] + 5;
+	build_begin(&s->build, s->paths, &s->spec, s->spec.cwd ? s->spec.cwd : scratch, path);
+}
+
 void supervise_start(struct supervise *s)
 {
 	struct greta_err e = {0};
 	cleanup_free char *scratch = greta_fs_join(s->dir, "scratch");
 	cgroup_create(&s->cgroup, s->paths->proc, s->spec.attempt);
+	begin_build(s, scratch);
 	klog_open(&s->klog);
 	oom_begin(&s->oom, s->paths->proc);
 	/* Taken before: phases that the engine times must never add up to more. */

@@ -14,6 +14,7 @@
 #ifndef AGENT_SUPERVISE_H
 #define AGENT_SUPERVISE_H
 
+#include "agent/build.h"
 #include "agent/cgroup.h"
 #include "agent/engine.h"
 #include "agent/finish.h"
@@ -58,6 +59,7 @@ struct supervise {
 	struct progress progress;
 	struct greta_result_reader *reader;
 	struct watch watch;
+	struct build build;
 	int64_t exec_ns, exit_ns;       /* monotonic */
 	int status;
 	bool exited;

@@ -2,6 +2,7 @@
 #include "tests/unit/unit.h"
 
 #include "tests/flow/agent_driver.h"
+#include "base/child.h"
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/sha256.h"
@@ -42,7 +43,44 @@ static void test_faults__a_good_engine_is_ok(void **state)
 	assert_true(s.n[GRETA_EVENT_PROGRESS] >= 3);
 	assert_int_equal(s.end.progress.phase, GRETA_PHASE_FINISH);
 	assert_non_null(strstr(greta_buf_str(&s.out), "[PERF_TIMING]"));
+	char sha256[GRETA_SHA256_HEX + 1];
+	assert_int_equal(greta_sha256_file(((struct node *)*state)->engine, sha256, NULL), 0);
+	assert_string_equal(s.end.engine_sha256, sha256);
+	assert_non_null(strstr(s.started, sha256));
+	assert_int_equal(strlen(s.end.build_sha256), GRETA_SHA256_HEX);
 	seen_release(&s);
+}
+
+/* The same binary has the same build; a library of its own, or a declared id, makes another. */
+static void test_faults__what_ran_is_hashed(void **state)
+{
+	struct node *n = *state;
+	struct greta_spec spec;
+	struct seen s, t;
+	const char *const *args = ARGS("ok", "--layer-ms", "20");
+	run_attempt(n, args, NULL, &s);
+	run_attempt(n, args, NULL, &t);
+	assert_string_equal(s.end.build_sha256, t.end.build_sha256);
+	seen_release(&t);
+	spec_make(n, &spec, args);
+	greta_strs_add(&spec.env, "GRETA_BUILD_ID=nightly-7");
+	run_attempt(n, args, &spec, &t);
+	assert_string_equal(s.end.engine_sha256, t.end.engine_sha256);
+	assert_string_not_equal(s.end.build_sha256, t.end.build_sha256);
+	seen_release(&t);
+	char *library = greta_format("%s/libown.so", n->root), *preload = greta_format("LD_PRELOAD=%s", library);
+	const char *const cc[] = {"cc", "-shared", "-o", library, "-x", "c", "/dev/null", NULL};
+	const struct greta_child_spec compile = {.argv = cc};
+	struct greta_child_result r;
+	struct greta_err e = {0};
+	assert_ok(greta_child_run(&compile, 60000, 0, NULL, &r, &e));
+	spec_make(n, &spec, args);
+	greta_strs_add(&spec.env, preload);
+	run_attempt(n, args, &spec, &t);
+	assert_string_equal(s.end.engine_sha256, t.end.engine_sha256);
+	assert_string_not_equal(s.end.build_sha256, t.end.build_sha256);
+	seen_release(&s), seen_release(&t);
+	free(library), free(preload);
 }
 
 static void test_faults__several_samples(void **state)
@@ -331,6 +369,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 #define T(name) cmocka_unit_test_setup_teardown(name, node_create, node_remove)
 		T(test_faults__a_good_engine_is_ok),
+		T(test_faults__what_ran_is_hashed),
 		T(test_faults__several_samples),
 		T(test_faults__lies_are_invalid),
 		T(test_faults__crashes_are_failed),
