@@ -25,6 +25,7 @@
 	X(cmd_query)     \
 	X(cmd_logs)      \
 	X(cmd_import)    \
+	X(cmd_export)    \
 	X(cmd_node_add)  \
 	X(cmd_node_list) \
 	X(cmd_node_check) \

@@ -27,6 +27,16 @@ expect "slow" "$(orch baseline list)"
 orch regress after --baseline slow >/dev/null || fail "a campaign is slower than itself"
 orch baseline remove slow >/dev/null
 
+orch export after -o "$dir/after.csv"
+orch export after -f jsonl -o "$dir/after.jsonl"
+orch export after -f llama-bench -o "$dir/after.json"
+orch export after -f prometheus -o "$dir/after.prom"
+python3 "$here/exports.py" "$dir/after"
+# the recipes of docs/answers.md, latest campaign
+text=$(cd "$dir" && PATH=$bin:$PATH && eval "$(sed -n '/^greta-orch export -f jsonl/,/^```/p' "$here/../../docs/answers.md" | grep -v '^```')")
+expect '[["baseline",30],["v4",29]]' "$text"
+expect "baseline,30" "$text"
+
 rc=0; text=$(orch report after --html "$dir/report.html" 2>&1) || rc=$?
 case $text in *"built without npm"*) echo "skipped: $text"; exit 77 ;; esac
 [ $rc = 0 ] || fail "$text"
