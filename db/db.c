@@ -70,6 +70,7 @@ static struct greta_db *handle(const char *path, bool writer, struct greta_err *
 	struct greta_db *db = greta_alloc(sizeof *db);
 	int flags = writer ? SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE : SQLITE_OPEN_READONLY;
 
+	sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0); /* no lock at each allocation; refused, rightly, if SQLite is in use */
 	db->path = greta_strdup(path);
 	db->writer = writer;
 	db->cctx = ZSTD_createCCtx();
