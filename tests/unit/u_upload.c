@@ -24,7 +24,7 @@ struct fake_stream {
 	void *arg;
 	int fd;
 	pid_t pid;
-	struct greta_watch *io;
+	struct greta_watch *io, *ready;
 	size_t left; /* bytes it takes before it is cut */
 	bool *gone;
 };
@@ -67,6 +67,7 @@ static void fake_close(struct stream *base)
 	if (s->gone)
 		*s->gone = true;
 	greta_watch_remove(s->io);
+	greta_watch_remove(s->ready); /* a process may end before anyone was told that it runs */
 	close(s->fd);
 	waitpid(s->pid, NULL, 0);
 	free(s);
@@ -104,6 +105,7 @@ static void on_ready(struct greta_watch *w, uint32_t events, void *arg)
 
 	(void)events;
 	greta_watch_remove(w);
+	s->ready = NULL;
 	s->ev->ready(s->arg);
 }
 
@@ -125,7 +127,7 @@ static struct stream *fake_run(struct transport *t, const char *const *argv, con
 	close(fds[1]);
 	assert_true(s->pid > 0);
 	s->io = greta_loop_fd(f->loop, s->fd, EPOLLIN, on_io, s);
-	greta_loop_timer(f->loop, 0, 0, on_ready, s);
+	s->ready = greta_loop_timer(f->loop, 0, 0, on_ready, s);
 	return &s->base;
 }
 
