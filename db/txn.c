@@ -32,11 +32,21 @@ static int begin_outermost(struct greta_db *db, struct greta_err *e)
 	return -1;
 }
 
+static void doom(struct greta_db *db)
+{
+	if (db->doom.code)
+		return;
+	db->doom = db->last;
+	if (!db->doom.code)
+		greta_err_set(&db->doom, GRETA_EFAIL,
+			      "%s: a step inside this transaction failed, so it was rolled back", db->path);
+}
+
 /* What is doomed goes no further: SQLite may have rolled back already, and would commit each later statement alone. */
 static int begin_inner(struct greta_db *db, struct greta_err *e)
 {
-	if (!db->doom.code && sqlite3_get_autocommit(db->sq))
-		db->doom = db->last;
+	if (sqlite3_get_autocommit(db->sq))
+		doom(db);
 	if (!db->doom.code)
 		return 0;
 	if (e)
@@ -84,16 +94,6 @@ int greta_txn_commit(struct greta_txn *t, struct greta_err *e)
 	if (--db->depth > 0)
 		return 0;
 	return commit_outermost(db, e);
-}
-
-static void doom(struct greta_db *db)
-{
-	if (db->doom.code)
-		return;
-	db->doom = db->last;
-	if (!db->doom.code)
-		greta_err_set(&db->doom, GRETA_EFAIL,
-			      "%s: a step inside this transaction failed, so it was rolled back", db->path);
 }
 
 void greta_txn_release(struct greta_txn *t)
