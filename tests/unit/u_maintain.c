@@ -6,6 +6,7 @@
 #include "db/records.h"
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -213,7 +214,7 @@ static void test_holders__a_reader_is_named(void **state)
 	struct help *h = *state;
 	struct greta_err e = {0};
 	cleanup_buf struct greta_buf who = {0};
-	char wanted[64];
+	char wanted[64], name[16];
 	pid_t pid = start_reader();
 
 	run_one(h, h->jobs[0]);
@@ -222,7 +223,8 @@ static void test_holders__a_reader_is_named(void **state)
 	assert_ok(greta_db_holders(h->db, 0, &who, &e));
 	kill(pid, SIGKILL);
 	assert_int_equal(waitpid(pid, NULL, 0), pid);
-	snprintf(wanted, sizeof wanted, "process %d (u_maintain)", (int)pid);
+	assert_int_equal(prctl(PR_GET_NAME, name), 0);
+	snprintf(wanted, sizeof wanted, "process %d (%s)", (int)pid, name);
 	assert_string_equal(greta_buf_str(&who), wanted);
 	greta_buf_clear(&who);
 	assert_ok(greta_db_holders(h->db, 0, &who, &e));
