@@ -5,8 +5,10 @@
 #include "orchestrator/client.h"
 #include "orchestrator/cmd.h"
 #include "orchestrator/import.h"
+#include "orchestrator/import_bench.h"
 #include <inttypes.h>
 #include <stdio.h>
+#include <sys/stat.h>
 
 struct import_values {
 	struct cmd_common common;
@@ -55,7 +57,9 @@ static int import_run(struct greta_db *db, const struct greta_json_val *args, st
 	};
 	struct import_summary summary = {0};
 	split_commas(text_of(args, "variants"), &request.variants);
-	int rc = import_tree(db, &request, &summary, e);
+	struct stat st;
+	bool is_file = request.dir && stat(request.dir, &st) == 0 && S_ISREG(st.st_mode);
+	int rc = is_file ? import_bench(db, &request, &summary, e) : import_tree(db, &request, &summary, e);
 	if (rc == 0)
 		write_reply(&summary, reply);
 	greta_strs_release(&request.variants);
@@ -135,13 +139,16 @@ static const struct greta_opt import_opts[] = {
 const struct cmd cmd_import = {
 	.name = "import",
 	.group = "Data",
-	.summary = "take over the results of a B3.89 artifact tree",
-	.operands = "DIR",
+	.summary = "take over results: a B3.89 artifact tree, llama-bench, JSON lines",
+	.operands = "DIR|FILE",
 	.min_operands = 1,
 	.max_operands = 1,
 	.details = "Reads <variant>/ctx_<N>_run<i>/perf.json and the older runs/ctx_<N>_<i>/perf.json, with run.log,\n"
 		   "vram_samples.jsonl and diag.txt beside them, and the executor's event log. Importing again adds\n"
 		   "nothing twice. A prefill_s of 0, or fewer tokens than the context, comes in as invalid.\n\n"
+		   "A file is what llama-bench prints with -o json or -o jsonl (run it with -n 0; a test is one run with its\n"
+		   "repetitions as samples; the first of --variants names it, else model type and backends), or JSON lines as\n"
+		   "{\"variant\":\"x\",\"context\":4096,\"prefill_s\":1.2}.\n\n"
 		   "  greta-orch import artifacts/b3_89 --variants baseline=flash_v2_naive,v3=q_lds,v4=q_lds_v2\n",
 	.opts = import_opts,
 	.values_size = sizeof(struct import_values),

@@ -36,6 +36,8 @@ python3 "$here/exports.py" "$dir/after"
 text=$(cd "$dir" && PATH=$bin:$PATH && eval "$(sed -n '/^greta-orch export -f jsonl/,/^```/p' "$here/../../docs/answers.md" | grep -v '^```')")
 expect '[["baseline",30],["v4",29]]' "$text"
 expect "baseline,30" "$text"
+text=$(orch import "$dir/after.json" --name there-and-back --variants x)
+expect "12 runs added" "$text"
 
 rc=0; text=$(orch report after --html "$dir/report.html" 2>&1) || rc=$?
 case $text in *"built without npm"*) echo "skipped: $text"; exit 77 ;; esac
