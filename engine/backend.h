@@ -36,6 +36,8 @@ struct backend_context_params {
 
 struct backend_ops {
 	const char *name; /* "cpu" */
+	bool copies_weights; /* open reads every weight, so the file's pages need not be brought in for later */
+	const char *kv;      /* format of the KV cache where it is the backend's choice and not the caller's; NULL: it is not */
 
 	/* GRETA_EUNSUPPORTED if this machine has no such device: the text is a plain sentence. */
 	int (*open)(const struct model *m, const struct greta_engine_params *p, struct backend **out, struct greta_err *e);

@@ -14,9 +14,11 @@
  */
 #include "base/mem.h"
 #include "base/str.h"
+#include "base/trace.h"
 #include "engine/backend.h"
 #include "engine/cpu/pool.h"
 #include "kernels/gpu.h"
+#include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,7 +29,9 @@
 #define SLOT_BYTES ((size_t)32 << 20)    /* of the ring that weights are loaded through */
 #define PIECE_BYTES ((size_t)1 << 20)    /* that one thread copies into a slot at a time */
 #define MAX_LOAD_THREADS 16
-#define GPU_BATCH 8192                   /* tokens per block: products are as fast as they get, and memory is bounded */
+#define GPU_BATCH 8192                   /* tokens per block: products are as fast as they get, and memory is bounded; */
+#define GPU_BATCH_LARGE 32768            /* where memory is plenty, fewer and longer attention launches */
+#define GPU_PLENTY ((size_t)64 << 30)
 #define LOGIT_ROWS 64
 #define POLL_NS 50000
 
@@ -82,6 +86,7 @@ struct backend_gpu {
 	void (*on_load)(void *arg, uint64_t done, uint64_t total);
 	void *on_load_arg;
 	uint64_t loaded_bytes;
+	int fd; /* of the model's file: reading into a slot is faster than faulting the mapping in */
 };
 
 struct context_gpu {
@@ -101,6 +106,7 @@ struct context_gpu {
 	int64_t ld_h, ld_a, ld_wide;
 	const struct greta_gpu_page *page;
 	struct greta_gpu_page *device_page;
+	int64_t spin_layer;    /* an injected fault: that layer never ends; -1: none */
 	uint32_t sequence;     /* of the forward call */
 	uint32_t told;         /* layers told of it */
 	enum gpu_op told_op;
@@ -118,6 +124,7 @@ static int64_t padded(size_t n)
 
 /* One slot's filling, shared by the pool's threads. */
 struct fill {
+	const struct backend_gpu *b;
 	const struct weight *w;
 	const uint8_t *from;
 	uint8_t *to;
@@ -129,8 +136,11 @@ static void copy_piece(void *arg, int64_t i, int thread)
 	const struct fill *f = arg;
 	size_t at = (size_t)i * PIECE_BYTES, n = f->bytes - at < PIECE_BYTES ? f->bytes - at : PIECE_BYTES;
 
+	off_t offset = f->from + at - gguf_bytes(f->b->model->gguf);
+
 	(void)thread;
-	memcpy(f->to + at, f->from + at, n);
+	if (f->b->fd < 0 || pread(f->b->fd, f->to + at, n, offset) != (ssize_t)n)
+		memcpy(f->to + at, f->from + at, n);
 }
 
 static void decode_row(void *arg, int64_t i, int thread)
@@ -167,7 +177,7 @@ static int load_rows(struct backend_gpu *b, const struct weight *w, uint16_t *ds
 {
 	struct convert_args c = { .dst = dst + (int64_t)row * ld, .row_bytes = (int64_t)w->row_bytes, .ld = ld,
 				  .n_in = (int32_t)w->n_in };
-	struct fill f = { .w = w, .from = (const uint8_t *)w->data + row * w->row_bytes, .to = greta_gpu_feed_slot(b->feed, e) };
+	struct fill f = { .b = b, .w = w, .from = (const uint8_t *)w->data + row * w->row_bytes, .to = greta_gpu_feed_slot(b->feed, e) };
 	enum convert_from from = CONVERT_F32;
 
 	if (!f.to)
@@ -223,10 +233,23 @@ static int load_matrix(struct backend_gpu *b, struct matrix *m, const struct wei
 	return 0;
 }
 
+/* Queued like the matrices: waiting for each would empty the ring. */
 static int load_floats(struct backend_gpu *b, float **out, const float *src, size_t n, struct greta_err *e)
 {
 	*out = greta_gpu_alloc(b->gpu, n * sizeof **out, "a vector of the model", e);
-	return *out ? greta_gpu_upload(b->gpu, *out, src, n * sizeof **out, e) : -1;
+	if (!*out)
+		return -1;
+	for (size_t at = 0, step = SLOT_BYTES / sizeof *src; at < n; at += step) {
+		size_t k = n - at < step ? n - at : step;
+		void *slot = greta_gpu_feed_slot(b->feed, e);
+
+		if (!slot)
+			return -1;
+		memcpy(slot, src + at, k * sizeof *src);
+		if (greta_gpu_feed_raw(b->feed, *out + at, k * sizeof *src, e))
+			return -1;
+	}
+	return 0;
 }
 
 static int load_optional(struct backend_gpu *b, float **out, const float *src, size_t n, struct greta_err *e)
@@ -292,12 +315,22 @@ static int load_model(struct backend_gpu *b, struct greta_err *e)
 
 /* --- backend ------------------------------------------------------------------------------------------------------ */
 
+static void end_loading(struct backend_gpu *b)
+{
+	greta_gpu_feed_close(b->feed);
+	pool_destroy(b->pool);
+	if (b->fd >= 0)
+		close(b->fd);
+	b->feed = NULL;
+	b->pool = NULL;
+	b->fd = -1;
+}
+
 static void gpu_close(struct backend *base)
 {
 	struct backend_gpu *b = (struct backend_gpu *)base;
 
-	greta_gpu_feed_close(b->feed);
-	pool_destroy(b->pool);
+	end_loading(b);
 	greta_gpu_close(b->gpu);
 	free(b->layers);
 	free(b);
@@ -333,16 +366,22 @@ static int open_parts(struct backend_gpu *b, const struct greta_engine_params *p
 	long cores = sysconf(_SC_NPROCESSORS_ONLN);
 	int threads = p->n_threads ? p->n_threads : (int)(cores < MAX_LOAD_THREADS ? cores : MAX_LOAD_THREADS);
 
-	if (check_model(b->model, e) || greta_gpu_open(&b->gpu, &o, e) ||
-	    greta_gpu_gemm_start(b->gpu, getenv("GRETA_GPU_GEMM"), e) || check_room(b, e) ||
-	    greta_gpu_feed_open(b->gpu, &b->feed, SLOT_BYTES, e) || !(b->pool = pool_create(threads > 0 ? threads : 1, e)))
+	int64_t begun = greta_trace_region_begin();
+
+	if (check_model(b->model, e) || greta_gpu_open(&b->gpu, &o, e))
 		return -1;
-	if (load_model(b, e))
+	greta_trace_region_end("gpu context", begun);
+	begun = greta_trace_region_begin();
+	if (greta_gpu_gemm_start(b->gpu, getenv("GRETA_GPU_GEMM"), e) || check_room(b, e))
 		return -1;
-	greta_gpu_feed_close(b->feed);
-	pool_destroy(b->pool);
-	b->feed = NULL;
-	b->pool = NULL;
+	greta_trace_region_end("gpu library", begun);
+	begun = greta_trace_region_begin();
+	b->fd = open(gguf_path(b->model->gguf), O_RDONLY | O_CLOEXEC);
+	if (greta_gpu_feed_open(b->gpu, &b->feed, SLOT_BYTES, e) || !(b->pool = pool_create(threads > 0 ? threads : 1, e)) ||
+	    load_model(b, e))
+		return -1;
+	end_loading(b);
+	greta_trace_region_end("gpu weights", begun);
 	return 0;
 }
 
@@ -353,6 +392,7 @@ static int gpu_open(const struct model *m, const struct greta_engine_params *p, 
 
 	b->base.ops = &backend_gpu;
 	b->model = m;
+	b->fd = -1;
 	b->dtype = m->layers[0].q.traits->type == QUANT_BF16 ? GRETA_GPU_BF16 : GRETA_GPU_F16;
 	b->layers = greta_alloc(m->n_layer * sizeof *b->layers);
 	b->on_load = p->on_load;
@@ -381,8 +421,9 @@ static int gpu_n_threads(const struct backend *base)
 
 static uint32_t gpu_default_batch(const struct backend *base)
 {
-	(void)base;
-	return GPU_BATCH;
+	const struct backend_gpu *b = (const struct backend_gpu *)base;
+
+	return greta_gpu_info(b->gpu)->vram_bytes >= GPU_PLENTY ? GPU_BATCH_LARGE : GPU_BATCH;
 }
 
 /* --- context ------------------------------------------------------------------------------------------------------ */
@@ -476,6 +517,19 @@ static int allocate(struct context_gpu *c, struct greta_err *e)
 	return greta_gpu_fill(c->b->gpu, c->a, 0, n * (size_t)c->ld_a * 2, e);
 }
 
+/* What --inject asked of this backend (infer_inject.c). */
+static int inject_faults(struct context_gpu *c, struct greta_err *e)
+{
+	const char *spin = getenv("GRETA_INJECT_GPU_SPIN");
+
+	c->spin_layer = spin ? strtoll(spin, NULL, 10) : -1;
+	if (!getenv("GRETA_INJECT_OOM_DEVICE"))
+		return 0;
+	while (greta_gpu_alloc(c->b->gpu, (size_t)1 << 30, "an injected fault", e))
+		;
+	return -1;
+}
+
 static int gpu_context_create(struct backend *base, const struct backend_context_params *p, struct backend_context **out,
 			      struct greta_err *e)
 {
@@ -487,11 +541,13 @@ static int gpu_context_create(struct backend *base, const struct backend_context
 	c->n_batch = p->n_batch;
 	c->progress = p->progress;
 	c->progress_arg = p->progress_arg;
-	if (choose_attn(c, p->attn, e) || allocate(c, e) || make_angles(c, e) ||
+	if (choose_attn(c, p->attn, e) || inject_faults(c, e) || allocate(c, e) || make_angles(c, e) ||
 	    greta_gpu_watch(c->b->gpu, getenv("GRETA_GPU_PAGE"), &c->page, &c->device_page, e)) {
 		gpu_context_destroy(&c->base);
 		return -1;
 	}
+	if (getenv("GRETA_GPU_NO_CRUMBS")) /* to measure what they cost */
+		c->device_page = NULL;
 	*out = &c->base;
 	return 0;
 }
@@ -638,6 +694,8 @@ static int gpu_forward(struct backend_context *base, const uint32_t *tokens, uin
 		if (norm(c, c->x, l->attn_norm, n, crumb_of(c, i, GPU_OP_NORM), e) || attend(c, i, n, pos, e) ||
 		    norm(c, c->x, l->ffn_norm, n, crumb_of(c, i, GPU_OP_FFN_NORM), e) || feed_forward(c, i, n, e))
 			return greta_err_wrap(e, "layer %u", i);
+		if (i == c->spin_layer && greta_gpu_spin(c->b->gpu, crumb_of(c, i, GPU_OP_ATTN), e))
+			return -1;
 		tell_executing(c);
 	}
 	return wait_telling(c, e);
@@ -678,6 +736,8 @@ int backend_gpu_resources(struct greta_buf *out, bool json)
 
 const struct backend_ops backend_gpu = {
 	.name = "gpu",
+	.copies_weights = true,
+	.kv = "16-bit, as the weights",
 	.open = gpu_open,
 	.close = gpu_close,
 	.device = gpu_device,

@@ -22,6 +22,7 @@ struct greta_session {
 	struct greta_engine *eng;
 	struct backend_context *context;
 	uint32_t n_ctx, n_batch, n_past;
+	enum greta_kv kv;
 	float *logits; /* [n_vocab] */
 	greta_progress_fn *progress;
 	void *progress_arg;
@@ -66,7 +67,8 @@ struct greta_engine *greta_engine_open(const char *path, const struct greta_engi
 	struct greta_engine *eng = greta_alloc(sizeof *eng);
 
 	if (open_parts(eng, path, p, e) == 0) {
-		read_in(eng, p);
+		if (!eng->backend->ops->copies_weights)
+			read_in(eng, p);
 		return eng;
 	}
 	greta_engine_close(eng);
@@ -206,6 +208,7 @@ struct greta_session *greta_session_create(struct greta_engine *eng, const struc
 	s->n_batch = p->n_batch ? p->n_batch : ops->default_batch(eng->backend);
 	if (s->n_batch > s->n_ctx)
 		s->n_batch = s->n_ctx;
+	s->kv = p->kv;
 	s->progress = p->progress;
 	s->progress_arg = p->progress_arg;
 	s->logits = greta_alloc(eng->model.n_vocab * sizeof *s->logits);
@@ -317,4 +320,11 @@ void greta_engine_describe(struct greta_buf *out)
 int greta_engine_kernel_resources(struct greta_buf *out, bool json)
 {
 	return backend_gpu_resources(out, json);
+}
+
+const char *greta_session_kv(const struct greta_session *s)
+{
+	const char *own = s->eng->backend->ops->kv;
+
+	return own ? own : s->kv == GRETA_KV_F16 ? "f16" : "f32";
 }

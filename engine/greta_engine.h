@@ -90,6 +90,7 @@ void greta_session_reset(struct greta_session *s);   /* an empty sequence again;
 uint32_t greta_session_n_past(const struct greta_session *s);
 uint32_t greta_session_n_batch(const struct greta_session *s);
 const char *greta_session_attn(const struct greta_session *s); /* what runs: "fast" */
+const char *greta_session_kv(const struct greta_session *s);   /* the KV cache's format: a GPU's is its own choice */
 
 /* Takes the logits of token n_past + i of an eval, n_vocab of them; non-zero ends the eval with ECANCELLED. */
 typedef int greta_logits_fn(void *arg, uint64_t i, const float *logits);

@@ -46,7 +46,7 @@ uint64_t progress_dropped(void);
 struct inject;
 struct inject *inject_create(const char *spec, struct greta_err *e); /* NULL spec: NULL, and all below do nothing */
 void inject_destroy(struct inject *f);
-int inject_at_start(struct inject *f, uint32_t n_layer, struct greta_err *e); /* once, before the prompt */
+int inject_at_start(struct inject *f, const struct greta_engine *eng, struct greta_err *e); /* once, before the prompt */
 void inject_at_layer(struct inject *f, const struct greta_progress *p); /* may never return */
 void inject_prompt(struct inject *f, struct prompt *p);
 void inject_logits(struct inject *f, float *logits, size_t n);

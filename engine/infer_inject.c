@@ -23,6 +23,8 @@
 	X(EXIT, "exit", true, "exits with code VALUE")                                                                 \
 	X(SEGV, "segv", false, "writes to address 0")                                                                  \
 	X(ABORT, "abort", false, "calls abort")                                                                        \
+	X(GPU_SPIN, "gpu-spin", false, "a kernel that never ends (--backend gpu)")                                     \
+	X(OOM_DEVICE, "oom-device", false, "takes GPU memory until there is none (--backend gpu)")                     \
 	X(OOM_HOST, "oom-host", false, "takes memory until the kernel kills it (it asks to be the first to go)")       \
 	X(TRUNCATE_PROMPT, "truncate-prompt", false, "prefills half of the prompt and says nothing more")              \
 	X(WRONG_LOGITS, "wrong-logits", false, "negates the logits")
@@ -91,6 +93,11 @@ static int parse_into(struct inject *f, char *text, struct greta_err *e)
 	return 0;
 }
 
+static bool is_gpu_fault(const struct inject *f)
+{
+	return f->kind == INJECT_GPU_SPIN || f->kind == INJECT_OOM_DEVICE;
+}
+
 struct inject *inject_create(const char *spec, struct greta_err *e)
 {
 	if (!spec)
@@ -101,6 +108,11 @@ struct inject *inject_create(const char *spec, struct greta_err *e)
 	f->spec = spec;
 	int failed = parse_into(f, text, e);
 	free(text);
+	if (!failed && is_gpu_fault(f)) { /* the backend's to do, when it has a device */
+		char layer[24];
+		snprintf(layer, sizeof layer, "%lld", (long long)f->layer);
+		setenv(f->kind == INJECT_GPU_SPIN ? "GRETA_INJECT_GPU_SPIN" : "GRETA_INJECT_OOM_DEVICE", layer, 1);
+	}
 	if (!failed)
 		return f;
 	free(f);
@@ -216,10 +228,15 @@ static void strike(struct inject *f)
 	}
 }
 
-int inject_at_start(struct inject *f, uint32_t n_layer, struct greta_err *e)
+int inject_at_start(struct inject *f, const struct greta_engine *eng, struct greta_err *e)
 {
+	uint32_t n_layer = greta_engine_n_layer(eng);
+
 	if (!f)
 		return 0;
+	if (is_gpu_fault(f) && !greta_str_eq(greta_engine_backend(eng), "gpu"))
+		return greta_err_set(e, GRETA_EINVAL, "--inject %s: needs --backend gpu, this runs on %s", f->spec,
+				     greta_engine_backend(eng));
 	if (f->layer >= n_layer)
 		return greta_err_set(e, GRETA_EINVAL, "--inject %s: the model has layers 0 to %u", f->spec, n_layer - 1);
 	fprintf(stderr, "greta-infer: running with --inject %s: this run will be faulty on purpose\n", f->spec);

@@ -341,7 +341,7 @@ static int run(struct infer *in, struct greta_err *e)
 {
 	if (in->o.inject && !(in->inject = inject_create(in->o.inject, e)))
 		return -1;
-	if (load(in, e) || inject_at_start(in->inject, greta_engine_n_layer(in->eng), e) || read_prompt(in, e) ||
+	if (load(in, e) || inject_at_start(in->inject, in->eng, e) || read_prompt(in, e) ||
 	    open_session(in, e))
 		return -1;
 	if (in->o.logits_file && !(in->logits = fopen(in->o.logits_file, "wbe")))

@@ -41,7 +41,7 @@ static void add_fields(struct greta_jsonw *w, const struct run_info *run, const 
 	greta_jsonw_str(w, "device", greta_engine_device(run->eng));
 	greta_jsonw_str(w, "dtype", greta_engine_dtype(run->eng));
 	greta_jsonw_str(w, "precision", o->precision);
-	greta_jsonw_str(w, "kv", o->kv);
+	greta_jsonw_str(w, "kv", greta_session_kv(run->session));
 	greta_jsonw_bool(w, "deterministic", o->deterministic);
 	greta_jsonw_i64(w, "n_threads", greta_engine_n_threads(run->eng));
 	greta_jsonw_i64(w, "n_batch", greta_session_n_batch(run->session));

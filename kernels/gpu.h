@@ -111,6 +111,9 @@ int greta_gpu_bias(struct greta_gpu *g, const struct bias_args *a, int n, struct
 int greta_gpu_convert(struct greta_gpu *g, enum greta_gpu_dtype t, const struct convert_args *a, int64_t rows,
 		      struct greta_err *e);
 
+/* Queues a kernel that never ends (fault injection); only the process's end frees the GPU of it. */
+int greta_gpu_spin(struct greta_gpu *g, struct gpu_crumb crumb, struct greta_err *e);
+
 /* Loading: take a slot of pinned memory, fill it (at most slot_bytes), hand it over as it is or to be converted
  * (args.src is filled in); while it is copied, take the next. Errors of the copy show at a later call. */
 struct greta_gpu_feed;

@@ -49,7 +49,8 @@
 	KERNELS_FLASH_MMA_V2(X, bf16)                                                                                  \
 	KERNELS_MODEL(X, f16)                                                                                          \
 	KERNELS_MODEL(X, bf16)                                                                                         \
-	X(model, add_bias, bias_args, 256, 256, 0)
+	X(model, add_bias, bias_args, 256, 256, 0)                                                                     \
+	X(model, spin, spin_args, 256, 256, 0)
 
 /* X(object): the code objects, one a source. */
 #define GPU_OBJECT_LIST(X)                                                                                             \

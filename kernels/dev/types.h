@@ -108,6 +108,12 @@ struct bias_args {
 	int32_t n;
 };
 
+/* Runs until *stop is not 0: for testing what notices a kernel that never ends. */
+struct spin_args {
+	struct gpu_crumb crumb;
+	const uint32_t *stop;
+};
+
 /* Rows of a GGUF number format become 16-bit elements, zeros up to ld. One block a row. */
 enum convert_from { CONVERT_F32, CONVERT_16, CONVERT_Q8_0, CONVERT_Q4_K };
 struct convert_args {

@@ -221,6 +221,13 @@ GPU_KERNEL(THREADS, 2) void add_bias(bias_args a)
 		x[d] += a.bias[d];
 }
 
+GPU_KERNEL(THREADS, 1) void spin(spin_args a)
+{
+	gpu_crumb_enter(a.crumb, 0);
+	while (*(const volatile uint32_t *)a.stop == 0)
+		;
+}
+
 #define MODEL_KERNELS(e, E)                                                                                            \
 	GPU_KERNEL(THREADS, 2) void embed_##e(embed_args a) { embed<E>(a); }                                           \
 	GPU_KERNEL(THREADS, 2) void norm_##e(norm_args a)                                                              \

@@ -605,7 +605,8 @@ static int teardown(void **state)
 	return 0;
 }
 
-int main(void)
+/* k_attn [PATTERN]: only the tests of that name (for a sanitizer, under which the whole takes too long). */
+int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_attn__naive_computes_any_head_dim),
@@ -623,5 +624,7 @@ int main(void)
 		cmocka_unit_test(test_gpu__static_gate),
 	};
 
+	if (argc > 1)
+		cmocka_set_test_filter(argv[1]);
 	return cmocka_run_group_tests(tests, setup, teardown);
 }
