@@ -13,8 +13,14 @@ import sys
 import time
 
 import torch
+import torch._functorch.config
+import torch._inductor.config
 import torch.nn.functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
+
+# Cached graphs would bring back the attention that an earlier one was traced with.
+torch._inductor.config.force_disable_caches = True
+torch._functorch.config.enable_autograd_cache = False
 
 EMBD, HEADS, DIM, FF, LAYERS, VOCAB = 4096, 32, 128, 11008, 32, 32000
 
