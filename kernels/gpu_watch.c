@@ -51,7 +51,10 @@ int greta_gpu_watch(struct greta_gpu *g, const char *path, const struct greta_gp
 	g->page = map_page(path, e);
 	if (!g->page)
 		return -1;
-	if (gpu_check(&g->api, g->api.host_register(g->page, PAGE, MAPPED), e, "registering the progress page")) {
+	/* Pages of a disk's file can't be pinned for long: Linux refuses, since it could not write them back. */
+	if (gpu_check(&g->api, g->api.host_register(g->page, PAGE, MAPPED), e,
+		      path ? "registering the progress page (its file must be on a tmpfs, such as /dev/shm)"
+			   : "registering the progress page")) {
 		munmap(g->page, PAGE);
 		g->page = NULL;
 		return -1;
