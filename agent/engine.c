@@ -10,10 +10,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #define PIPE_BYTES (1024 * 1024) /* fewer wake-ups when it floods; the default stays where the user's limit forbids it */
 #define PROGRESS_FD 3
+#define PAGE_FD 4
+#define PAGE_BYTES 4096
 #define FIRST_SLOT_FD 16
 #define OOM_SCORE_ADJ "500"      /* when memory runs out, the engine goes before its supervisor and sshd */
 
@@ -74,6 +77,11 @@ void engine_environment(const struct greta_spec *spec, const struct slots *slots
 	setf(out, KILL_ATTEMPT_VARIABLE, spec->attempt);
 	setf(out, "GRETA_PROGRESS_FD", fd);
 	setf(out, "GRETA_SLOT", greta_buf_str(&names));
+	if (spec->slot != GRETA_SLOT_CPU) {
+		snprintf(fd, sizeof fd, "%d", PAGE_FD);
+		cleanup_free char *page = greta_format("/proc/self/fd/%s", fd);
+		setf(out, "GRETA_GPU_PAGE", page);
+	}
 }
 
 struct pipes {
@@ -155,22 +163,42 @@ static void prefer_for_oom(pid_t pid)
 		return; /* a wish, not a need */
 }
 
+/* Memory without a file: drivers refuse to pin pages of a disk's file for long. */
+static int make_page(void)
+{
+	int fd = memfd_create("greta-gpu-page", MFD_CLOEXEC);
+	if (fd >= 0 && ftruncate(fd, PAGE_BYTES) == 0)
+		return fd;
+	if (fd >= 0)
+		close(fd);
+	return -1;
+}
+
+bool engine_work(const struct engine *eng, struct engine_work *out)
+{
+	return eng->page >= 0 && pread(eng->page, out, sizeof *out, 0) == sizeof *out && out->executing != 0;
+}
+
 int engine_start(struct engine *eng, const struct greta_spec *spec, const struct slots *slots, const struct cgroup *cg,
 		 const char *cwd, struct greta_err *e)
 {
 	struct pipes p;
 	cleanup_strs struct greta_strs env = {0}, argv = {0};
-	*eng = (struct engine){.out = -1, .err = -1, .progress = -1};
+	*eng = (struct engine){.out = -1, .err = -1, .progress = -1, .page = -1};
+	if (spec->slot != GRETA_SLOT_CPU)
+		eng->page = make_page();
 	engine_environment(spec, slots, (const char *const *)environ, &env);
 	node_arguments(spec, slots, &argv);
-	int n_fds = 3 + (int)slots->n_fds;
-	cleanup_free struct greta_child_fd *fds = greta_alloc(sizeof *fds * (size_t)n_fds);
+	int n_fds = 0, n_slots = (int)slots->n_fds;
+	cleanup_free struct greta_child_fd *fds = greta_alloc(sizeof *fds * (size_t)(n_slots + 4));
 	if (make_pipes(&p, e) == 0) {
-		fds[0] = (struct greta_child_fd){p.out[1], 1};
-		fds[1] = (struct greta_child_fd){p.err[1], 2};
-		fds[2] = (struct greta_child_fd){p.progress[1], PROGRESS_FD};
-		for (int i = 3; i < n_fds; i++)
-			fds[i] = (struct greta_child_fd){slots->fds[i - 3], FIRST_SLOT_FD + i - 3};
+		fds[n_fds++] = (struct greta_child_fd){p.out[1], 1};
+		fds[n_fds++] = (struct greta_child_fd){p.err[1], 2};
+		fds[n_fds++] = (struct greta_child_fd){p.progress[1], PROGRESS_FD};
+		if (eng->page >= 0)
+			fds[n_fds++] = (struct greta_child_fd){eng->page, PAGE_FD};
+		for (int i = 0; i < n_slots; i++)
+			fds[n_fds++] = (struct greta_child_fd){slots->fds[i], FIRST_SLOT_FD + i};
 		struct greta_child_spec child = {
 			.argv = (const char *const *)argv.items,
 			.env = (const char *const *)env.items,
@@ -185,6 +213,7 @@ int engine_start(struct engine *eng, const struct greta_spec *spec, const struct
 	}
 	if (eng->pid <= 0) {
 		close_pair(p.out), close_pair(p.err), close_pair(p.progress);
+		engine_close(eng);
 		eng->pid = 0;
 		return -1;
 	}
@@ -196,7 +225,7 @@ int engine_start(struct engine *eng, const struct greta_spec *spec, const struct
 
 void engine_close(struct engine *eng)
 {
-	int *fds[] = {&eng->out, &eng->err, &eng->progress};
+	int *fds[] = {&eng->out, &eng->err, &eng->progress, &eng->page};
 	for (size_t i = 0; i < GRETA_COUNT(fds); i++) {
 		if (*fds[i] >= 0)
 			close(*fds[i]);

@@ -2,12 +2,16 @@
 #include "agent/files.h"
 #include "base/clock.h"
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
+#include <time.h>
 
-#define THREADS_MAX 4096 /* of one process; more are not looked at */
+#define THREADS_MAX 4096    /* of one process; more are not looked at */
+#define FOR_EVER_S 600      /* nobody who works sleeps this long in one go */
 
 struct thread {
 	char state;
@@ -17,6 +21,7 @@ struct thread {
 	char wchan[48];
 	char syscall[96];
 	bool blind;
+	double limit_s;      /* of the sleep it asked for; NAN: not known */
 };
 
 /* Field 14 and 15 of stat are its user and system ticks; the name before may hold anything. */
@@ -57,7 +62,7 @@ static void read_wait(const char *dir, struct thread *t)
 
 static bool read_thread(const char *dir, struct thread *t)
 {
-	*t = (struct thread){0};
+	*t = (struct thread){.limit_s = NAN};
 	if (!read_stat(dir, t))
 		return false;
 	read_status(dir, t);
@@ -67,13 +72,35 @@ static bool read_thread(const char *dir, struct thread *t)
 }
 
 /* "202 0x7f.. 0x189 0x2 0x0 ...": the number, then six arguments. */
+static bool parse_syscall(const char *text, long *number, unsigned long long arg[6])
+{
+	return sscanf(text, "%ld %llx %llx %llx %llx %llx %llx", number, &arg[0], &arg[1], &arg[2], &arg[3], &arg[4],
+		      &arg[5]) == 7;
+}
+
+/* The time limit of a sleep lies in the sleeper's memory. */
+static void read_limit(pid_t pid, struct thread *t)
+{
+	long number;
+	unsigned long long arg[6];
+	struct timespec limit;
+	if (!parse_syscall(t->syscall, &number, arg))
+		return;
+	int which = number == SYS_nanosleep ? 0 : number == SYS_clock_nanosleep && arg[1] == 0 ? 2 : -1;
+	if (which < 0)
+		return;
+	const struct iovec here = {&limit, sizeof limit}, there = {(void *)(uintptr_t)arg[which], sizeof limit};
+	if (process_vm_readv(pid, &here, 1, &there, 1, 0) == sizeof limit)
+		t->limit_s = (double)limit.tv_sec;
+}
+
 static bool waits_without_limit(const struct thread *t)
 {
-	unsigned long long arg[6] = {0};
-	long number = -1;
-	int n = sscanf(t->syscall, "%ld %llx %llx %llx %llx %llx %llx", &number, &arg[0], &arg[1], &arg[2], &arg[3], &arg[4],
-		       &arg[5]);
-	if (n < 5)
+	long number;
+	unsigned long long arg[6];
+	if (t->limit_s >= FOR_EVER_S)
+		return true;
+	if (!parse_syscall(t->syscall, &number, arg))
 		return strncmp(t->wchan, "futex", 5) == 0 || strcmp(t->wchan, "do_wait") == 0;
 	return (number == SYS_futex && arg[3] == 0) || number == SYS_pause || number == SYS_wait4 || number == SYS_waitid ||
 	       number == SYS_rt_sigsuspend || (number == SYS_rt_sigtimedwait && arg[2] == 0);
@@ -137,8 +164,11 @@ static void add_process(struct sample_host *h, const char *proc, pid_t pid)
 	for (size_t i = 0; i < tids.n && i < THREADS_MAX; i++) {
 		struct thread t;
 		char task[FILE_PATH_MAX];
-		if (read_thread(file_path(task, "%s/%s", tasks, tids.items[i]), &t) && t.state != 'Z' && t.state != 'X')
-			add_thread(h, &t, (pid_t)strtol(tids.items[i], NULL, 10));
+		if (!read_thread(file_path(task, "%s/%s", tasks, tids.items[i]), &t) || t.state == 'Z' || t.state == 'X')
+			continue;
+		if (t.state == 'S' && strcmp(proc, "/proc") == 0)
+			read_limit(pid, &t);
+		add_thread(h, &t, (pid_t)strtol(tids.items[i], NULL, 10));
 	}
 	if (h->n_threads == before)
 		return;

@@ -87,13 +87,25 @@ static void find_devices(struct supervise *s)
 	greta_facts_release(&all);
 }
 
+/* NAN where the kernel that executes does not count. */
+static double work_delta(struct supervise *s)
+{
+	struct engine_work now, before = s->watch.work;
+	if (!engine_work(&s->engine, &now))
+		return NAN;
+	s->watch.work = now;
+	if (now.executing != before.executing)
+		return 1;
+	return now.total > 0 && now.done < now.total ? (double)(now.done - before.done) : NAN;
+}
+
 static void take_gauge(struct supervise *s, int64_t now_ns, struct watchdog_gpu *out)
 {
 	struct watch *w = &s->watch;
 	struct gauge_record before = w->gauge;
 	bool fresh = gauge_take(w->gauge_fd, &w->gauge);
 	*out = (struct watchdog_gpu){.expected = s->spec.slot == GRETA_SLOT_GPU, .clock_ratio = NAN, .mem_busy_max = NAN,
-				     .work_delta = NAN};
+				     .work_delta = work_delta(s)};
 	out->seen = w->gauge.n > 0 && now_ns - w->gauge.t_ns < GAUGE_STALE_NS;
 	out->busy_min = INFINITY;
 	for (int i = 0; out->seen && i < w->gauge.n; i++) {

@@ -98,6 +98,11 @@ static void test_hangs__asleep_for_ever(void **state)
 	hangs(*state, ARGS("hang-sleep"), GRETA_CLASS_HOST_DEADLOCK, GRETA_ESTABLISHED);
 }
 
+static void test_hangs__a_sleep_of_an_hour(void **state)
+{
+	hangs(*state, ARGS("hang-nap"), GRETA_CLASS_HOST_DEADLOCK, GRETA_ESTABLISHED);
+}
+
 static void test_hangs__two_threads_lock_each_other_out(void **state)
 {
 	hangs(*state, ARGS("deadlock"), GRETA_CLASS_HOST_DEADLOCK, GRETA_ESTABLISHED);
@@ -268,6 +273,24 @@ static void test_hangs__a_busy_gpu(void **state)
 	no_gpu_node();
 }
 
+/* Our own kernels count their blocks: that tells an endless one from a long one. */
+static void test_hangs__a_kernel_that_counts(void **state)
+{
+	struct node *n = *state;
+	struct greta_spec spec;
+	struct found f;
+	gpu_node(n);
+	gpu_reads(n, 100, 0, 2100);
+	on_gpu(n, ARGS("hang-kernel", "--bytes", "1000000"), 60, GRETA_OUTCOME_HUNG, GRETA_CLASS_GPU_KERNEL, GRETA_ESTABLISHED);
+	spec_short(n, &spec, ARGS("slow-kernel", "--bytes", "4000000000"));
+	spec.slot = GRETA_SLOT_GPU, spec.n_gpus = 1;
+	run_it(n, &spec, &f);
+	assert_int_equal(f.seen.end.outcome, GRETA_OUTCOME_GOOD);
+	assert_true(strstr(greta_buf_str(&f.verdicts), "work counter moves"));
+	no_gpu_node();
+	found_release(&f);
+}
+
 /* Lines as amdgpu and amdkfd print them (gmc_v9_0.c, kfd_device_queue_manager.c), in the kernel log's own framing. */
 static void test_hangs__the_kernel_says_why(void **state)
 {
@@ -306,6 +329,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 #define T(name) cmocka_unit_test_setup_teardown(name, node_create, node_remove)
 		T(test_hangs__asleep_for_ever),
+		T(test_hangs__a_sleep_of_an_hour),
 		T(test_hangs__two_threads_lock_each_other_out),
 		T(test_hangs__stopped),
 		T(test_hangs__blocked_in_the_kernel),
@@ -317,6 +341,7 @@ int main(void)
 		T(test_hangs__a_phase_over_its_limit),
 		T(test_hangs__a_spin_beside_an_idle_gpu),
 		T(test_hangs__a_busy_gpu),
+		T(test_hangs__a_kernel_that_counts),
 		T(test_hangs__the_kernel_says_why),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -155,6 +155,13 @@ static int hang_sleep(void)
 	sleep_for_ever();
 }
 
+static int hang_nap(void)
+{
+	begin_and_stall();
+	sleep_ms(3600 * 1000);
+	return 0;
+}
+
 static int hang_spin(void)
 {
 	begin_and_stall();
@@ -398,6 +405,41 @@ static int chatty_hang(void)
 	return 1;
 }
 
+/* A GPU kernel of ours that reports in the page: one that stands still, and one that is only slow. */
+static volatile uint64_t *gpu_page(void)
+{
+	const char *path = getenv("GRETA_GPU_PAGE");
+	int fd = path ? open(path, O_RDWR | O_CREAT, 0600) : -1;
+	void *p = fd >= 0 && ftruncate(fd, 4096) == 0 ? mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) : MAP_FAILED;
+	if (p == MAP_FAILED) {
+		perror("GRETA_GPU_PAGE");
+		exit(1);
+	}
+	volatile uint64_t *page = p;
+	page[0] = 1ull << 32 | 7 << 16 | 4;
+	page[1] = (uint64_t)opt.bytes << 32;
+	return page;
+}
+
+static int hang_kernel(void)
+{
+	begin_and_stall();
+	gpu_page()[1] |= 10;
+	for (volatile uint64_t i = 1; i; i++)
+		;
+	return 0;
+}
+
+static int slow_kernel(void)
+{
+	begin_and_stall();
+	volatile uint64_t *page = gpu_page();
+	for (double until = now_s() + 6; now_s() < until;)
+		if (now_s() * 10 > (double)(page[1] & 0xffffffff) + 1)
+			page[1] = (page[1] & ~0xffffffffull) | (uint32_t)(now_s() * 10);
+	return ok();
+}
+
 static int show_environment(void)
 {
 	extern char **environ;
@@ -413,6 +455,7 @@ static const struct {
 	{"ok", ok},
 	{"progress", progress_flood},
 	{"hang-sleep", hang_sleep},
+	{"hang-nap", hang_nap},
 	{"hang-spin", hang_spin},
 	{"deadlock", deadlock},
 	{"stop", stop},
@@ -438,6 +481,8 @@ static const struct {
 	{"obey-term", obey_term},
 	{"oom", oom},
 	{"chatty-hang", chatty_hang},
+	{"hang-kernel", hang_kernel},
+	{"slow-kernel", slow_kernel},
 	{"env", show_environment},
 };
 
