@@ -16,7 +16,7 @@
 
 #define TICK_MS 100
 #define LEASE_MS (2400 * 1000)
-#define RETRY_S 5                /* after the database could not be written */
+#define RETRY_S 2                /* after the database could not be written */
 #define LAST_WORDS_NS (3 * GRETA_NS_PER_S)
 
 struct service {

@@ -24,7 +24,7 @@ expect() {
 	shift 2
 	said=$("$@" 2>&1 </dev/null)
 	got=$?
-	[ $got = "$code" ] || fail "exit code $got, $code expected: $*: ${said:0:600}"
+	[[ $got = $code ]] || fail "exit code $got, $code expected: $*: ${said:0:600}"
 	grep -qE -- "$pattern" <<<"$said" || fail "no '$pattern' from: $*: ${said:0:600}"
 }
 
