@@ -18,6 +18,7 @@
 #include "db/db.h"
 #include "db/jobs.h"
 #include "db/nodes.h"
+#include "db/records.h"
 #include "orchestrator/agent_bundle.h"
 #include "orchestrator/eta.h"
 #include "orchestrator/job_fsm.h"
@@ -125,6 +126,7 @@ struct ctl_campaign {
 	struct sched_need need;
 	int64_t *variant_ids, *environments; /* per variant; environments of env_node, 0: not yet */
 	int64_t env_node;
+	int64_t model_id;                 /* 0: not yet, or not known */
 	struct ctl_job *jobs;             /* those not done when it was loaded, by id; never moves */
 	size_t n_jobs;
 	struct ctl_set *set_args;
@@ -186,6 +188,8 @@ int prepare_spec(struct ctl_attempt *a, struct greta_spec *out, struct greta_err
 void prepare_redact(const struct ctl_attempt *a, struct greta_spec *spec);
 /* What can be seen before anything runs: files to be uploaded are there. */
 int prepare_validate(const struct greta_campaign *c, const char *base_dir, struct greta_err *e);
+/* The campaign's model as this node has it; strings borrowed. False: it has none, or its hash is not known. */
+bool prepare_model(struct ctl_node *n, const struct ctl_campaign *cc, struct greta_model_facts *out);
 const char *prepare_note(struct ctl_node *n);              /* "uploading model.gguf 43 %"; NULL: nothing under way */
 
 /* ---- what watchers see (snapshot.c) */

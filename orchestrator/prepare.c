@@ -19,6 +19,8 @@ struct prepared {
 	struct ctl_node *node;
 	char *local;          /* path here */
 	char *there;          /* path on the node, once READY */
+	char sha256[GRETA_SHA256_HEX + 1];
+	int64_t bytes;
 	bool executable;
 	enum { FILE_HASHING, FILE_UPLOADING, FILE_READY, FILE_FAILED } state;
 	struct upload *upload;
@@ -124,6 +126,16 @@ static const char *base_name(const char *path)
 	return slash ? slash + 1 : path;
 }
 
+/* The name in the store is part of a command that a login shell there reads (greta-agent hash): others than plain ones
+ * are not needed there. */
+static const char *store_name(const char *path)
+{
+	const char *name = base_name(path);
+	size_t plain = strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-");
+
+	return name[0] != '-' && !name[plain] ? name : "file";
+}
+
 static void on_uploaded(void *arg, const char *path, const struct greta_err *why)
 {
 	struct prepared *p = arg;
@@ -133,19 +145,19 @@ static void on_uploaded(void *arg, const char *path, const struct greta_err *why
 		set_failed(p, why->text);
 		return;
 	}
-	p->there = greta_format("%s/%s", path, base_name(p->local));
+	p->there = greta_format("%s/%s", path, store_name(p->local));
 	p->state = FILE_READY;
 	ctl_dispatch_soon(p->node->ctl);
 }
 
-static void upload(struct prepared *p, const char *sha256, int64_t bytes)
+static void upload(struct prepared *p)
 {
 	struct ctl_node *n = p->node;
-	struct upload_file file = { p->local, base_name(p->local), sha256, bytes, p->executable };
+	struct upload_file file = { p->local, store_name(p->local), p->sha256, p->bytes, p->executable };
 	struct greta_err why = { 0 };
 
 	p->state = FILE_UPLOADING;
-	p->upload = upload_start(n->ctl->loop, link_transport(n->link), node_settings_store(&n->settings), sha256, &file,
+	p->upload = upload_start(n->ctl->loop, link_transport(n->link), node_settings_store(&n->settings), p->sha256, &file,
 				 1, false, on_uploaded, p, &why);
 	if (!p->upload)
 		set_failed(p, why.text);
@@ -153,21 +165,19 @@ static void upload(struct prepared *p, const char *sha256, int64_t bytes)
 
 static void advance(struct prepared *p)
 {
-	char sha256[GRETA_SHA256_HEX + 1];
 	struct greta_err why = { 0 };
-	int64_t bytes;
 	int rc;
 
 	if (p->state != FILE_HASHING)
 		return;
-	rc = file_hash(hashes(p->node->ctl), p->local, sha256, &bytes, &why);
+	rc = file_hash(hashes(p->node->ctl), p->local, p->sha256, &p->bytes, &why);
 	if (rc < 0) {
 		set_failed(p, why.text);
 	} else if (rc > 0 && greta_str_eq(p->node->transport, "local")) {
 		p->there = greta_strdup(p->local);
 		p->state = FILE_READY;
 	} else if (rc > 0) {
-		upload(p, sha256, bytes);
+		upload(p);
 	}
 }
 
@@ -203,6 +213,23 @@ enum prepare_state prepare_check(struct ctl_node *n, struct ctl_campaign *cc, in
 	if (a == PREPARE_FAILED || b == PREPARE_FAILED)
 		return PREPARE_FAILED;
 	return a == PREPARE_READY && b == PREPARE_READY ? PREPARE_READY : PREPARE_BUSY;
+}
+
+bool prepare_model(struct ctl_node *n, const struct ctl_campaign *cc, struct greta_model_facts *out)
+{
+	struct source s = model_source(&cc->spec, cc->base_dir);
+	const struct prepared *p = s.local ? find(n, s.local) : NULL;
+
+	*out = (struct greta_model_facts){ 0 };
+	if (p && *p->sha256) {
+		out->file_sha256 = p->sha256;
+		out->bytes = p->bytes;
+	} else if (cc->spec.model.path) {
+		out->file_sha256 = cc->spec.model.sha256; /* as stated, and as the node verifies it */
+	}
+	out->name = cc->spec.model.path ? base_name(cc->spec.model.path) : NULL;
+	free(s.local);
+	return out->file_sha256 != NULL;
 }
 
 void prepare_release(struct ctl_node *n)

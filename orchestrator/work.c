@@ -764,6 +764,17 @@ static int environment_of(struct ctl_node *n, struct ctl_campaign *cc, int varia
 	return rc;
 }
 
+static int model_of(struct ctl_node *n, struct ctl_campaign *cc, int64_t *id, struct greta_err *e)
+{
+	struct greta_model_facts facts;
+
+	if (!cc->model_id && prepare_model(n, cc, &facts) &&
+	    greta_models_record(cc->ctl->db, &facts, &cc->model_id, e) < 0)
+		return -1;
+	*id = cc->model_id;
+	return 0;
+}
+
 static int plan_rows(struct ctl_attempt *a, struct greta_err *e)
 {
 	struct ctl_node *n = a->node;
@@ -780,7 +791,8 @@ static int plan_rows(struct ctl_attempt *a, struct greta_err *e)
 	greta_spec_release(&spec);
 	row.spec = greta_buf_str(&text);
 	if (greta_attempts_plan(c->db, &row, &a->id, e) < 0 ||
-	    environment_of(n, a->job->campaign, a->job->variant, &place.environment_id, e) < 0)
+	    environment_of(n, a->job->campaign, a->job->variant, &place.environment_id, e) < 0 ||
+	    model_of(n, a->job->campaign, &place.model_id, e) < 0)
 		return -1;
 	return greta_attempts_place(c->db, a->id, &place, e);
 }

@@ -27,6 +27,23 @@ check_all_counted 16
 equal "nodes used" "SELECT count(DISTINCT node_id) FROM attempt" 2
 [ "$(ls "$dir"/node1/store/*/engine "$dir"/node2/store/*/engine | wc -l)" = 2 ] || fail "the engine is not in the stores"
 
+# --- engine and model with a name that a shell would take apart: in place on the nodes, found, known by hash
+head -c 3000000 /dev/urandom >"my model;touch evil.gguf"
+cat >'my engine' <<'SH'
+#!/bin/sh
+[ "$(wc -c <"$1")" = 3000000 ] || exit 9
+echo "$GRETA_ATTEMPT ok 0.001" >>"$2"
+echo '[PERF_TIMING] {"prefill_s":0.001,"prompt_tokens":128}'
+SH
+chmod +x 'my engine'
+cat >odd.json <<JSON
+	{"name": "odd", "slot": "cpu", "contexts": [128], "repeats": 1, "model": "my model;touch evil.gguf",
+	 "engine": {"command": ["./my engine", "{model}", "$dir/ledger"], "adapter": "perf_timing"}, "variants": [{"name": "a"}, {"name": "b", "args": ["x"]}]}
+JSON
+expect 0 '2 of 2' greta-orch submit odd.json
+[ -e evil.gguf ] || [ -e ~/evil.gguf ] && fail "a file's name was run as a command"
+equal "the model" "SELECT DISTINCT m.file_sha256 FROM attempt a JOIN model m ON m.id = a.model_id" "$(sha256sum <"my model;touch evil.gguf" | cut -d' ' -f1)"
+
 # --- what is refused, each with its reason in one line
 cp known_hosts known_hosts.all
 grep -v "$(node_address 3)" known_hosts.all >known_hosts
@@ -68,7 +85,7 @@ wait_for 10 running 2 || fail "nothing was started on two nodes"
 kill -KILL $(node_pids 1 | tail -n +2)
 kill -KILL $(pgrep -f "greta-agent session" | while read -r p; do grep -qz "GRETA_SPOOL_DIR=$dir/node2/" "/proc/$p/environ" && echo "$p"; done)
 expect 0 '4 of 4' greta-orch watch
-equal "attempts in spite of cuts" "SELECT count(*) FROM attempt a JOIN job j ON j.id = a.job_id WHERE j.campaign_id = 2" 4
+equal "attempts in spite of cuts" "SELECT count(*) FROM attempt a JOIN job j ON j.id = a.job_id WHERE j.campaign_id = 3" 4
 
 # --- a frozen sshd is noticed within 12 s; the attempt goes on, and is found again
 campaign frozen.json 128 1 ok --layers 150 --layer-ms 100
@@ -81,7 +98,7 @@ wait_for 13 sh -c 'greta-orch status --json | grep -q "no sign of life"' || fail
 [ $((SECONDS - start)) -ge 8 ] || fail "it was given up after $((SECONDS - start)) s"
 kill -CONT $frozen
 expect 0 '2 of 2' greta-orch watch
-equal "attempts in spite of the freeze" "SELECT count(*) FROM attempt a JOIN job j ON j.id = a.job_id WHERE j.campaign_id = 3" 2
+equal "attempts in spite of the freeze" "SELECT count(*) FROM attempt a JOIN job j ON j.id = a.job_id WHERE j.campaign_id = 4" 2
 
 # --- a killed supervisor: lost, and tried again
 campaign lost.json 128 1 ok --layers 30 --layer-ms 100
@@ -90,8 +107,8 @@ greta-orch submit --detach lost.json >/dev/null
 wait_for 10 running 1 || fail "nothing was started"
 kill -KILL $(pgrep -f "greta-agent supervise" | while read -r p; do grep -qz "GRETA_SPOOL_DIR=$dir/node1/" "/proc/$p/environ" && echo "$p"; done)
 expect 0 '2 of 2' greta-orch watch
-equal "lost attempts" "SELECT count(*) FROM attempt a JOIN job j ON j.id = a.job_id WHERE j.campaign_id = 4 AND a.outcome = 'lost'" 1
-equal "drained node" "SELECT count(*) FROM attempt a JOIN job j ON j.id = a.job_id JOIN alias n ON n.id = a.alias_id WHERE j.campaign_id = 4 AND n.name = 'node2'" 0
+equal "lost attempts" "SELECT count(*) FROM attempt a JOIN job j ON j.id = a.job_id WHERE j.campaign_id = 5 AND a.outcome = 'lost'" 1
+equal "drained node" "SELECT count(*) FROM attempt a JOIN job j ON j.id = a.job_id JOIN alias n ON n.id = a.alias_id WHERE j.campaign_id = 5 AND n.name = 'node2'" 0
 
 # --- kill -9 of the controller, with both nodes busy; another takes over
 greta-orch node resume node2 >/dev/null
@@ -100,7 +117,7 @@ greta-orch submit --detach over.json >/dev/null
 wait_for 10 running 2 || fail "nothing was started"
 kill -9 "$(controller_pid)"
 expect 0 '6 of 6' greta-orch resume
-equal "attempts in spite of kill -9" "SELECT count(*) FROM attempt a JOIN job j ON j.id = a.job_id WHERE j.campaign_id = 5" 6
+equal "attempts in spite of kill -9" "SELECT count(*) FROM attempt a JOIN job j ON j.id = a.job_id WHERE j.campaign_id = 6" 6
 
 # --- no node can be reached: said, stored, resumable
 node_stop 1
@@ -109,7 +126,7 @@ campaign away.json 128 1 ok
 expect 3 'no node can run .*node1.*Connection refused' greta-orch submit away.json
 node_start 1
 expect 0 '2 of 2' greta-orch resume
-check_all_counted $((16 + 4 + 2 + 2 + 6 + 2))
+check_all_counted $((16 + 2 + 4 + 2 + 2 + 6 + 2))
 wait_for 5 no_controller || fail "the controller stayed"
 [ -z "$(ls -A node1/spool/*/attempts node2/spool/*/attempts | grep -v : )" ] || fail "spools were left: $(ls node*/spool/*/attempts)"
 
