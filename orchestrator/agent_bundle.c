@@ -54,8 +54,8 @@ int agent_bundle_hash(struct agent_bundle *b, struct greta_err *e)
 	if (b->n_files)
 		return 0;
 	dl_iterate_phdr(on_object, &cjson);
-	b->files[0] = (struct bundle_file){ .local = greta_strdup(b->agent), .name = "greta-agent" };
-	b->files[1] = (struct bundle_file){ .local = cjson, .name = "libcjson.so.1" };
+	b->files[0] = (struct bundle_file){.local = greta_strdup(b->agent), .name = "greta-agent"};
+	b->files[1] = (struct bundle_file){.local = cjson, .name = "libcjson.so.1"};
 	greta_sha256_init(&all);
 	for (int i = 0; i < AGENT_BUNDLE_FILES && b->files[i].local; i++) {
 		if (hash_file(&b->files[i], e) < 0)
@@ -73,5 +73,5 @@ void agent_bundle_release(struct agent_bundle *b)
 	free(b->agent);
 	for (int i = 0; i < AGENT_BUNDLE_FILES; i++)
 		free(b->files[i].local);
-	*b = (struct agent_bundle){ 0 };
+	*b = (struct agent_bundle){0};
 }

@@ -92,7 +92,7 @@ static int start_controller(const char *db_path, pid_t *pid, struct greta_err *e
 {
 	cleanup_free char *log_path = greta_format("%s.log", db_path);
 	cleanup_free char *self = realpath("/proc/self/exe", NULL);
-	const char *const argv[] = { self, "controller", "--db", db_path, "--ready-fd", "3", NULL };
+	const char *const argv[] = {self, "controller", "--db", db_path, "--ready-fd", "3", NULL};
 	cleanup_fd int log = -1, mine = -1;
 	int fds[2];
 
@@ -106,7 +106,7 @@ static int start_controller(const char *db_path, pid_t *pid, struct greta_err *e
 	mine = fds[0];
 	*pid = greta_child_spawn(&(struct greta_child_spec){
 		.argv = argv,
-		.fds = (const struct greta_child_fd[]){ { log, 1 }, { log, 2 }, { fds[1], 3 } },
+		.fds = (const struct greta_child_fd[]){{log, 1}, {log, 2}, {fds[1], 3}},
 		.n_fds = 3,
 		.new_session = true,
 	}, e);
@@ -120,7 +120,7 @@ static int next_line(struct client *c, int timeout_ms, struct greta_json **out, 
 static int hear_hello(struct client *c, struct greta_err *e)
 {
 	struct greta_json *hello = NULL;
-	struct greta_err why = { 0 };
+	struct greta_err why = {0};
 	int64_t pid = 0;
 
 	if (next_line(c, -1, &hello, &why) < 0) {
@@ -138,20 +138,20 @@ struct client *client_open(const char *db_path, bool start, struct greta_err *e)
 {
 	int64_t give_up_ns = greta_clock_mono_ns() + OPEN_NS;
 	struct client *c = greta_alloc(sizeof *c);
-	struct greta_err why = { 0 };
+	struct greta_err why = {0};
 
 	if (make_folder(db_path, e) < 0) {
 		free(c);
 		return NULL;
 	}
 	for (;;) {
-		why = (struct greta_err){ 0 };
+		why = (struct greta_err){0};
 		c->fd = try_connect(db_path, &why);
 		if (c->fd >= 0 && hear_hello(c, &why) == 0)
 			return c;
 		if (why.code != GRETA_EAGAIN || !start)
 			break;
-		why = (struct greta_err){ 0 };
+		why = (struct greta_err){0};
 		if (start_controller(db_path, &c->pid, &why) == 0)
 			continue;
 		if (why.code != GRETA_EBUSY || greta_clock_mono_ns() > give_up_ns)
@@ -192,7 +192,7 @@ static int next_line(struct client *c, int timeout_ms, struct greta_json **out, 
 {
 	for (;;) {
 		char *end = c->in.len ? memchr(c->in.data, '\n', c->in.len) : NULL;
-		struct pollfd p = { .fd = c->fd, .events = POLLIN };
+		struct pollfd p = {.fd = c->fd, .events = POLLIN};
 		ssize_t n;
 
 		if (end) {
@@ -240,7 +240,7 @@ int client_next(struct client *c, int timeout_ms, struct greta_json **out, struc
 
 static int send_request(struct client *c, const char *op, const char *args, struct greta_err *e)
 {
-	cleanup_buf struct greta_buf line = { 0 };
+	cleanup_buf struct greta_buf line = {0};
 	struct greta_jsonw w = greta_jsonw(&line);
 	const char *members = args ? strchr(args, '{') : NULL;
 
@@ -293,7 +293,7 @@ struct greta_json *client_call(struct client *c, const char *op, const char *arg
 struct greta_json *client_action(const char *db_path, const char *name, const char *args, struct greta_err *e)
 {
 	struct client *c = client_open(db_path, true, e);
-	cleanup_buf struct greta_buf request = { 0 };
+	cleanup_buf struct greta_buf request = {0};
 	struct greta_jsonw w = greta_jsonw(&request);
 	struct greta_json *answer;
 

@@ -16,7 +16,7 @@ struct cancel_values {
 static int cancel_exec(struct cmd_ctx *ctx, const void *values, struct greta_err *e)
 {
 	const struct cancel_values *v = values;
-	cleanup_buf struct greta_buf args = { 0 };
+	cleanup_buf struct greta_buf args = {0};
 	struct greta_jsonw w = greta_jsonw(&args);
 	struct client *client;
 	struct greta_json *answer;

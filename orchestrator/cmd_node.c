@@ -42,10 +42,10 @@ static int labels_json(const struct greta_strs *labels, struct greta_buf *out, s
 
 static int add_request(const char *name, const struct add_values *v, struct greta_buf *out, struct greta_err *e)
 {
-	struct node_settings s = { .host = (char *)(v->host ? v->host : name), .user = (char *)v->user,
+	struct node_settings s = {.host = (char *)(v->host ? v->host : name), .user = (char *)v->user,
 				   .identity = (char *)v->identity, .ssh_config = (char *)v->ssh_config,
-				   .store = (char *)v->store, .port = v->port, .accept_new = v->accept_new };
-	cleanup_buf struct greta_buf settings = { 0 }, labels = { 0 };
+				   .store = (char *)v->store, .port = v->port, .accept_new = v->accept_new};
+	cleanup_buf struct greta_buf settings = {0}, labels = {0};
 	struct greta_jsonw w = greta_jsonw(out);
 
 	if (v->local && (v->host || v->user || v->identity || v->ssh_config || v->port))
@@ -68,7 +68,7 @@ static int add_exec(struct cmd_ctx *ctx, const void *values, struct greta_err *e
 {
 	const struct add_values *v = values;
 	const char *name = ctx->operands.items[0];
-	cleanup_buf struct greta_buf request = { 0 };
+	cleanup_buf struct greta_buf request = {0};
 	struct client *client;
 	struct greta_json *answer;
 	int rc = CMD_OK;
@@ -181,7 +181,7 @@ static void print_check(const struct greta_json_val *o)
 
 static int check_one(struct cmd_ctx *ctx, struct client *client, const char *name, struct greta_err *e)
 {
-	cleanup_buf struct greta_buf request = { 0 }, out = { 0 };
+	cleanup_buf struct greta_buf request = {0}, out = {0};
 	struct greta_jsonw w = greta_jsonw(&request);
 	const struct greta_json_val *ok;
 	struct greta_json *answer;
@@ -207,7 +207,7 @@ static int check_one(struct cmd_ctx *ctx, struct client *client, const char *nam
 static int check_all(struct cmd_ctx *ctx, struct greta_strs *names, struct greta_err *e)
 {
 	struct greta_db *db = greta_db_open_reader(ctx->db_path, e);
-	struct greta_alias_rows rows = { 0 };
+	struct greta_alias_rows rows = {0};
 	int rc = db ? greta_nodes_list(db, false, &rows, e) : -1;
 
 	for (size_t i = 0; i < rows.n && rc == 0; i++)
@@ -219,7 +219,7 @@ static int check_all(struct cmd_ctx *ctx, struct greta_strs *names, struct greta
 
 static int check_exec(struct cmd_ctx *ctx, const void *values, struct greta_err *e)
 {
-	cleanup_strs struct greta_strs all = { 0 };
+	cleanup_strs struct greta_strs all = {0};
 	const struct greta_strs *names = ctx->operands.n ? &ctx->operands : &all;
 	struct client *client;
 	size_t n_bad = 0;
@@ -231,7 +231,7 @@ static int check_exec(struct cmd_ctx *ctx, const void *values, struct greta_err 
 	if (!client)
 		return -1;
 	for (size_t i = 0; i < names->n; i++) {
-		struct greta_err why = { 0 };
+		struct greta_err why = {0};
 
 		if (check_one(ctx, client, names->items[i], &why) < 0) {
 			n_bad++;
@@ -324,7 +324,7 @@ static int set_state(struct cmd_ctx *ctx, const char *state, const char *reason,
 	int rc = client ? CMD_OK : -1;
 
 	for (size_t i = 0; i < ctx->operands.n && rc == CMD_OK; i++) {
-		cleanup_buf struct greta_buf args = { 0 };
+		cleanup_buf struct greta_buf args = {0};
 		struct greta_jsonw w = greta_jsonw(&args);
 		struct greta_json *answer;
 		int64_t running = 0;

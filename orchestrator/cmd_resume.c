@@ -18,7 +18,7 @@ struct resume_values {
 static int choose(struct cmd_ctx *ctx, int64_t *id, struct greta_err *e)
 {
 	struct greta_db *db = greta_db_open_reader(ctx->db_path, e);
-	struct greta_campaign_rows rows = { 0 };
+	struct greta_campaign_rows rows = {0};
 	int rc = db ? 0 : -1;
 
 	*id = 0;
@@ -37,7 +37,7 @@ static void print_answer(const struct cmd_ctx *ctx, const struct greta_json *ans
 {
 	const struct greta_json_val *ok = greta_json_get(greta_json_root(answer), "ok");
 	const struct greta_json_val *list = greta_json_get(ok, "campaigns");
-	cleanup_buf struct greta_buf json = { 0 };
+	cleanup_buf struct greta_buf json = {0};
 	int64_t running = 0;
 
 	greta_json_i64(greta_json_get(ok, "running"), &running);

@@ -15,7 +15,7 @@ static int print_live(struct cmd_ctx *ctx, struct client *client, struct greta_e
 {
 	struct greta_json *answer = client_call(client, "status", NULL, e);
 	const struct greta_json_val *status;
-	cleanup_buf struct greta_buf out = { 0 };
+	cleanup_buf struct greta_buf out = {0};
 	struct term term = term_of(STDOUT_FILENO, ctx->color);
 	struct status s;
 
@@ -39,12 +39,12 @@ static int print_live(struct cmd_ctx *ctx, struct client *client, struct greta_e
 /* No controller: what the database says. */
 static int print_stored(struct cmd_ctx *ctx, struct greta_err *e)
 {
-	struct greta_campaign_rows rows = { 0 };
+	struct greta_campaign_rows rows = {0};
 
 	if (greta_campaigns_active(ctx->db, &rows, e) < 0)
 		return -1;
 	if (ctx->json) {
-		cleanup_buf struct greta_buf out = { 0 };
+		cleanup_buf struct greta_buf out = {0};
 		struct greta_jsonw w = greta_jsonw(&out);
 
 		greta_jsonw_object(&w, NULL);
@@ -68,7 +68,7 @@ static int print_stored(struct cmd_ctx *ctx, struct greta_err *e)
 
 static int status_exec(struct cmd_ctx *ctx, const void *values, struct greta_err *e)
 {
-	struct greta_err why = { 0 };
+	struct greta_err why = {0};
 	struct client *client = client_open(ctx->db_path, false, &why);
 	int rc;
 

@@ -31,9 +31,9 @@ static int dry_run(struct cmd_ctx *ctx, const struct submit_values *v, struct gr
 /* What the file says, checked, with every mistake told. */
 static int load(const char *path, struct greta_buf *text, struct greta_err *e)
 {
-	struct greta_campaign c = { 0 };
-	struct greta_problems problems = { 0 };
-	cleanup_buf struct greta_buf said = { 0 };
+	struct greta_campaign c = {0};
+	struct greta_problems problems = {0};
+	cleanup_buf struct greta_buf said = {0};
 	int rc = greta_campaign_load(path, &c, &problems, text);
 
 	greta_problems_print(&problems, path, &said);
@@ -76,7 +76,7 @@ static int64_t print_answer(const struct cmd_ctx *ctx, const struct greta_json *
 			    bool detach)
 {
 	const struct greta_json_val *ok = greta_json_get(greta_json_root(answer), "ok");
-	cleanup_buf struct greta_buf json = { 0 };
+	cleanup_buf struct greta_buf json = {0};
 	int64_t id = 0, jobs = 0;
 	const char *name = "";
 
@@ -101,7 +101,7 @@ static int submit_exec(struct cmd_ctx *ctx, const void *values, struct greta_err
 {
 	const struct submit_values *v = values;
 	const char *path = ctx->operands.items[0];
-	cleanup_buf struct greta_buf text = { 0 }, request = { 0 };
+	cleanup_buf struct greta_buf text = {0}, request = {0};
 	struct greta_json *answer;
 	struct client *client;
 	int64_t id;

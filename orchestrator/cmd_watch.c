@@ -9,7 +9,7 @@
 
 static int watch_exec(struct cmd_ctx *ctx, const void *values, struct greta_err *e)
 {
-	struct greta_err why = { 0 };
+	struct greta_err why = {0};
 	struct client *client;
 	int64_t id;
 	int rc;

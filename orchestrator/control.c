@@ -162,8 +162,8 @@ static void note_detached(struct ctl *c, const struct greta_json_val *args)
 
 static void note_action(struct ctl *c, const char *what, const struct greta_json_val *args)
 {
-	cleanup_buf struct greta_buf detail = { 0 };
-	struct greta_err why = { 0 };
+	cleanup_buf struct greta_buf detail = {0};
+	struct greta_err why = {0};
 	const char *who = arg_str(args, "who");
 
 	if (greta_str_eq(what, "submit"))
@@ -179,12 +179,12 @@ static void note_action(struct ctl *c, const char *what, const struct greta_json
 static char *variant_detail(const struct greta_campaign *c, const struct greta_variant *v)
 {
 	const struct greta_engine *engine = greta_campaign_engine(c, v);
-	struct greta_buf out = { 0 };
+	struct greta_buf out = {0};
 	struct greta_jsonw w = greta_jsonw(&out);
 	const struct {
 		const char *name;
 		const struct greta_strs *list;
-	} lists[] = { { "command", &engine->command }, { "args", &v->args }, { "env", &v->env } };
+	} lists[] = {{"command", &engine->command}, {"args", &v->args}, {"env", &v->env}};
 
 	greta_jsonw_object(&w, NULL);
 	for (size_t l = 0; l < GRETA_COUNT(lists); l++) {
@@ -213,11 +213,11 @@ static int add_campaign(struct ctl *c, const struct greta_campaign *spec, const 
 
 	for (size_t i = 0; i < spec->n_variants; i++) {
 		details[i] = variant_detail(spec, &spec->variants[i]);
-		variants[i] = (struct greta_new_variant){ spec->variants[i].name, details[i] };
+		variants[i] = (struct greta_new_variant){spec->variants[i].name, details[i]};
 	}
 	for (size_t i = 0; i < plan->n; i++)
-		jobs[i] = (struct greta_new_job){ plan->jobs[i].variant, plan->jobs[i].context, plan->jobs[i].repeat,
-						  plan->jobs[i].block };
+		jobs[i] = (struct greta_new_job){plan->jobs[i].variant, plan->jobs[i].context, plan->jobs[i].repeat,
+						  plan->jobs[i].block};
 	rc = greta_campaigns_add(c->db, &(struct greta_new_campaign){
 		.name = spec->name,
 		.text = arg_str(args, "text"),
@@ -258,9 +258,9 @@ static int do_submit(struct conn *k, const struct greta_json_val *args, struct g
 {
 	struct ctl *c = k->control->ctl;
 	const char *text = arg_str(args, "text"), *name = arg_str(args, "name");
-	struct greta_campaign spec = { 0 };
-	struct greta_problems problems = { 0 };
-	struct plan plan = { 0 };
+	struct greta_campaign spec = {0};
+	struct greta_problems problems = {0};
+	struct plan plan = {0};
 	char uuid[GRETA_UUID_LEN + 1];
 	int64_t id = 0;
 	int rc;
@@ -268,7 +268,7 @@ static int do_submit(struct conn *k, const struct greta_json_val *args, struct g
 	if (!text)
 		return greta_err_set(e, GRETA_EINVAL, "submit without a campaign");
 	if (greta_campaign_parse(name ? name : "campaign", text, strlen(text), &spec, &problems) < 0) {
-		cleanup_buf struct greta_buf all = { 0 };
+		cleanup_buf struct greta_buf all = {0};
 
 		greta_problems_print(&problems, name, &all);
 		greta_problems_release(&problems);
@@ -518,7 +518,7 @@ static void check_done(struct conn *k)
 static void on_check_deadline(struct greta_watch *w, uint32_t events, void *arg)
 {
 	struct conn *k = arg;
-	struct greta_err why = { 0 };
+	struct greta_err why = {0};
 
 	(void)w;
 	(void)events;
@@ -589,7 +589,7 @@ static void print_facts(struct greta_jsonw *w, const struct ctl_node *n)
 void control_facts(struct ctl *c, struct ctl_node *n)
 {
 	for (struct conn *k = c->control ? c->control->conns : NULL; k; k = k->next) {
-		cleanup_buf struct greta_buf members = { 0 };
+		cleanup_buf struct greta_buf members = {0};
 		struct greta_jsonw w = greta_jsonw(&members);
 
 		if (k->check_node != n)
@@ -662,12 +662,12 @@ static const struct {
 	bool changes;
 	int (*fn)(struct conn *k, const struct greta_json_val *args, struct greta_jsonw *reply, struct greta_err *e);
 } ops[] = {
-	{ "submit", true, do_submit },         { "resume", true, do_resume },
-	{ "cancel", true, do_cancel },         { "watch", false, do_watch },
-	{ "status", false, do_status },        { "node_add", true, do_node_add },
-	{ "node_state", true, do_node_state }, { "node_check", false, do_node_check },
-	{ "action", true, do_action },         { "leave", false, do_leave },
-	{ "stop", false, do_stop },
+	{"submit", true, do_submit},         {"resume", true, do_resume},
+	{"cancel", true, do_cancel},         {"watch", false, do_watch},
+	{"status", false, do_status},        {"node_add", true, do_node_add},
+	{"node_state", true, do_node_state}, {"node_check", false, do_node_check},
+	{"action", true, do_action},         {"leave", false, do_leave},
+	{"stop", false, do_stop},
 };
 
 /* What changes something has a batch of its own, so that what a refused request wrote is taken back alone. Memory is
@@ -694,11 +694,11 @@ static int run_op(struct conn *k, size_t op, const struct greta_json_val *args, 
 
 static void handle(struct conn *k, const char *line, size_t n)
 {
-	struct greta_err why = { 0 };
+	struct greta_err why = {0};
 	struct greta_json *j = greta_json_parse("request", line, n, &why);
 	const struct greta_json_val *args = j ? greta_json_root(j) : NULL;
 	const char *name = args ? arg_str(args, "op") : NULL;
-	cleanup_buf struct greta_buf members = { 0 };
+	cleanup_buf struct greta_buf members = {0};
 	struct greta_jsonw w = greta_jsonw(&members);
 	int64_t re = args ? arg_i64(args, "re", 0) : 0;
 	size_t op = 0;

@@ -68,7 +68,7 @@ void ctl_stop(struct ctl *c, const struct greta_err *why)
 static void find_stuck(struct ctl *c)
 {
 	for (struct ctl_campaign *cc = c->campaigns; cc; cc = cc->next) {
-		cleanup_buf struct greta_buf why = { 0 };
+		cleanup_buf struct greta_buf why = {0};
 
 		if (!cc->wanted || cc->finished || cc->hopeless || cc->n_open || !fleet_hopeless(c, cc, &why))
 			continue;
@@ -107,7 +107,7 @@ static void end_when_done(struct service *s)
 static void on_tick(struct greta_watch *w, uint32_t events, void *arg)
 {
 	struct service *s = arg;
-	struct greta_err why = { 0 };
+	struct greta_err why = {0};
 
 	(void)w;
 	(void)events;
@@ -136,7 +136,7 @@ static void on_signal(struct greta_watch *w, uint32_t signo, void *arg)
 static void service_close(struct service *s)
 {
 	struct ctl *c = &s->ctl;
-	struct greta_err why = { 0 };
+	struct greta_err why = {0};
 
 	if (c->batch.open && !c->batch.broken && batch_commit(c, &why) < 0)
 		greta_error("database %s: %s", c->db_path, why.text);
@@ -184,7 +184,7 @@ static void want_all(struct ctl *c)
 
 static int service_open(struct service *s, const char *db_path, bool all, struct greta_err *e)
 {
-	static const int signals[] = { SIGTERM, SIGINT, SIGHUP };
+	static const int signals[] = {SIGTERM, SIGINT, SIGHUP};
 	cleanup_free char *lock = greta_format("%s.lock", db_path);
 	struct ctl *c = &s->ctl;
 	char host[64] = "";
@@ -241,8 +241,8 @@ int controller_run(const char *db_path, int ready_fd, bool stay, struct greta_er
 
 	raise_file_limit();
 	for (;;) {
-		struct service s = { .stay = stay, .lock_fd = -1 };
-		struct greta_err why = { 0 };
+		struct service s = {.stay = stay, .lock_fd = -1};
+		struct greta_err why = {0};
 		bool first = ready_fd >= 0;
 		int rc = service_open(&s, db_path, all, &why);
 

@@ -156,7 +156,7 @@ int file_hash(struct file_hashes *h, const char *path, char sha256[GRETA_SHA256_
 		file_stop(f);
 		f->st = st;
 		f->sha256[0] = '\0';
-		f->why = (struct greta_err){ 0 };
+		f->why = (struct greta_err){0};
 		return file_start(f, e);
 	}
 	if (f->work)

@@ -77,7 +77,7 @@ static void node_connect(struct ctl_node *n);
 
 static int64_t ask(struct ctl_node *n, enum greta_msg_type type)
 {
-	struct greta_msg m = { .type = type };
+	struct greta_msg m = {.type = type};
 
 	return link_ask(n->link, &m);
 }
@@ -88,7 +88,7 @@ static void on_up(void *arg, const struct greta_msg *hello)
 	struct ctl *c = n->ctl;
 
 	if (hello->fence > c->fence) {
-		struct greta_err why = { 0 };
+		struct greta_err why = {0};
 
 		greta_err_set(&why, GRETA_EFENCED, "node %s has been taken over by a newer controller of this database "
 			      "(fence %lld, ours is %lld)", n->name, (long long)hello->fence, (long long)c->fence);
@@ -155,7 +155,7 @@ static int take_facts(struct ctl_node *n, struct greta_facts *facts, struct gret
 
 static void on_facts(struct ctl_node *n, struct greta_msg *m)
 {
-	struct greta_err why = { 0 };
+	struct greta_err why = {0};
 
 	n->probe_re = 0;
 	if (!m->facts)
@@ -166,7 +166,7 @@ static void on_facts(struct ctl_node *n, struct greta_msg *m)
 	}
 	greta_facts_release(&n->facts);
 	n->facts = *m->facts;
-	*m->facts = (struct greta_facts){ 0 };
+	*m->facts = (struct greta_facts){0};
 	n->facts_known = true;
 	n->sched.n_cpus = n->facts.n_cpus;
 	n->sched.n_gpus = (int64_t)n->facts.n_devices - (int64_t)n->quarantined.n;
@@ -188,9 +188,9 @@ static const struct greta_held *find_held(const struct greta_msg *m, const char 
 /* A spool of ours that memory does not know: its acknowledgement was not heard, or it was given up and is back. */
 static void reclaim(struct ctl_node *n, const struct greta_held *held)
 {
-	struct greta_attempt_row row = { 0 };
+	struct greta_attempt_row row = {0};
 	struct ctl_attempt *a;
-	struct greta_err why = { 0 };
+	struct greta_err why = {0};
 
 	if (greta_attempts_find(n->ctl->db, held->attempt, &row, &why) < 0) {
 		greta_warn("%s holds attempt %s, which this database does not know (restored from a backup?); left alone",
@@ -249,7 +249,7 @@ static void on_refused(struct ctl_node *n, const struct greta_msg *m)
 	const char *text = m->text ? m->text : "no reason given";
 
 	if (m->code == GRETA_EFENCED) {
-		struct greta_err why = { 0 };
+		struct greta_err why = {0};
 
 		greta_err_set(&why, GRETA_EFENCED, "node %s: %s", n->name, text);
 		ctl_stop(n->ctl, &why);
@@ -257,7 +257,7 @@ static void on_refused(struct ctl_node *n, const struct greta_msg *m)
 		work_end_here(a, ATTEMPT_EV_REFUSED, GRETA_OUTCOME_INFRA,
 			      m->code == GRETA_ENOSPC ? "disk" : "start", text);
 	} else if (m->re && m->re == n->probe_re) {
-		struct greta_err why = { 0 };
+		struct greta_err why = {0};
 
 		n->probe_re = 0;
 		greta_err_set(&why, m->code, "%s can't say what it is: %s", n->name, text);
@@ -294,12 +294,12 @@ static void on_message(void *arg, struct greta_msg *m, size_t bytes)
 	}
 }
 
-static const struct link_events link_events = { on_up, on_down, on_message };
+static const struct link_events link_events = {on_up, on_down, on_message};
 
 static void node_connect(struct ctl_node *n)
 {
 	struct ctl *c = n->ctl;
-	struct greta_err why = { 0 };
+	struct greta_err why = {0};
 
 	if (!n->link) {
 		bool local = greta_str_eq(n->transport, "local");
@@ -405,7 +405,7 @@ static int node_load(struct ctl *c, const struct greta_alias_row *row, struct gr
 
 int fleet_load(struct ctl *c, struct greta_err *e)
 {
-	struct greta_alias_rows rows = { 0 };
+	struct greta_alias_rows rows = {0};
 	int rc = greta_nodes_list(c->db, true, &rows, e);
 
 	for (size_t i = 0; i < rows.n && rc == 0; i++)

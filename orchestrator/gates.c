@@ -85,7 +85,7 @@ static char *judge(const struct greta_gates *g, const struct result *r, const st
 int gates_apply(struct greta_db *db, int64_t campaign_id, const struct greta_campaign *c, int64_t *n_rejected,
 		struct greta_err *e)
 {
-	struct results results = { 0 };
+	struct results results = {0};
 	const struct result *reference = NULL;
 	int rc;
 
@@ -112,9 +112,9 @@ int gates_apply(struct greta_db *db, int64_t campaign_id, const struct greta_cam
 
 static int min_counted(struct greta_db *db, int64_t campaign_id, int64_t *out, struct greta_err *e)
 {
-	struct greta_campaign_row row = { 0 };
-	struct greta_campaign c = { 0 };
-	struct greta_problems problems = { 0 };
+	struct greta_campaign_row row = {0};
+	struct greta_campaign c = {0};
+	struct greta_problems problems = {0};
 
 	*out = 0;
 	if (greta_campaigns_get(db, campaign_id, &row, e) < 0)

@@ -20,7 +20,7 @@
 static void on_batch_due(struct greta_watch *w, uint32_t events, void *arg)
 {
 	struct ctl *c = arg;
-	struct greta_err why = { 0 };
+	struct greta_err why = {0};
 
 	(void)w;
 	(void)events;
@@ -38,7 +38,7 @@ static void batch_due(struct ctl *c, int64_t ms)
 
 int batch_begin(struct ctl *c)
 {
-	struct greta_err why = { 0 };
+	struct greta_err why = {0};
 
 	if (c->batch.broken)
 		return -1;
@@ -75,7 +75,7 @@ void batch_touch(struct ctl_attempt *a)
 
 static void acknowledge(struct ctl_attempt *a)
 {
-	struct greta_msg m = { .type = GRETA_MSG_ACK, .seq = a->applied_seq };
+	struct greta_msg m = {.type = GRETA_MSG_ACK, .seq = a->applied_seq};
 
 	int64_t re;
 
@@ -89,7 +89,7 @@ static void acknowledge(struct ctl_attempt *a)
 
 static void give_credit(struct ctl_attempt *a)
 {
-	struct greta_msg m = { .type = GRETA_MSG_CREDIT, .credit_bytes = a->credit };
+	struct greta_msg m = {.type = GRETA_MSG_CREDIT, .credit_bytes = a->credit};
 
 	greta_str_copy(m.attempt, sizeof m.attempt, a->uuid);
 	if (link_send(a->node->link, &m))
@@ -202,7 +202,7 @@ static void see_progress(struct ctl_attempt *a, const struct greta_event *ev, in
 static char *slot_text(const struct ctl_attempt *a, const struct greta_event *ev)
 {
 	struct greta_json *j = greta_json_parse("event", ev->detail, strlen(ev->detail), NULL);
-	struct greta_buf out = { 0 };
+	struct greta_buf out = {0};
 	const struct greta_json_val *list = j ? greta_json_get(greta_json_root(j), "devices") : NULL;
 
 	for (const struct greta_json_val *v = list ? greta_json_first(list) : NULL; v; v = greta_json_next(v)) {
@@ -256,8 +256,8 @@ static bool is_bulk(enum greta_event_kind kind)
 static struct ctl_attempt *attempt_of(struct ctl_node *n, const char *uuid)
 {
 	struct ctl_attempt *a = work_attempt(n, uuid);
-	struct greta_attempt_row row = { 0 };
-	struct greta_err why = { 0 };
+	struct greta_attempt_row row = {0};
+	struct greta_err why = {0};
 
 	if (a)
 		return a;
@@ -272,7 +272,7 @@ static struct ctl_attempt *attempt_of(struct ctl_node *n, const char *uuid)
 
 static void attach_again(struct ctl_attempt *a)
 {
-	struct greta_msg m = { .type = GRETA_MSG_ATTACH, .seq = a->applied_seq };
+	struct greta_msg m = {.type = GRETA_MSG_ATTACH, .seq = a->applied_seq};
 
 	greta_str_copy(m.attempt, sizeof m.attempt, a->uuid);
 	a->credit = 0;
@@ -295,8 +295,8 @@ void ingest_event(struct ctl_node *n, const struct greta_event *ev, size_t frame
 {
 	struct ctl *c = n->ctl;
 	struct ctl_attempt *a = attempt_of(n, ev->attempt);
-	struct greta_applied out = { 0 };
-	struct greta_err why = { 0 };
+	struct greta_applied out = {0};
+	struct greta_err why = {0};
 
 	if (!a || batch_begin(c) < 0)
 		return;

@@ -94,7 +94,7 @@ static const struct edge job_edges[GRETA_JOB_STATE_COUNT][JOB_EVENT_COUNT] = {
 };
 
 #define NAMES(fn, type, LIST)                              \
-	static const char *const fn##_text[] = { LIST(X) }; \
+	static const char *const fn##_text[] = {LIST(X)}; \
 	const char *fn##_name(type v)                       \
 	{                                                   \
 		return fn##_text[v];                        \

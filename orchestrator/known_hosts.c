@@ -46,7 +46,7 @@ static void parse_line(struct known_hosts *k, char *text, int line)
 {
 	char *names = word(&text);
 	bool revoked = names && greta_str_eq(names, "@revoked");
-	struct entry e = { .line = line, .revoked = revoked };
+	struct entry e = {.line = line, .revoked = revoked};
 
 	if (!names || names[0] == '#' || (names[0] == '@' && !revoked))
 		return;
@@ -77,8 +77,8 @@ struct known_hosts *known_hosts_parse(const char *path, const char *text, size_t
 
 struct known_hosts *known_hosts_load(const char *path, struct greta_err *e)
 {
-	cleanup_buf struct greta_buf text = { 0 };
-	struct greta_err why = { 0 };
+	cleanup_buf struct greta_buf text = {0};
+	struct greta_err why = {0};
 
 	if (greta_fs_read(path, FILE_MAX, &text, &why) < 0 && why.code != GRETA_ENOENT) {
 		greta_err_set(e, why.code, "known hosts: %s", why.text);

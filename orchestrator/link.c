@@ -120,7 +120,7 @@ static void fail(struct link *l, bool refused, const struct greta_err *why)
 
 static void fail_text(struct link *l, bool refused, enum greta_code code, const char *text)
 {
-	struct greta_err why = { 0 };
+	struct greta_err why = {0};
 
 	greta_err_set(&why, code, "%s", text);
 	fail(l, refused, &why);
@@ -159,7 +159,7 @@ static void flush_soon(struct link *l)
 
 static bool send_frame(struct link *l, const struct greta_msg *m)
 {
-	struct greta_err why = { 0 };
+	struct greta_err why = {0};
 
 	if (greta_msg_encode(m, &l->out, &why) < 0) {
 		greta_error("%s can't be sent: %s", greta_msg_type_name(m->type), why.text);
@@ -208,7 +208,7 @@ static void on_tick(struct greta_watch *w, uint32_t events, void *arg)
 		return;
 	}
 	if (now - l->pinged_ns >= PING_NS) {
-		struct greta_msg ping = { .type = GRETA_MSG_PING, .stamp_ns = now };
+		struct greta_msg ping = {.type = GRETA_MSG_PING, .stamp_ns = now};
 
 		l->pinged_ns = now;
 		send_frame(l, &ping);
@@ -255,7 +255,7 @@ static void on_hello(struct link *l, const struct greta_msg *m)
 	int64_t now = greta_clock_mono_ns();
 
 	if (m->protocol_max < GRETA_PROTOCOL_MIN || m->protocol_min > GRETA_PROTOCOL_MAX) {
-		struct greta_err why = { 0 };
+		struct greta_err why = {0};
 
 		greta_err_set(&why, GRETA_EVERSION, "the agent (greta %s) speaks protocol %lld to %lld, we speak %d to %d",
 			      m->version ? m->version : "?", (long long)m->protocol_min, (long long)m->protocol_max,
@@ -266,7 +266,7 @@ static void on_hello(struct link *l, const struct greta_msg *m)
 	free(l->version);
 	l->version = greta_strdup(m->version);
 	l->state = LINK_UP;
-	l->why = (struct greta_err){ 0 };
+	l->why = (struct greta_err){0};
 	l->n_failures = 0;
 	l->rtt_s = l->best_rtt_s = l->offset_s = NAN;
 	l->received_ns = now;
@@ -284,7 +284,7 @@ static void on_message(struct link *l, struct greta_msg *m, size_t bytes)
 	} else if (m->type == GRETA_MSG_HELLO) {
 		on_hello(l, m);
 	} else if (m->type == GRETA_MSG_REFUSED) {
-		struct greta_err why = { 0 };
+		struct greta_err why = {0};
 
 		greta_err_set(&why, m->code, "the agent refused: %s", m->text ? m->text : "no reason given");
 		fail(l, m->code != GRETA_EBUSY && m->code != GRETA_ENOSPC, &why);
@@ -296,7 +296,7 @@ static void on_message(struct link *l, struct greta_msg *m, size_t bytes)
 /* Returns false when nothing more can be done with what is there. */
 static bool take_magic(struct link *l)
 {
-	struct greta_err why = { 0 };
+	struct greta_err why = {0};
 	int protocol;
 	ssize_t n = greta_msg_find_magic(l->in.data, l->in.len, l->nonce, &protocol, &why);
 
@@ -317,8 +317,8 @@ static void take_frames(struct link *l)
 	size_t used = 0;
 
 	while (used < l->in.len) {
-		struct greta_msg m = { 0 };
-		struct greta_err why = { 0 };
+		struct greta_msg m = {0};
+		struct greta_err why = {0};
 		ssize_t n = greta_msg_decode(l->in.data + used, l->in.len - used, &m, &why);
 
 		if (n < 0) {
@@ -372,7 +372,7 @@ static void place_agent(struct link *l);
 static void on_closed(void *arg, int exit_status, const char *said)
 {
 	struct link *l = arg;
-	struct greta_err why = { 0 };
+	struct greta_err why = {0};
 	bool absent = exit_status == STATUS_NOT_FOUND || exit_status == STATUS_NOT_RUNNABLE;
 
 	if (!l->magic && absent && l->transport->ops->uploads && !l->placed) {
@@ -387,7 +387,7 @@ static void on_closed(void *arg, int exit_status, const char *said)
 	fail(l, false, &why);
 }
 
-static const struct stream_events stream_events = { on_ready, on_data, on_writable, on_closed };
+static const struct stream_events stream_events = {on_ready, on_data, on_writable, on_closed};
 
 /* Hexadecimal, as the agent wants it. */
 static const char *nonce_new(char out[GRETA_UUID_LEN + 1])
@@ -403,8 +403,8 @@ static const char *nonce_new(char out[GRETA_UUID_LEN + 1])
 
 static void greet(struct link *l)
 {
-	const char *const args[] = { "session", "--nonce", nonce_new(l->nonce), NULL };
-	struct greta_err why = { 0 };
+	const char *const args[] = {"session", "--nonce", nonce_new(l->nonce), NULL};
+	struct greta_err why = {0};
 
 	l->state = LINK_GREETING;
 	set_timer(l, GREETING_MS, on_greeting_deadline);
@@ -435,7 +435,7 @@ static void place_agent(struct link *l)
 {
 	const struct agent_bundle *b = l->config.bundle;
 	struct upload_file files[AGENT_BUNDLE_FILES];
-	struct greta_err why = { 0 };
+	struct greta_err why = {0};
 
 	l->stream->ops->close(l->stream);
 	l->stream = NULL;
@@ -444,8 +444,8 @@ static void place_agent(struct link *l)
 	l->state = LINK_PLACING;
 	set_timer(l, 0, NULL);
 	for (int i = 0; i < b->n_files; i++)
-		files[i] = (struct upload_file){ b->files[i].local, b->files[i].name, b->files[i].sha256,
-						 b->files[i].bytes, true };
+		files[i] = (struct upload_file){b->files[i].local, b->files[i].name, b->files[i].sha256,
+						 b->files[i].bytes, true};
 	l->upload = upload_start(l->config.loop, l->transport, node_settings_store(l->config.settings), b->sha256, files,
 				 (size_t)b->n_files, true, on_placed, l, &why);
 	if (!l->upload)
@@ -464,7 +464,7 @@ static void on_failed(void *arg, enum transport_failure kind, const struct greta
 	fail(arg, kind == TRANSPORT_REFUSED, why);
 }
 
-static const struct transport_events transport_events = { on_connected, on_failed };
+static const struct transport_events transport_events = {on_connected, on_failed};
 
 static void connect_now(struct link *l)
 {

@@ -29,7 +29,7 @@ int node_settings_parse(const char *json, struct node_settings *out, struct gret
 	struct greta_json *j = greta_json_parse("node settings", json, strlen(json), e);
 	const struct greta_json_val *o;
 
-	*out = (struct node_settings){ 0 };
+	*out = (struct node_settings){0};
 	if (!j)
 		return -1;
 	o = greta_json_root(j);
@@ -56,8 +56,8 @@ void node_settings_print(const struct node_settings *s, struct greta_buf *out)
 	const struct {
 		const char *key, *value;
 	} strings[] = {
-		{ "host", s->host }, { "user", s->user }, { "identity", s->identity },
-		{ "ssh_config", s->ssh_config }, { "store", s->store },
+		{"host", s->host}, {"user", s->user}, {"identity", s->identity},
+		{"ssh_config", s->ssh_config}, {"store", s->store},
 	};
 
 	greta_jsonw_object(&w, NULL);
@@ -78,7 +78,7 @@ void node_settings_release(struct node_settings *s)
 	free(s->identity);
 	free(s->ssh_config);
 	free(s->store);
-	*s = (struct node_settings){ 0 };
+	*s = (struct node_settings){0};
 }
 
 const char *node_settings_store(const struct node_settings *s)

@@ -78,7 +78,7 @@ int plan_make(const struct greta_campaign *c, struct plan *out, struct greta_err
 {
 	double n = count_jobs(c);
 
-	*out = (struct plan){ 0 };
+	*out = (struct plan){0};
 	if (n > PLAN_JOBS_MAX)
 		return greta_err_set(e, GRETA_EINVAL,
 				     "campaign %s: %.0f jobs (variants x contexts x repeats), at most %d are possible; "
@@ -93,5 +93,5 @@ int plan_make(const struct greta_campaign *c, struct plan *out, struct greta_err
 void plan_release(struct plan *p)
 {
 	free(p->jobs);
-	*p = (struct plan){ 0 };
+	*p = (struct plan){0};
 }

@@ -52,21 +52,21 @@ static struct source engine_source(const struct greta_campaign *c, int variant, 
 	const char *path = engine->executable.path ? engine->executable.path : engine->command.items[0];
 
 	if (engine->executable.upload)
-		return (struct source){ .local = under(base_dir, path) };
+		return (struct source){.local = under(base_dir, path)};
 	if (greta_str_eq(path, BUNDLED))
-		return (struct source){ .local = bundled(BUNDLED) };
+		return (struct source){.local = bundled(BUNDLED)};
 	if (path[0] == '/' || !strchr(path, '/'))
-		return (struct source){ .there = path };
-	return (struct source){ .local = under(base_dir, path) };
+		return (struct source){.there = path};
+	return (struct source){.local = under(base_dir, path)};
 }
 
 static struct source model_source(const struct greta_campaign *c, const char *base_dir)
 {
 	if (!c->model.path)
-		return (struct source){ 0 };
+		return (struct source){0};
 	if (!c->model.upload && c->model.path[0] == '/')
-		return (struct source){ .there = c->model.path };
-	return (struct source){ .local = under(base_dir, c->model.path) };
+		return (struct source){.there = c->model.path};
+	return (struct source){.local = under(base_dir, c->model.path)};
 }
 
 int prepare_validate(const struct greta_campaign *c, const char *base_dir, struct greta_err *e)
@@ -153,8 +153,8 @@ static void on_uploaded(void *arg, const char *path, const struct greta_err *why
 static void upload(struct prepared *p)
 {
 	struct ctl_node *n = p->node;
-	struct upload_file file = { p->local, store_name(p->local), p->sha256, p->bytes, p->executable };
-	struct greta_err why = { 0 };
+	struct upload_file file = {p->local, store_name(p->local), p->sha256, p->bytes, p->executable};
+	struct greta_err why = {0};
 
 	p->state = FILE_UPLOADING;
 	p->upload = upload_start(n->ctl->loop, link_transport(n->link), node_settings_store(&n->settings), p->sha256, &file,
@@ -165,7 +165,7 @@ static void upload(struct prepared *p)
 
 static void advance(struct prepared *p)
 {
-	struct greta_err why = { 0 };
+	struct greta_err why = {0};
 	int rc;
 
 	if (p->state != FILE_HASHING)
@@ -220,7 +220,7 @@ bool prepare_model(struct ctl_node *n, const struct ctl_campaign *cc, struct gre
 	struct source s = model_source(&cc->spec, cc->base_dir);
 	const struct prepared *p = s.local ? find(n, s.local) : NULL;
 
-	*out = (struct greta_model_facts){ 0 };
+	*out = (struct greta_model_facts){0};
 	if (p && *p->sha256) {
 		out->file_sha256 = p->sha256;
 		out->bytes = p->bytes;
@@ -299,12 +299,12 @@ int prepare_spec(struct ctl_attempt *a, struct greta_spec *out, struct greta_err
 	struct greta_spec_paths paths;
 	int rc;
 
-	*out = (struct greta_spec){ 0 };
+	*out = (struct greta_spec){0};
 	if (!cc)
 		return greta_err_set(e, GRETA_EFAIL, "attempt %s: its campaign is no longer active", a->uuid);
 	engine = engine_source(&cc->spec, a->job->variant, cc->base_dir);
 	model = model_source(&cc->spec, cc->base_dir);
-	paths = (struct greta_spec_paths){ there(a->node, &model), there(a->node, &engine) };
+	paths = (struct greta_spec_paths){there(a->node, &model), there(a->node, &engine)};
 	rc = greta_spec_build(&cc->spec, (size_t)a->job->variant, a->job->context, a->job->repeat + 1, &paths, out, e);
 	if (rc == 0) {
 		greta_str_copy(out->attempt, sizeof out->attempt, a->uuid);
@@ -318,8 +318,8 @@ int prepare_spec(struct ctl_attempt *a, struct greta_spec *out, struct greta_err
 
 static bool is_inherited(const struct ctl_campaign *cc, int variant, const char *name, size_t n)
 {
-	const struct greta_strs *lists[] = { &cc->spec.env, &cc->spec.variants[variant].env,
-					     &greta_campaign_engine(&cc->spec, &cc->spec.variants[variant])->env };
+	const struct greta_strs *lists[] = {&cc->spec.env, &cc->spec.variants[variant].env,
+					     &greta_campaign_engine(&cc->spec, &cc->spec.variants[variant])->env};
 
 	for (size_t l = 0; l < GRETA_COUNT(lists); l++)
 		for (size_t i = 0; i < lists[l]->n; i++)

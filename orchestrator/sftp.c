@@ -72,8 +72,8 @@ bool sftp_has_posix_rename(const struct sftp *s)
 
 static void put32(struct sftp *s, uint32_t v)
 {
-	unsigned char b[4] = { (unsigned char)(v >> 24), (unsigned char)(v >> 16), (unsigned char)(v >> 8),
-			       (unsigned char)v };
+	unsigned char b[4] = {(unsigned char)(v >> 24), (unsigned char)(v >> 16), (unsigned char)(v >> 8),
+			       (unsigned char)v};
 
 	greta_buf_add(&s->out, b, sizeof b);
 }
@@ -319,8 +319,8 @@ static int take_reply(struct sftp *s, enum packet type, struct cursor *c, struct
 static int take_packet(struct sftp *s, const unsigned char *bytes, size_t n, struct greta_err *e)
 {
 	enum packet type = n ? bytes[0] : 0;
-	struct cursor c = { bytes + 1, n - 1, false };
-	struct sftp_reply r = { .bytes = -1 };
+	struct cursor c = {bytes + 1, n - 1, false};
+	struct sftp_reply r = {.bytes = -1};
 	uint32_t id = type == P_VERSION ? UINT32_MAX : get32(&c);
 	char text[200] = "";
 	struct pending p;
@@ -345,7 +345,7 @@ int sftp_feed(struct sftp *s, const char *bytes, size_t n, bool *gone, struct gr
 	s->gone = gone;
 	greta_buf_add(&s->in, bytes, n);
 	while (s->in.len - used >= 4) {
-		struct cursor c = { (const unsigned char *)s->in.data + used, 4, false };
+		struct cursor c = {(const unsigned char *)s->in.data + used, 4, false};
 		uint32_t len = get32(&c);
 
 		if (!len || len > PACKET_MAX)

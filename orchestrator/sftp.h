@@ -15,7 +15,7 @@
 #define SFTP_IO_BYTES 32768 /* what every server takes in one packet */
 
 enum sftp_status { SFTP_OK = 0, SFTP_EOF = 1, SFTP_NO_SUCH_FILE = 2, SFTP_PERMISSION_DENIED = 3, SFTP_FAILURE = 4,
-		   SFTP_UNSUPPORTED = 8, SFTP_BROKEN = -1 };
+		   SFTP_UNSUPPORTED = 8, SFTP_BROKEN = -1};
 
 struct sftp_reply {
 	int status;              /* enum sftp_status, or another of the server's */

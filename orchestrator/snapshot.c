@@ -13,7 +13,7 @@
 void news_add(struct ctl *c, int64_t campaign_id, const char *fmt, ...)
 {
 	struct news_item *item = &c->news.items[c->news.n % (int64_t)GRETA_COUNT(c->news.items)];
-	struct greta_buf text = { 0 };
+	struct greta_buf text = {0};
 	va_list ap;
 
 	va_start(ap, fmt);
@@ -84,7 +84,7 @@ static void forecast_slots(struct forecast *f, struct ctl *c, struct ctl_campaig
 static void forecast_make(struct ctl *c, struct ctl_campaign *cc, int64_t now)
 {
 	size_t cap = 0;
-	struct forecast f = { .all_known = true, .all_measured = true };
+	struct forecast f = {.all_known = true, .all_measured = true};
 
 	for (size_t i = 0; i < c->n_nodes; i++)
 		cap += (size_t)sched_slots(&c->nodes[i]->sched, &cc->need) + c->nodes[i]->n_attempts;

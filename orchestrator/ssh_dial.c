@@ -141,7 +141,7 @@ static void lookup_drop(struct lookup *l)
 static void *lookup_run(void *arg)
 {
 	struct lookup *l = arg;
-	const struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG };
+	const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG};
 	int fd = l->done_fd;
 
 	l->error = getaddrinfo(l->host, l->port, &hints, &l->addresses);
@@ -204,7 +204,7 @@ static int lookup_start(struct dial *d, const char *host, int64_t port)
 /* An address needs no look-up and no thread. */
 static bool numeric(struct dial *d, const char *host, int64_t port)
 {
-	const struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV };
+	const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV};
 	char service[8];
 
 	snprintf(service, sizeof service, "%d", (int)port);
@@ -282,7 +282,7 @@ static int proxy_start(struct dial *d, const struct greta_strs *argv)
 	}
 	d->pid = greta_child_spawn(&(struct greta_child_spec){
 		.argv = (const char *const *)argv->items,
-		.fds = (const struct greta_child_fd[]){ { sockets[1], 0 }, { sockets[1], 1 }, { errors[1], 2 } },
+		.fds = (const struct greta_child_fd[]){{sockets[1], 0}, {sockets[1], 1}, {errors[1], 2}},
 		.n_fds = 3,
 		.new_session = true,
 		.death_signal = SIGTERM,
@@ -304,7 +304,7 @@ struct dial *dial_start(struct greta_loop *loop, const struct ssh_settings *s, c
 			dial_fn *fn, void *arg)
 {
 	struct dial *d = greta_alloc(sizeof *d);
-	cleanup_strs struct greta_strs proxy = { 0 };
+	cleanup_strs struct greta_strs proxy = {0};
 
 	*d = (struct dial){ .loop = loop, .fn = fn, .arg = arg, .lookup_fd = -1, .fd = -1, .err_fd = -1 };
 	d->name = greta_format("%s port %lld", s->host, (long long)s->port);

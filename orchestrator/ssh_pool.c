@@ -157,7 +157,7 @@ static bool stamp_take(const char *path, struct stamp *out)
 	struct stat st;
 
 	if (stat(path, &st) < 0) {
-		*out = (struct stamp){ 0 };
+		*out = (struct stamp){0};
 		return false;
 	}
 	*out = (struct stamp){ st.st_mtim, st.st_ctim, st.st_size, st.st_ino };
@@ -175,7 +175,7 @@ static void key_read(struct key_file *f, bool exists)
 {
 	ssh_key_free(f->key);
 	f->key = NULL;
-	f->why = (struct greta_err){ 0 };
+	f->why = (struct greta_err){0};
 	if (!exists)
 		greta_err_set(&f->why, GRETA_ENOENT, "%s: no such file", f->path);
 	else if (ssh_pki_import_privkey_file(f->path, NULL, NULL, NULL, &f->key) != SSH_OK)
@@ -300,8 +300,8 @@ static void on_agent_known(struct greta_watch *w, uint32_t events, void *arg)
 
 static int agent_connect(const char *path)
 {
-	static const unsigned char list_keys[] = { 0, 0, 0, 1, 11 };
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	static const unsigned char list_keys[] = {0, 0, 0, 1, 11};
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	int fd;
 
 	if (!path || !*path || strlen(path) >= sizeof address.sun_path)

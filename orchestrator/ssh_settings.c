@@ -84,12 +84,12 @@ static void take(struct ssh_settings *s, const char *key, const char *value)
 		const char *key;
 		size_t at;
 	} strings[] = {
-		{ "hostname", offsetof(struct ssh_settings, host) },
-		{ "user", offsetof(struct ssh_settings, user) },
-		{ "hostkeyalias", offsetof(struct ssh_settings, key_name) },
-		{ "proxyjump", offsetof(struct ssh_settings, proxy_jump) },
-		{ "proxycommand", offsetof(struct ssh_settings, proxy_command) },
-		{ "bindaddress", offsetof(struct ssh_settings, bind_address) },
+		{"hostname", offsetof(struct ssh_settings, host)},
+		{"user", offsetof(struct ssh_settings, user)},
+		{"hostkeyalias", offsetof(struct ssh_settings, key_name)},
+		{"proxyjump", offsetof(struct ssh_settings, proxy_jump)},
+		{"proxycommand", offsetof(struct ssh_settings, proxy_command)},
+		{"bindaddress", offsetof(struct ssh_settings, bind_address)},
 	};
 
 	for (size_t i = 0; i < GRETA_COUNT(strings); i++)
@@ -135,21 +135,21 @@ int ssh_settings_parse(const struct node_settings *node, const char *text, size_
 
 void ssh_settings_release(struct ssh_settings *s)
 {
-	char *const strings[] = { s->alias, s->host, s->user, s->key_name, s->identity_agent, s->proxy_jump,
-				  s->proxy_command, s->bind_address };
+	char *const strings[] = {s->alias, s->host, s->user, s->key_name, s->identity_agent, s->proxy_jump,
+				  s->proxy_command, s->bind_address};
 
 	for (size_t i = 0; i < GRETA_COUNT(strings); i++)
 		free(strings[i]);
 	greta_strs_release(&s->identities);
 	greta_strs_release(&s->user_known_hosts);
 	greta_strs_release(&s->global_known_hosts);
-	*s = (struct ssh_settings){ 0 };
+	*s = (struct ssh_settings){0};
 }
 
 /* "%h", "%p", "%r", "%n" and "%%", as ssh_config(5) has them for ProxyCommand. */
 static char *expand_tokens(const struct ssh_settings *s, const char *text)
 {
-	struct greta_buf out = { 0 };
+	struct greta_buf out = {0};
 
 	for (; *text; text++) {
 		if (text[0] != '%' || !text[1]) {

@@ -33,7 +33,7 @@ void status_release(struct status *s)
 	free(s->attempts);
 	free(s->nodes);
 	free(s->news);
-	*s = (struct status){ 0 };
+	*s = (struct status){0};
 }
 
 /* ---- out */

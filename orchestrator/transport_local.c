@@ -181,13 +181,13 @@ static void local_close(struct stream *base)
 	free(s);
 }
 
-static const struct stream_ops local_stream_ops = { local_write, local_close };
+static const struct stream_ops local_stream_ops = {local_write, local_close};
 
 static struct stream *local_agent(struct transport *t, const char *const *args, const struct stream_events *ev,
 				  void *arg, struct greta_err *e)
 {
 	struct local *l = (struct local *)t;
-	cleanup_strs struct greta_strs argv = { 0 };
+	cleanup_strs struct greta_strs argv = {0};
 	cleanup_fd int theirs = -1, errors = -1, mine = -1, said = -1;
 	struct local_stream *s;
 	int fds[2], pipe_fds[2];
@@ -210,7 +210,7 @@ static struct stream *local_agent(struct transport *t, const char *const *args, 
 		greta_strs_add(&argv, *args);
 	pid = greta_child_spawn(&(struct greta_child_spec){
 		.argv = (const char *const *)argv.items,
-		.fds = (const struct greta_child_fd[]){ { theirs, 0 }, { theirs, 1 }, { errors, 2 } },
+		.fds = (const struct greta_child_fd[]){{theirs, 0}, {theirs, 1}, {errors, 2}},
 		.n_fds = 3,
 		.new_session = true,
 	}, e);
@@ -218,7 +218,7 @@ static struct stream *local_agent(struct transport *t, const char *const *args, 
 		return NULL;
 	s = greta_alloc(sizeof *s);
 	*s = (struct local_stream){ .base.ops = &local_stream_ops, .ev = ev, .arg = arg, .loop = l->loop, .fd = mine,
-				    .pid = pid, .exit_status = -1, .err_fd = said };
+				    .pid = pid, .exit_status = -1, .err_fd = said};
 	mine = said = -1;
 	s->io = greta_loop_fd(l->loop, s->fd, EPOLLIN, on_io, s);
 	s->errors = greta_loop_fd(l->loop, s->err_fd, EPOLLIN, on_errors, s);

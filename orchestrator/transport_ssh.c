@@ -128,7 +128,7 @@ static void conn_fail(struct ssh_conn *c, enum transport_failure kind, const str
 
 static void conn_fail_text(struct ssh_conn *c, enum transport_failure kind, enum greta_code code, const char *text)
 {
-	struct greta_err why = { 0 };
+	struct greta_err why = {0};
 	const char *proxy = dial_said(c->dial);
 
 	greta_err_set(&why, code, "%s%s%s%s", text, *proxy ? " (the jump host's ssh said: " : "", proxy,
@@ -167,7 +167,7 @@ static void begin_dial(void *arg);
 
 static void config_end(struct ssh_conn *c)
 {
-	struct greta_err why = { 0 };
+	struct greta_err why = {0};
 
 	if (c->config_io || c->config_child)
 		return; /* both the output's end and the exit status are needed */
@@ -224,8 +224,8 @@ static void on_config_end(struct greta_watch *w, uint32_t status, void *arg)
 static void begin_config(void *arg)
 {
 	struct ssh_conn *c = arg;
-	cleanup_strs struct greta_strs argv = { 0 };
-	struct greta_err why = { 0 };
+	cleanup_strs struct greta_strs argv = {0};
+	struct greta_err why = {0};
 	int fds[2];
 
 	set_state(c, CONN_CONFIG, CONFIG_DEADLINE_MS);
@@ -237,7 +237,7 @@ static void begin_config(void *arg)
 	}
 	c->config_pid = greta_child_spawn(&(struct greta_child_spec){
 		.argv = (const char *const *)argv.items,
-		.fds = (const struct greta_child_fd[]){ { fds[1], 1 }, { fds[1], 2 } },
+		.fds = (const struct greta_child_fd[]){{fds[1], 1}, {fds[1], 2}},
 		.n_fds = 2,
 		.new_session = true,
 	}, &why);
@@ -266,8 +266,8 @@ static int offer_host_keys(struct ssh_conn *c, struct greta_err *e)
 {
 	static const char usual[] = "ssh-ed25519,ecdsa-sha2-nistp521,ecdsa-sha2-nistp384,ecdsa-sha2-nistp256,"
 				    "rsa-sha2-512,rsa-sha2-256";
-	cleanup_buf struct greta_buf types = { 0 }, offer = { 0 };
-	const struct greta_strs *lists[] = { &c->settings.user_known_hosts, &c->settings.global_known_hosts };
+	cleanup_buf struct greta_buf types = {0}, offer = {0};
+	const struct greta_strs *lists[] = {&c->settings.user_known_hosts, &c->settings.global_known_hosts};
 
 	for (size_t l = 0; l < GRETA_COUNT(lists); l++) {
 		for (size_t i = 0; i < lists[l]->n; i++) {
@@ -302,14 +302,14 @@ static int set_options(struct ssh_conn *c, int fd, struct greta_err *e)
 		enum ssh_options_e option;
 		const void *value;
 	} options[] = {
-		{ SSH_OPTIONS_PROCESS_CONFIG, &no_config }, /* ssh -G has done that, and better */
-		{ SSH_OPTIONS_HOST, c->settings.host },
-		{ SSH_OPTIONS_PORT, &port },
-		{ SSH_OPTIONS_USER, c->settings.user },
-		{ SSH_OPTIONS_KNOWNHOSTS, "/dev/null" },
-		{ SSH_OPTIONS_GLOBAL_KNOWNHOSTS, "/dev/null" },
-		{ SSH_OPTIONS_GSSAPI_AUTH, &off },
-		{ SSH_OPTIONS_FD, &fd },
+		{SSH_OPTIONS_PROCESS_CONFIG, &no_config}, /* ssh -G has done that, and better */
+		{SSH_OPTIONS_HOST, c->settings.host},
+		{SSH_OPTIONS_PORT, &port},
+		{SSH_OPTIONS_USER, c->settings.user},
+		{SSH_OPTIONS_KNOWNHOSTS, "/dev/null"},
+		{SSH_OPTIONS_GLOBAL_KNOWNHOSTS, "/dev/null"},
+		{SSH_OPTIONS_GSSAPI_AUTH, &off},
+		{SSH_OPTIONS_FD, &fd},
 	};
 
 	for (size_t i = 0; i < GRETA_COUNT(options); i++)
@@ -323,7 +323,7 @@ static int set_options(struct ssh_conn *c, int fd, struct greta_err *e)
 static void begin_handshake(void *arg, int fd, const struct greta_err *why)
 {
 	struct ssh_conn *c = arg;
-	struct greta_err err = { 0 };
+	struct greta_err err = {0};
 	int theirs;
 
 	if (fd < 0) {
@@ -375,7 +375,7 @@ static const char *key_type_name(ssh_key key)
 static enum known_hosts_verdict check_files(struct ssh_conn *c, const char *key, const char **file, int *line,
 					    struct greta_err *e)
 {
-	const struct greta_strs *lists[] = { &c->settings.user_known_hosts, &c->settings.global_known_hosts };
+	const struct greta_strs *lists[] = {&c->settings.user_known_hosts, &c->settings.global_known_hosts};
 	enum known_hosts_verdict all = KNOWN_HOSTS_UNKNOWN;
 
 	for (size_t l = 0; l < GRETA_COUNT(lists); l++) {
@@ -488,7 +488,7 @@ static void begin_agent(struct ssh_conn *c)
 
 static void auth_refused(struct ssh_conn *c)
 {
-	struct greta_err why = { 0 };
+	struct greta_err why = {0};
 
 	greta_err_set(&why, GRETA_EAUTH, "%s refused user %s; tried: %s%s%s", c->settings.host, c->settings.user,
 		      c->tried.len ? greta_buf_str(&c->tried) : "nothing (no key file is there, no ssh-agent)",
@@ -506,7 +506,7 @@ static ssh_key next_key(struct ssh_conn *c)
 {
 	while (c->next_identity < c->settings.identities.n) {
 		const char *path = c->settings.identities.items[c->next_identity];
-		struct greta_err why = { 0 };
+		struct greta_err why = {0};
 		ssh_key key = ssh_pool_key(c->pool, path, &why);
 
 		if (key)
@@ -592,7 +592,7 @@ static void step_auth(struct ssh_conn *c)
 
 static void step_handshake(struct ssh_conn *c)
 {
-	struct greta_err why = { 0 };
+	struct greta_err why = {0};
 	int rc = ssh_connect(c->session);
 
 	if (rc == SSH_AGAIN)
@@ -713,7 +713,7 @@ static void ssh_stream_close(struct stream *base)
 	free(s);
 }
 
-static const struct stream_ops ssh_stream_ops = { ssh_stream_write, ssh_stream_close };
+static const struct stream_ops ssh_stream_ops = {ssh_stream_write, ssh_stream_close};
 
 static struct stream *stream_open(struct ssh_conn *c, const char *what, bool subsystem, const struct stream_events *ev,
 				  void *arg, struct greta_err *e)
@@ -798,7 +798,7 @@ static bool stream_serve(struct ssh_stream *s)
 	if (s->in.len) {
 		struct greta_buf in = s->in;
 
-		s->in = (struct greta_buf){ 0 };
+		s->in = (struct greta_buf){0};
 		s->ev->data(s->arg, in.data, in.len);
 		greta_buf_release(&in);
 		return true;
@@ -873,7 +873,7 @@ static struct stream *ssh_agent_stream(struct transport *t, const char *const *a
 				       void *arg, struct greta_err *e)
 {
 	struct ssh_conn *c = (struct ssh_conn *)t;
-	cleanup_buf struct greta_buf command = { 0 };
+	cleanup_buf struct greta_buf command = {0};
 
 	greta_buf_adds(&command, c->agent_path);
 	for (; *args; args++)

@@ -108,7 +108,7 @@ static void finish(struct upload *u, const struct greta_err *why)
 	upload_fn *fn = u->fn;
 	void *arg = u->arg;
 	cleanup_free char *path = u->home ? greta_format("%s/%s/%s", u->home, u->store, u->folder) : NULL;
-	struct greta_err kept = why ? *why : (struct greta_err){ 0 };
+	struct greta_err kept = why ? *why : (struct greta_err){0};
 
 	if (u->store[0] == '/') {
 		free(path);
@@ -120,7 +120,7 @@ static void finish(struct upload *u, const struct greta_err *why)
 
 static void fail(struct upload *u, enum greta_code code, const char *what, const char *path, const char *said)
 {
-	struct greta_err why = { 0 };
+	struct greta_err why = {0};
 
 	greta_err_set(&why, code, "%s %s: %s", what, path, said);
 	finish(u, &why);
@@ -186,7 +186,7 @@ static void on_ready(void *arg)
 static void on_data(void *arg, const char *bytes, size_t n)
 {
 	struct upload *u = arg;
-	struct greta_err why = { 0 };
+	struct greta_err why = {0};
 	bool gone = false, sftp_gone;
 
 	u->gone = &gone;
@@ -212,7 +212,7 @@ static void on_writable(void *arg)
 
 static void on_closed(void *arg, int exit_status, const char *said)
 {
-	struct greta_err why = { 0 };
+	struct greta_err why = {0};
 
 	(void)exit_status;
 	greta_err_set(&why, GRETA_ECLOSED, "the SFTP server ended%s%s (is the sftp subsystem configured on the node?)",
@@ -220,7 +220,7 @@ static void on_closed(void *arg, int exit_status, const char *said)
 	finish(arg, &why);
 }
 
-static const struct stream_events sftp_stream_events = { on_ready, on_data, on_writable, on_closed };
+static const struct stream_events sftp_stream_events = {on_ready, on_data, on_writable, on_closed};
 
 /* ---- one file after the other */
 
@@ -404,12 +404,12 @@ static void on_hash_closed(void *arg, int exit_status, const char *said)
 	verified(u, text + n - GRETA_SHA256_HEX);
 }
 
-static const struct stream_events hash_events = { on_hash_ready, on_hash_data, on_writable, on_hash_closed };
+static const struct stream_events hash_events = {on_hash_ready, on_hash_data, on_writable, on_hash_closed};
 
 static void begin_verify(struct upload *u)
 {
-	const char *const args[] = { "hash", file_of(u)->part, NULL };
-	struct greta_err why = { 0 };
+	const char *const args[] = {"hash", file_of(u)->part, NULL};
+	struct greta_err why = {0};
 
 	if (u->read_back) {
 		sftp_open(u->sftp, file_of(u)->part, SFTP_READ, 0, on_read_open, u);

@@ -28,7 +28,7 @@ static void on_interrupt(int signo)
 
 static void catch_signals(void)
 {
-	struct sigaction sa = { .sa_handler = on_interrupt };
+	struct sigaction sa = {.sa_handler = on_interrupt};
 
 	interrupts = terminated = 0;
 	sigaction(SIGINT, &sa, NULL);
@@ -147,7 +147,7 @@ static int follow(struct watching *w, struct greta_err *e)
 
 int watch_campaign(struct cmd_ctx *ctx, struct client *client, int64_t campaign_id, bool holds, struct greta_err *e)
 {
-	struct watching w = { .ctx = ctx, .client = client, .campaign_id = campaign_id, .holds = holds };
+	struct watching w = {.ctx = ctx, .client = client, .campaign_id = campaign_id, .holds = holds};
 	cleanup_free char *args = greta_format("{\"campaign\":%lld,\"period_ms\":%d,\"holds\":%s}",
 						(long long)campaign_id, PERIOD_MS, holds ? "true" : "false");
 	struct greta_json *answer;
@@ -178,8 +178,8 @@ int watch_campaign(struct cmd_ctx *ctx, struct client *client, int64_t campaign_
 static void print_verdict(const struct cmd_ctx *ctx, const struct greta_campaign_row *row,
 			  const struct greta_campaign_counts *n, enum gates_verdict gates)
 {
-	static const char *const said[] = { "", "", ": a gate failed" };
-	cleanup_buf struct greta_buf out = { 0 };
+	static const char *const said[] = {"", "", ": a gate failed"};
+	cleanup_buf struct greta_buf out = {0};
 	struct greta_jsonw w = greta_jsonw(&out);
 
 	if (!ctx->json) {
@@ -208,8 +208,8 @@ static void print_verdict(const struct cmd_ctx *ctx, const struct greta_campaign
 /* What earlier campaigns say to this one's times; `regress` has it in full, and an exit code. */
 static void print_regressions(const struct cmd_ctx *ctx, struct greta_db *db, int64_t campaign_id)
 {
-	cleanup_buf struct greta_buf words = { 0 };
-	struct greta_err why = { 0 };
+	cleanup_buf struct greta_buf words = {0};
+	struct greta_err why = {0};
 
 	if (ctx->json)
 		return;
@@ -221,8 +221,8 @@ static void print_regressions(const struct cmd_ctx *ctx, struct greta_db *db, in
 int watch_verdict(struct cmd_ctx *ctx, int64_t campaign_id, struct greta_err *e)
 {
 	struct greta_db *db = greta_db_open_reader(ctx->db_path, e);
-	struct greta_campaign_row row = { 0 };
-	struct greta_campaign_counts counts = { 0 };
+	struct greta_campaign_row row = {0};
+	struct greta_campaign_counts counts = {0};
 	enum gates_verdict gates;
 	int rc = -1;
 

@@ -76,10 +76,10 @@ static bool set_allows(const struct sched_node *sn, const void *arg)
 static struct sched_need need_of(const struct greta_campaign *spec)
 {
 	if (spec->slot == GRETA_SLOT_NODE)
-		return (struct sched_need){ .whole_node = true };
+		return (struct sched_need){.whole_node = true};
 	if (spec->slot == GRETA_SLOT_GPU)
-		return (struct sched_need){ .gpus = spec->n_gpus > 0 ? spec->n_gpus : 1, .cpus = spec->cpus };
-	return (struct sched_need){ .cpus = spec->cpus };
+		return (struct sched_need){.gpus = spec->n_gpus > 0 ? spec->n_gpus : 1, .cpus = spec->cpus};
+	return (struct sched_need){.cpus = spec->cpus};
 }
 
 static int by_id(const void *a, const void *b)
@@ -91,7 +91,7 @@ static int by_id(const void *a, const void *b)
 
 static struct ctl_job *find_job(const struct ctl_campaign *cc, int64_t id)
 {
-	const struct ctl_job key = { .id = id };
+	const struct ctl_job key = {.id = id};
 
 	return bsearch(&key, cc->jobs, cc->n_jobs, sizeof *cc->jobs, by_id);
 }
@@ -109,7 +109,7 @@ static int load_state(struct ctl_campaign *cc, enum greta_job_state state, size_
 	int64_t after = -1;
 
 	for (;;) {
-		struct greta_job_rows rows = { 0 };
+		struct greta_job_rows rows = {0};
 		size_t n;
 
 		if (greta_jobs_next(cc->ctl->db, cc->id, state, after, PAGE, &rows, e) < 0)
@@ -122,7 +122,7 @@ static int load_state(struct ctl_campaign *cc, enum greta_job_state state, size_
 			*job = (struct ctl_job){ .campaign = cc, .id = r->id, .context = r->context,
 						 .repeat = r->repeat, .variant = variant_index(cc, r->variant_id),
 						 .state = state, .n_tries = r->n_attempts,
-						 .sched.position = r->position };
+						 .sched.position = r->position};
 			after = r->position;
 		}
 		greta_job_rows_release(&rows);
@@ -133,7 +133,7 @@ static int load_state(struct ctl_campaign *cc, enum greta_job_state state, size_
 
 static int load_variants(struct ctl_campaign *cc, struct greta_err *e)
 {
-	struct greta_variant_rows rows = { 0 };
+	struct greta_variant_rows rows = {0};
 
 	cc->variant_ids = greta_alloc(cc->spec.n_variants * sizeof *cc->variant_ids + 1);
 	if (greta_campaigns_variants(cc->ctl->db, cc->id, &rows, e) < 0)
@@ -170,8 +170,8 @@ static int load_durations(struct ctl_campaign *cc, struct greta_err *e)
 
 static int parse_spec(struct ctl_campaign *cc, const struct greta_campaign_row *row, struct greta_err *e)
 {
-	struct greta_problems problems = { 0 };
-	cleanup_buf struct greta_buf text = { 0 };
+	struct greta_problems problems = {0};
+	cleanup_buf struct greta_buf text = {0};
 	int rc = greta_campaign_parse(row->name, row->text, strlen(row->text), &cc->spec, &problems);
 
 	if (rc < 0) {
@@ -193,7 +193,7 @@ static void make_queue(struct ctl_campaign *cc)
 	cc->set_args = greta_alloc(cc->spec.n_variants * sizeof *cc->set_args + 1);
 	cc->environments = greta_alloc(cc->spec.n_variants * sizeof *cc->environments + 1);
 	for (size_t v = 0; v < cc->spec.n_variants; v++) {
-		cc->set_args[v] = (struct ctl_set){ cc, (int)v };
+		cc->set_args[v] = (struct ctl_set){cc, (int)v};
 		cc->sets[v] = sched_set_add(cc->sched, set_allows, &cc->set_args[v]);
 	}
 }
@@ -241,7 +241,7 @@ static void campaign_destroy(struct ctl_campaign *cc)
 
 static int campaign_load(struct ctl_campaign *cc, struct greta_err *e)
 {
-	struct greta_campaign_row row = { 0 };
+	struct greta_campaign_row row = {0};
 	size_t cap = 0;
 	int rc;
 
@@ -366,7 +366,7 @@ static int adopt_open(struct ctl *c, const struct greta_attempt_row *row, struct
 
 static int load_attempts(struct ctl *c, struct greta_err *e)
 {
-	struct greta_attempt_rows rows = { 0 };
+	struct greta_attempt_rows rows = {0};
 	int rc = greta_attempts_open(c->db, &rows, e);
 
 	for (size_t i = 0; i < rows.n && rc == 0; i++)
@@ -394,7 +394,7 @@ static int requeue_orphans(struct ctl_campaign *cc, struct greta_err *e)
 
 int work_load(struct ctl *c, struct greta_err *e)
 {
-	struct greta_campaign_rows rows = { 0 };
+	struct greta_campaign_rows rows = {0};
 	int rc = greta_campaigns_active(c->db, &rows, e);
 
 	for (size_t i = 0; i < rows.n && rc == 0; i++)
@@ -480,9 +480,9 @@ void work_reap(struct ctl *c)
 
 static void send_start(struct ctl_attempt *a)
 {
-	struct greta_spec spec = { 0 };
-	struct greta_err why = { 0 };
-	struct greta_msg m = { .type = GRETA_MSG_START, .spec = &spec, .seq = a->applied_seq };
+	struct greta_spec spec = {0};
+	struct greta_err why = {0};
+	struct greta_msg m = {.type = GRETA_MSG_START, .spec = &spec, .seq = a->applied_seq};
 
 	if (prepare_spec(a, &spec, &why) < 0)
 		work_end_here(a, ATTEMPT_EV_REFUSED, GRETA_OUTCOME_INFRA, "spec", why.text);
@@ -493,7 +493,7 @@ static void send_start(struct ctl_attempt *a)
 
 static void send_attempt(struct ctl_attempt *a, enum greta_msg_type type, const char *text)
 {
-	struct greta_msg m = { .type = type, .seq = a->applied_seq, .text = (char *)text };
+	struct greta_msg m = {.type = type, .seq = a->applied_seq, .text = (char *)text};
 
 	greta_str_copy(m.attempt, sizeof m.attempt, a->uuid);
 	link_ask(a->node->link, &m);
@@ -541,7 +541,7 @@ void work_event(struct ctl_attempt *a, enum attempt_event ev)
 static void set_job_state(struct ctl_job *job, enum greta_job_state state, const char *reason)
 {
 	struct ctl_campaign *cc = job->campaign;
-	struct greta_err why = { 0 };
+	struct greta_err why = {0};
 
 	cc->counts.by_state[job->state]--;
 	cc->counts.by_state[state]++;
@@ -553,7 +553,7 @@ static void set_job_state(struct ctl_job *job, enum greta_job_state state, const
 static void finish_if_done(struct ctl_campaign *cc)
 {
 	struct ctl *c = cc->ctl;
-	struct greta_err why = { 0 };
+	struct greta_err why = {0};
 	int64_t n_rejected = 0;
 
 	if (cc->finished || cc->n_open || cc->counts.by_state[GRETA_JOB_QUEUED] ||
@@ -591,8 +591,8 @@ static void job_step(struct ctl_job *job, enum job_event ev, struct ctl_attempt 
 
 static enum job_event what_next(const struct ctl_job *job, enum greta_outcome outcome)
 {
-	int64_t tries[GRETA_OUTCOME_COUNT] = { 0 }, all = 0;
-	struct greta_err why = { 0 };
+	int64_t tries[GRETA_OUTCOME_COUNT] = {0}, all = 0;
+	struct greta_err why = {0};
 	int allowed = job->campaign->spec.retries[outcome];
 
 	if (outcome == GRETA_OUTCOME_GOOD)
@@ -618,7 +618,7 @@ static void free_slot(struct ctl_attempt *a)
 
 static char *reason_of(struct ctl_attempt *a, enum greta_outcome outcome)
 {
-	struct greta_attempt_row row = { 0 };
+	struct greta_attempt_row row = {0};
 	char *reason = NULL;
 
 	if (outcome == GRETA_OUTCOME_GOOD || greta_attempts_get(a->node->ctl->db, a->id, &row, NULL) < 0)
@@ -645,7 +645,7 @@ static void tell(const struct ctl_attempt *a, enum greta_outcome outcome, enum j
 /* A node that can't start anything would burn every job's retries. */
 static void judge_node(struct ctl_node *n, enum greta_outcome outcome, const char *reason)
 {
-	struct greta_err why = { 0 };
+	struct greta_err why = {0};
 	char text[300];
 
 	if (outcome != GRETA_OUTCOME_INFRA) {
@@ -707,7 +707,7 @@ void work_end_here(struct ctl_attempt *a, enum attempt_event ev, enum greta_outc
 		   const char *reason)
 {
 	struct ctl *c = a->node->ctl;
-	struct greta_err why = { 0 };
+	struct greta_err why = {0};
 
 	if (!is_open(a) || batch_begin(c) < 0)
 		return;
@@ -731,7 +731,7 @@ static bool secret(const char *kv, const char *equal)
 
 static int environment_of(struct ctl_node *n, struct ctl_campaign *cc, int variant, int64_t *id, struct greta_err *e)
 {
-	const struct greta_strs *lists[] = { &cc->spec.env, &cc->spec.variants[variant].env };
+	const struct greta_strs *lists[] = {&cc->spec.env, &cc->spec.variants[variant].env};
 	struct greta_fact *rows = NULL;
 	size_t n_rows = 0, cap = 0;
 	int rc;
@@ -744,14 +744,14 @@ static int environment_of(struct ctl_node *n, struct ctl_campaign *cc, int varia
 	if (*id)
 		return 0;
 	*GRETA_PUSH(rows, n_rows, cap) = (struct greta_fact){ greta_strdup("mode"),
-							      greta_strdup(greta_mode_name(cc->spec.mode)) };
+							      greta_strdup(greta_mode_name(cc->spec.mode))};
 	for (size_t l = 0; l < GRETA_COUNT(lists); l++) {
 		for (size_t i = 0; i < lists[l]->n; i++) {
 			const char *kv = lists[l]->items[i], *equal = strchr(kv, '=');
 
 			if (equal && !secret(kv, equal))
 				*GRETA_PUSH(rows, n_rows, cap) = (struct greta_fact){
-					greta_format("env.%.*s", (int)(equal - kv), kv), greta_strdup(equal + 1) };
+					greta_format("env.%.*s", (int)(equal - kv), kv), greta_strdup(equal + 1)};
 		}
 	}
 	rc = greta_environments_add(cc->ctl->db, n->ids.environment_id, rows, n_rows, id, e);
@@ -779,10 +779,10 @@ static int plan_rows(struct ctl_attempt *a, struct greta_err *e)
 {
 	struct ctl_node *n = a->node;
 	struct ctl *c = n->ctl;
-	cleanup_buf struct greta_buf text = { 0 };
-	struct greta_attempt_place place = { .alias_id = n->alias_id, .node_id = n->ids.node_id, .boot_id = n->boot_id };
-	struct greta_new_attempt row = { .uuid = a->uuid, .job_id = a->job->id, .alias_id = n->alias_id };
-	struct greta_spec spec = { 0 };
+	cleanup_buf struct greta_buf text = {0};
+	struct greta_attempt_place place = {.alias_id = n->alias_id, .node_id = n->ids.node_id, .boot_id = n->boot_id};
+	struct greta_new_attempt row = {.uuid = a->uuid, .job_id = a->job->id, .alias_id = n->alias_id};
+	struct greta_spec spec = {0};
 
 	if (prepare_spec(a, &spec, e) < 0)
 		return -1;
@@ -802,7 +802,7 @@ static void plan(struct ctl_node *n, struct ctl_job *job)
 	struct ctl *c = n->ctl;
 	struct ctl_campaign *cc = job->campaign;
 	struct ctl_attempt *a = attempt_new(n, job);
-	struct greta_err why = { 0 };
+	struct greta_err why = {0};
 
 	greta_uuid_new(a->uuid);
 	a->state = GRETA_ATTEMPT_PLANNED;
