@@ -89,7 +89,7 @@ static void print_text(const struct output *o, const struct sides *s)
 		}
 		output_say(o, "\n%s", greta_buf_str(&words));
 		if (s->differs.same_code)
-			output_say(o, "both sides ran the same code: a difference comes from the environment\n");
+			output_say(o, "both sides ran the same code by the same command: a difference comes from the environment\n");
 		else if (table_rows(differs) == 0)
 			output_say(o, "nothing that is recorded of environment, build, model or node differs\n");
 	}

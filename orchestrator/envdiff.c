@@ -64,11 +64,11 @@ static void envs_release(struct envs *v)
 
 /* ---- keys: those of the environment, and what else a run is made of */
 
-static const char *const own_keys[] = {"engine build", "model", "node", "device type", "dtype", "attention"};
+static const char *const own_keys[] = {"engine build", "command", "model", "node", "device type", "dtype", "attention"};
 
 static const char *value_of(const struct envs *envs, const struct history_run *r, const char *key)
 {
-	const char *own[] = {r->build, r->model, r->node, r->device_type, r->dtype, r->attn_impl};
+	const char *own[] = {r->build, r->command, r->model, r->node, r->device_type, r->dtype, r->attn_impl};
 	for (size_t i = 0; i < GRETA_COUNT(own_keys); i++)
 		if (greta_str_eq(key, own_keys[i]))
 			return own[i];
@@ -268,6 +268,9 @@ static void find_differences(const struct envs *envs, const struct history *a, c
 		item->b = joined(&vb);
 		explain(envs, all, x, item);
 	}
+	for (size_t i = 0; i < out->n; i++)
+		if (greta_str_eq(out->items[i].key, "command"))
+			out->same_code = false; /* the same program told to do something else */
 	if (out->n)
 		qsort(out->items, out->n, sizeof *out->items, by_explanation);
 }

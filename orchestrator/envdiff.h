@@ -1,5 +1,5 @@
 /* envdiff: what differs between two sets of runs besides their times: environment (driver, clocks, flags ...), engine
- * build, model, node, device, dtype, attention, ordered by how well each explains times across the history.
+ * build, command, model, node, device, dtype, attention, ordered by how well each explains times across the history.
  *
  * `explains` is the adjusted share of the variance of log times, each around the mean of its variant and context, that
  * lies between the key's values (one-way analysis of variance, R^2 adjusted for the number of values). It is association:
@@ -19,7 +19,8 @@ struct envdiff_item {
 struct envdiff {
 	struct envdiff_item *items; /* best explanation first */
 	size_t n, cap;
-	bool same_code;             /* both sides ran the same builds or kernels (code objects), and they are known */
+	bool same_code;             /* both sides ran the same builds or kernels (code objects), which are known, and no other
+				     * command, as far as that is known */
 };
 
 /* past: all history at hand, with or without a and b, which are added. NULL: none. */

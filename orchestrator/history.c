@@ -14,7 +14,10 @@ static const char history_sql[] =
 	"SELECT v.name, j.context, a.prefill_s, c.id, a.id, a.environment_id, a.build_id, a.ended_ns, c.submitted_ns,"
 	"       a.tokens_verified, c.name, c.mode, a.device_type, a.dtype, a.attn_impl,"
 	"       coalesce(m.data_sha256, m.file_sha256), coalesce(m.name, substr(m.file_sha256, 1, 12)),"
-	"       coalesce(l.name, n.hostname), coalesce(b.declared_id, substr(b.build_sha256, 1, 12))"
+	"       coalesce(l.name, n.hostname), coalesce(b.declared_id, substr(b.build_sha256, 1, 12)),"
+	"       json_extract(v.detail, '$.command')"
+	"       || coalesce(' args ' || nullif(json_extract(v.detail, '$.args'), '[]'), '')"
+	"       || coalesce(' env ' || nullif(json_extract(v.detail, '$.env'), '[]'), '')"
 	" FROM (SELECT id, name, mode, submitted_ns FROM campaign"
 	"       WHERE (id = ? OR ? IS NULL AND kind <> 'rca') AND mode = coalesce(?, mode)"
 	"       AND (? IS NULL OR (submitted_ns, id) < (SELECT submitted_ns, id FROM campaign WHERE id = ?))"
@@ -32,7 +35,7 @@ static const char history_sql[] =
 
 enum column {
 	H_VARIANT, H_CONTEXT, H_PREFILL, H_CAMPAIGN, H_ATTEMPT, H_ENVIRONMENT, H_BUILD_ID, H_ENDED, H_SUBMITTED, H_VERIFIED,
-	H_CAMPAIGN_NAME, H_MODE, H_DEVICE, H_DTYPE, H_ATTN, H_MODEL_DATA, H_MODEL, H_NODE, H_BUILD,
+	H_CAMPAIGN_NAME, H_MODE, H_DEVICE, H_DTYPE, H_ATTN, H_MODEL_DATA, H_MODEL, H_NODE, H_BUILD, H_COMMAND,
 };
 
 static char *text(struct greta_query *q, int column)
@@ -62,6 +65,7 @@ static void read_run(struct greta_query *q, struct history_run *r)
 		.model = text(q, H_MODEL),
 		.node = text(q, H_NODE),
 		.build = text(q, H_BUILD),
+		.command = text(q, H_COMMAND),
 	};
 }
 
@@ -83,7 +87,7 @@ void history_release(struct history *h)
 	for (size_t i = 0; i < h->n; i++) {
 		struct history_run *r = &h->items[i];
 		char *texts[] = {r->variant, r->campaign, r->mode, r->device_type, r->dtype, r->attn_impl, r->model_data,
-				 r->model, r->node, r->build};
+				 r->model, r->node, r->build, r->command};
 		for (size_t k = 0; k < GRETA_COUNT(texts); k++)
 			free(texts[k]);
 	}

@@ -25,7 +25,8 @@ struct history_run {
 	int64_t campaign_id, attempt_id, environment_id, build_id, ended_ns; /* ids 0: not known */
 	int64_t submitted_ns;
 	bool verified;
-	char *campaign, *mode, *device_type, *dtype, *attn_impl, *model_data, *model, *node, *build; /* NULL: not known */
+	char *campaign, *mode, *device_type, *dtype, *attn_impl, *model_data, *model, *node, *build;
+	char *command;               /* with args and environment, JSON arrays; NULL: not known, as for what is above */
 };
 
 struct history {

@@ -142,7 +142,7 @@ static void spread_variant(struct regress *r)
 			*to = *from;
 			to->variant = greta_strdup(r->runs.items[i].variant);
 			char **texts[] = {&to->campaign, &to->mode, &to->device_type, &to->dtype, &to->attn_impl,
-					  &to->model_data, &to->model, &to->node, &to->build};
+					  &to->model_data, &to->model, &to->node, &to->build, &to->command};
 			for (size_t t = 0; t < GRETA_COUNT(texts); t++)
 				*texts[t] = greta_strdup(*texts[t]);
 		}
@@ -278,7 +278,7 @@ static void say_differences(const struct regress *r, struct greta_buf *out)
 		greta_buf_addc(out, '\n');
 	}
 	if (r->differs.same_code)
-		greta_buf_adds(out, "the code is the same, byte by byte: this is drift of the environment, not of the engine\n");
+		greta_buf_adds(out, "code and command are the same: this is drift of the environment, not of the engine\n");
 	else if (r->differs.n == 0)
 		greta_buf_adds(out, "nothing that is recorded of environment, build, model or node differs\n");
 }

@@ -120,6 +120,26 @@ static void test_regress__named_baseline(void **state)
 	assert_fails(regress_make(h->db, h->campaign_id, "none", 0.01, &r, &e), GRETA_EINVAL);
 }
 
+/* The same build with other arguments is no drift of the environment. */
+static void test_regress__other_arguments_are_no_drift(void **state)
+{
+	struct help *h = *state;
+	struct greta_err e = {0};
+	run_campaign(h, 1, 0);
+	run_campaign(h, 1.5, 1);
+	assert_ok(greta_db_exec(h->db, &e, "INSERT INTO build (id, build_sha256, first_seen_ns) VALUES (7, 'b', 0)", ""));
+	assert_ok(greta_db_exec(h->db, &e, "UPDATE attempt SET build_id = 7", ""));
+	struct regress r = make(h, NULL);
+	assert_true(r.differs.same_code);
+	regress_release(&r);
+	assert_ok(greta_db_exec(h->db, &e,
+				"UPDATE variant SET detail = json_object('command', json_array('x', campaign_id), 'args', json('[]'))", ""));
+	r = make(h, NULL);
+	assert_false(r.differs.same_code);
+	assert_string_equal(r.differs.items[0].key, "command");
+	regress_release(&r);
+}
+
 static void test_regress__nothing_to_go_by(void **state)
 {
 	struct help *h = *state;
@@ -146,6 +166,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_regress__after_a_shift_the_new_level_is_the_yardstick, help_setup,
 						help_teardown),
 		cmocka_unit_test_setup_teardown(test_regress__named_baseline, help_setup, help_teardown),
+		cmocka_unit_test_setup_teardown(test_regress__other_arguments_are_no_drift, help_setup, help_teardown),
 		cmocka_unit_test_setup_teardown(test_regress__nothing_to_go_by, help_setup, help_teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
