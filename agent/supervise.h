@@ -44,6 +44,8 @@ struct supervise {
 	/* waiting */
 	pid_t verify_pid;
 	int verify_fd;
+	char model_sha256[GRETA_SHA256_HEX + 1]; /* "": no file to hash */
+	int64_t model_bytes;
 	struct greta_watch *verified;
 	struct slots slots;
 	char said_waiting[256];

@@ -6,9 +6,11 @@
 #include "base/fs.h"
 #include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 int verify_one(const char *cache, const char *line, struct greta_err *e)
@@ -25,9 +27,23 @@ int verify_one(const char *cache, const char *line, struct greta_err *e)
 			     path, is, line);
 }
 
+/* The model's identity: "ok SHA256 BYTES", or "ok" where there is no such file to hash (an engine may bring its own
+ * idea of a model). */
+static void model_identity(const struct supervise *s, char *out, size_t cap)
+{
+	char hex[GRETA_SHA256_HEX + 1];
+	struct stat st;
+	const char *path = s->spec.model;
+	if (path && stat(path, &st) == 0 && S_ISREG(st.st_mode) && hash_file(s->paths->cache, path, hex, NULL) == 0)
+		snprintf(out, cap, "ok %s %lld", hex, (long long)st.st_size);
+	else
+		snprintf(out, cap, "ok");
+}
+
 static _Noreturn void verify_all(const struct supervise *s, int fd)
 {
 	struct greta_err e = {0};
+	char answer[128];
 	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
 	for (size_t i = 0; i < s->spec.verify.n; i++) {
 		if (verify_one(s->paths->cache, s->spec.verify.items[i], &e) != 0) {
@@ -36,7 +52,17 @@ static _Noreturn void verify_all(const struct supervise *s, int fd)
 		}
 		gc_touch(s->paths, s->spec.verify.items[i] + GRETA_SHA256_HEX + 1);
 	}
-	_exit(greta_fs_write_all(fd, "ok", 2, NULL) == 0 ? 0 : 1);
+	model_identity(s, answer, sizeof answer);
+	_exit(greta_fs_write_all(fd, answer, strlen(answer), NULL) == 0 ? 0 : 1);
+}
+
+static bool take_answer(struct supervise *s, const char *text)
+{
+	long long bytes = 0;
+	if (strcmp(text, "ok") != 0 && sscanf(text, "ok %64[0-9a-f] %lld", s->model_sha256, &bytes) != 2)
+		return false;
+	s->model_bytes = bytes;
+	return true;
 }
 
 static void on_verified(struct greta_watch *w, uint32_t events, void *arg)
@@ -48,7 +74,7 @@ static void on_verified(struct greta_watch *w, uint32_t events, void *arg)
 	ssize_t n = read(s->verify_fd, text, sizeof text - 1); /* one write, far below a pipe's size */
 	text[n > 0 ? n : 0] = '\0';
 	verify_cancel(s);
-	if (strcmp(text, "ok") == 0) {
+	if (take_answer(s, text)) {
 		take_begin(s);
 		return;
 	}
@@ -60,7 +86,7 @@ void verify_begin(struct supervise *s)
 {
 	struct greta_err e = {0};
 	int ends[2];
-	if (s->spec.verify.n == 0) {
+	if (s->spec.verify.n == 0 && !s->spec.model) {
 		take_begin(s);
 		return;
 	}

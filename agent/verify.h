@@ -1,4 +1,4 @@
-/* verify: checks the files of a spec against the hashes it states, before a slot is taken. */
+/* verify: checks the files of a spec against the hashes it states, and takes the model's hash, before a slot is taken. */
 #ifndef AGENT_VERIFY_H
 #define AGENT_VERIFY_H
 

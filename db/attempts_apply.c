@@ -6,6 +6,7 @@
 #include "base/str.h"
 #include "db/attempts_internal.h"
 #include "db/log_internal.h"
+#include "db/records.h"
 #include "db/telemetry.h"
 #include "schemas/json.h"
 #include <math.h>
@@ -85,15 +86,30 @@ static int on_waiting(struct applying *a, struct greta_err *e)
 			     a->ev->seq, a->head.id);
 }
 
+/* 0: its file is not known. */
+static int model_id(struct greta_db *db, const struct greta_json_val *detail, int64_t *id, struct greta_err *e)
+{
+	struct greta_model_facts facts = {.file_sha256 = text_of(detail, "model_sha256")};
+	const char *path = text_of(detail, "model"), *slash = path ? strrchr(path, '/') : NULL;
+
+	*id = 0;
+	if (!facts.file_sha256)
+		return 0;
+	facts.name = slash ? slash + 1 : path;
+	greta_json_i64(greta_json_get(detail, "model_bytes"), &facts.bytes);
+	return greta_models_record(db, &facts, id, e);
+}
+
 /* An attempt that the controller gave up stays ended until its node says how it ended. */
 static int started(struct applying *a, const struct greta_json_val *detail, struct greta_err *e)
 {
 	const struct greta_json_val *device = greta_json_first(greta_json_get(detail, "devices"));
 	const char *uuid;
-	int64_t build_id;
+	int64_t build_id, model;
 
 	if (keep_event(a, e) ||
-	    attempt_build_id(a->db, text_of(detail, "build_sha256"), text_of(detail, "engine_sha256"), &build_id, e))
+	    attempt_build_id(a->db, text_of(detail, "build_sha256"), text_of(detail, "engine_sha256"), &build_id, e) ||
+	    model_id(a->db, detail, &model, e))
 		return -1;
 	for (; device; device = greta_json_next(device))
 		if (!greta_json_str(device, &uuid) && attempt_add_device(a->db, a->head.id, uuid, e))
@@ -101,8 +117,8 @@ static int started(struct applying *a, const struct greta_json_val *detail, stru
 	return greta_db_exec(
 		a->db, e,
 		"UPDATE attempt SET committed_seq = ?, started_ns = ?, build_id = coalesce(?, build_id),"
-		" phase = 'starting', state = CASE state WHEN 'ended' THEN state ELSE 'running' END WHERE id = ?",
-		"iioi", a->ev->seq, a->ev->wall_ns, build_id, a->head.id);
+		" model_id = coalesce(?, model_id), phase = 'starting', state = CASE state WHEN 'ended' THEN state ELSE 'running' END WHERE id = ?",
+		"iiooi", a->ev->seq, a->ev->wall_ns, build_id, model, a->head.id);
 }
 
 static int on_started(struct applying *a, struct greta_err *e)

@@ -38,6 +38,7 @@ struct greta_spec {
 	struct greta_strs argv;         /* placeholders replaced, except those only the node knows: "{slot}" */
 	struct greta_strs env;          /* set on top of the agent's allow-listed environment, "K=V" */
 	char *cwd;                      /* NULL: the attempt's scratch folder in the spool */
+	char *model;                    /* file whose hash is the model's identity, told with `started`; NULL: none */
 	enum greta_adapter adapter;
 	int64_t samples, warmup;
 	struct greta_expect *expect;
@@ -117,7 +118,7 @@ struct greta_end {
 	X(NONE,      "none")                                                \
 	X(ACCEPTED,  "accepted")  /* the spec is in the spool */            \
 	X(WAITING,   "waiting")   /* detail: {"for": "..."} */              \
-	X(STARTED,   "started")   /* detail: {"pid","devices","build_sha256","engine_sha256"} */ \
+	X(STARTED,   "started")   /* detail: {"pid","devices","engine_sha256","model_sha256"} */ \
 	X(PROGRESS,  "progress")  /* detail: a progress line */             \
 	X(LOG,       "log")       /* detail: {"stream":"out|err","offset":N}; bytes: output */ \
 	X(LOG_GAP,   "log_gap")   /* detail: {"dropped":N,"offset":N} */    \

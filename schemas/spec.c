@@ -148,6 +148,7 @@ int greta_spec_build(const struct greta_campaign *c, size_t variant, int64_t con
 	set_number(&f, PLACEHOLDER_WARMUP, c->warmup);
 	set_number(&f, PLACEHOLDER_MAX_SEQ_LEN, context + 2);
 	copy_settings(c, v, context, out);
+	out->model = greta_strdup(paths->model);
 	build_argv(engine, v, &f, executable, &out->argv);
 	add_verify(&out->verify, &c->model, paths->model);
 	add_verify(&out->verify, &engine->executable, executable);
