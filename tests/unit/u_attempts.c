@@ -233,6 +233,25 @@ static void test_attempts__logits_must_agree_on_the_same_setup_only(void **state
 	}
 }
 
+static void test_attempts__the_model_is_its_hash(void **state)
+{
+	struct help *h = *state;
+	struct greta_err e = {0};
+	static const char *const paths[] = {"/models/llama.gguf", "/elsewhere/same.gguf"};
+
+	for (size_t i = 0; i < GRETA_COUNT(paths); i++) {
+		char detail[200];
+		int64_t id = help_attempt(h, h->jobs[i]);
+
+		snprintf(detail, sizeof detail, "{\"model\":\"%s\",\"model_sha256\":\"abc123\",\"model_bytes\":4096}",
+			 paths[i]);
+		assert_ok(help_event(h, id, 0, GRETA_EVENT_STARTED, detail, NULL, NULL, &e));
+	}
+	assert_int_equal(help_i64(h->db, "SELECT count(*) FROM model WHERE name = 'llama.gguf' AND bytes = 4096"), 1);
+	assert_int_equal(help_i64(h->db, "SELECT count(*) FROM model"), 1);
+	assert_int_equal(help_i64(h->db, "SELECT count(model_id) FROM attempt"), 2);
+}
+
 static void test_attempts__a_lost_node_may_come_back(void **state)
 {
 	struct help *h = *state;
@@ -409,6 +428,7 @@ int main(void)
 		T(test_attempts__the_first_good_one_counts),
 		T(test_attempts__contradictions_make_all_invalid),
 		T(test_attempts__logits_must_agree_on_the_same_setup_only),
+		T(test_attempts__the_model_is_its_hash),
 		T(test_attempts__a_lost_node_may_come_back),
 		T(test_attempts__only_a_node_says_ok),
 		T(test_attempts__a_rejected_result_gives_way),
