@@ -6,6 +6,14 @@
 #include "engine/cpu/kernels.h"
 #include "engine/cpu/simd.h"
 
+/* How far ahead of itself a gemv that reads `rows` rows side by side fetches: the processor does not see through several
+ * short streams. Short rows: the same place in the next rows; long ones: further along. Fetching beyond the end is
+ * harmless. */
+INLINE size_t gemv_ahead(size_t row_bytes, size_t rows)
+{
+	return row_bytes <= 4096 ? rows * row_bytes : 4096;
+}
+
 void CPU_SYM(gemm_f32)(int rows, size_t kc, const float *x, const float *w, float *y, size_t ldy, int n_out, bool add);
 void CPU_SYM(pack_w)(const struct quant_traits *t, const void *w, size_t row_bytes, int n_rows, size_t k0, size_t kc,
 		     float *out);

@@ -330,6 +330,7 @@ INLINE void dot_rows(enum quant_type type, int rows, const char *w, size_t row_b
 {
 	vf acc[DOT_ROWS];
 	float least[DOT_ROWS] = {0};
+	size_t ahead = gemv_ahead(row_bytes, DOT_ROWS), group_bytes = row_bytes / n_groups;
 
 #pragma GCC unroll 4
 	for (int r = 0; r < rows; r++)
@@ -338,7 +339,9 @@ INLINE void dot_rows(enum quant_type type, int rows, const char *w, size_t row_b
 		__m512i xg = _mm512_loadu_si512(x + g * GROUP);
 #pragma GCC unroll 4
 		for (int r = 0; r < rows; r++) {
-			struct group group = load_group(type, w + (size_t)r * row_bytes, g);
+			const char *row = w + (size_t)r * row_bytes;
+			struct group group = load_group(type, row, g);
+			__builtin_prefetch(row + g * group_bytes + ahead);
 			__m512i dot = dot_pairs(_mm512_setzero_si512(), group.q, xg);
 			acc[r] = vf_fma((vf)_mm512_cvtepi32_ps(dot), vf_set(group.scale), acc[r]);
 			if (has_min(type))

@@ -16,7 +16,7 @@ INLINE vf load_w(enum quant_type type, const char *p)
 INLINE void dot_rows(const struct quant_traits *t, enum quant_type type, int rows, const char *w, size_t row_bytes,
 		     size_t n, const float *x, float out[GEMV_ROWS])
 {
-	size_t bytes = t->block_bytes, k = 0;
+	size_t bytes = t->block_bytes, k = 0, ahead = gemv_ahead(row_bytes, GEMV_ROWS);
 	vf a[GEMV_ROWS], b[GEMV_ROWS];
 
 	for (int r = 0; r < rows; r++)
@@ -26,7 +26,7 @@ INLINE void dot_rows(const struct quant_traits *t, enum quant_type type, int row
 #pragma GCC unroll 4
 		for (int r = 0; r < rows; r++) {
 			const char *at = w + (size_t)r * row_bytes + k * bytes;
-			__builtin_prefetch(at + 1024);
+			__builtin_prefetch(at + ahead);
 			a[r] += load_w(type, at) * x0;
 			b[r] += load_w(type, at + VF_LANES * bytes) * x1;
 		}
