@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define TEXT_CAP 65536
+#define TEXT_CAP (256 * 1024) /* of mountinfo: container hosts have long ones */
 
 /* Is the line of mountinfo ("36 31 0:31 ROOT MOUNTPOINT opts - TYPE SOURCE superopts") this hierarchy's? */
 static bool is_hierarchy(const char *line, const char *controller)
@@ -22,20 +22,16 @@ static bool is_hierarchy(const char *line, const char *controller)
 		return greta_str_starts(type, " - cgroup2 ");
 	const char *options = greta_str_starts(type, " - cgroup ") ? strrchr(type, ' ') : NULL;
 	const char *hit = options ? strstr(options, controller) : NULL;
-	return hit && strchr(" ,", hit[-1]) && strchr(",\n", hit[strlen(controller)]);
+	return hit && strchr(" ,", hit[-1]) && strchr(",", hit[strlen(controller)]);
 }
 
-static bool mount_point(const char *proc, const char *controller, char *out, size_t cap)
+/* MOUNTPOINT of the first line of this hierarchy. */
+static bool mount_point(const char *mounts, const char *controller, char *out, size_t cap)
 {
-	cleanup_free char *text = greta_alloc(TEXT_CAP);
-	if (file_text(proc, "self/mountinfo", text, TEXT_CAP) != 0)
-		return false;
-	for (char *line = text, *next; line; line = next) {
+	for (const char *line = mounts; *line; line += strcspn(line, "\n"), line += *line == '\n') {
 		char at[512];
-		next = strchr(line, '\n');
-		if (next)
-			*next++ = '\0';
-		if (!is_hierarchy(line, controller) || sscanf(line, "%*s %*s %*s %*s %511s", at) != 1)
+		cleanup_free char *copy = greta_strndup(line, strcspn(line, "\n"));
+		if (!is_hierarchy(copy, controller) || sscanf(copy, "%*s %*s %*s %*s %511s", at) != 1)
 			continue;
 		greta_str_copy(out, cap, at);
 		return true;
@@ -44,16 +40,11 @@ static bool mount_point(const char *proc, const char *controller, char *out, siz
 }
 
 /* In /proc/self/cgroup: "0::/a/b" for v2, "4:cpu,memory:/a/b" for v1. */
-static bool own_group(const char *proc, const char *controller, char *out, size_t cap)
+static bool own_group(const char *groups, const char *controller, char *out, size_t cap)
 {
-	char text[8192];
-	if (file_text(proc, "self/cgroup", text, sizeof text) != 0)
-		return false;
-	for (char *line = text, *next; line; line = next) {
-		next = strchr(line, '\n');
-		if (next)
-			*next++ = '\0';
-		char *names = strchr(line, ':'), *group = names ? strchr(names + 1, ':') : NULL;
+	for (const char *line = groups; *line; line += strcspn(line, "\n"), line += *line == '\n') {
+		cleanup_free char *copy = greta_strndup(line, strcspn(line, "\n"));
+		char *names = strchr(copy, ':'), *group = names ? strchr(names + 1, ':') : NULL;
 		if (!group)
 			continue;
 		*names++ = *group++ = '\0';
@@ -66,13 +57,24 @@ static bool own_group(const char *proc, const char *controller, char *out, size_
 	return false;
 }
 
-bool cgroup_own(const char *proc, const char *controller, char *out, size_t cap)
+static void find_own(const char *mounts, const char *groups, const char *controller, char out[CGROUP_PATH_MAX])
 {
 	char mount[512], group[512];
-	if (!mount_point(proc, controller, mount, sizeof mount) || !own_group(proc, controller, group, sizeof group))
-		return false;
-	int n = snprintf(out, cap, "%s%s", mount, strcmp(group, "/") == 0 ? "" : group);
-	return n > 0 && (size_t)n < cap;
+	out[0] = '\0';
+	if (mount_point(mounts, controller, mount, sizeof mount) && own_group(groups, controller, group, sizeof group))
+		snprintf(out, CGROUP_PATH_MAX, "%s%s", mount, strcmp(group, "/") == 0 ? "" : group);
+}
+
+void cgroup_find_own(struct cgroup_own *own, const char *proc)
+{
+	cleanup_free char *mounts = greta_alloc(TEXT_CAP);
+	char groups[8192];
+	*own = (struct cgroup_own){0};
+	if (file_text(proc, "self/mountinfo", mounts, TEXT_CAP) != 0 ||
+	    file_text(proc, "self/cgroup", groups, sizeof groups) != 0)
+		return;
+	find_own(mounts, groups, "", own->unified);
+	find_own(mounts, groups, "memory", own->memory);
 }
 
 static void without(struct cgroup *c, const char *what, int sys)
@@ -80,15 +82,14 @@ static void without(struct cgroup *c, const char *what, int sys)
 	snprintf(c->why, sizeof c->why, sys ? "%s: %s" : "%s", what, strerror(sys));
 }
 
-void cgroup_create(struct cgroup *c, const char *proc, const char *attempt)
+void cgroup_create(struct cgroup *c, const struct cgroup_own *own, const char *attempt)
 {
-	char own[1024];
 	*c = (struct cgroup){0};
-	if (!cgroup_own(proc, "", own, sizeof own)) {
+	if (!own->unified[0]) {
 		without(c, "no cgroup v2 on this node", 0);
 		return;
 	}
-	char *path = greta_format("%s/greta-%s", own, attempt);
+	char *path = greta_format("%s/greta-%s", own->unified, attempt);
 	if (mkdir(path, 0755) == 0 || errno == EEXIST) {
 		c->path = path;
 		return;

@@ -14,11 +14,18 @@ struct cgroup {
 	char why[160];
 };
 
-/* The folder of our own group: controller "" for v2, "memory" and so on for v1. False: there is none. */
-bool cgroup_own(const char *proc, const char *controller, char *out, size_t cap);
+#define CGROUP_PATH_MAX 1024
+
+/* The folders of our own groups; "" where there is none. */
+struct cgroup_own {
+	char unified[CGROUP_PATH_MAX]; /* of cgroup v2 */
+	char memory[CGROUP_PATH_MAX];  /* of the memory controller of v1 */
+};
 
 /* proc: /proc, or where a test keeps one. */
-void cgroup_create(struct cgroup *c, const char *proc, const char *attempt);
+void cgroup_find_own(struct cgroup_own *own, const char *proc);
+
+void cgroup_create(struct cgroup *c, const struct cgroup_own *own, const char *attempt);
 int cgroup_open_procs(const struct cgroup *c); /* for greta_child_spec; -1: none */
 void cgroup_kill(const struct cgroup *c);      /* KILL to all in it; nothing where the kernel has no cgroup.kill */
 bool cgroup_is_empty(const struct cgroup *c);  /* true without one */

@@ -9,11 +9,10 @@
 #define LOCK_FD 3 /* as launch.c passes it */
 
 struct values {
-	bool detached, recover;
+	bool recover;
 };
 
 static const struct greta_opt options[] = {
-	{"detached", 0, GRETA_OPT_FLAG, offsetof(struct values, detached), NULL, "fork once more before beginning"},
 	{"recover", 0, GRETA_OPT_FLAG, offsetof(struct values, recover), NULL, "end an attempt whose supervisor died"},
 	{0},
 };
@@ -38,11 +37,6 @@ static int run(const struct agent_paths *paths, int argc, char **argv, struct gr
 	if (fcntl(LOCK_FD, F_SETFD, FD_CLOEXEC) != 0)
 		return greta_err_set(e, GRETA_EINVAL, "supervise is started by greta-agent itself, with a lock on descriptor 3");
 	umask(077);
-	pid_t child = fork();
-	if (child < 0)
-		return greta_err_sys(e, "can't detach the supervisor");
-	if (child > 0)
-		_exit(0); /* whoever waits for this one goes on */
 	if (v.recover)
 		return supervise_recover(paths, operands.items[0], LOCK_FD, e);
 	return supervise_run(paths, operands.items[0], LOCK_FD, e);

@@ -18,15 +18,11 @@ static int64_t count_in(const char *dir, const char *file, const char *key)
 	return n;
 }
 
-void oom_begin(struct oom *o, const char *proc)
+void oom_begin(struct oom *o, const char *proc, const struct cgroup_own *own)
 {
-	*o = (struct oom){.proc = proc};
-	if (!cgroup_own(proc, "", o->v2, sizeof o->v2))
-		o->v2[0] = '\0';
-	if (!cgroup_own(proc, "memory", o->v1, sizeof o->v1))
-		o->v1[0] = '\0';
-	o->v2_kills = count_in(o->v2, "memory.events", "oom_kill");
-	o->v1_kills = count_in(o->v1, "memory.oom_control", "oom_kill");
+	*o = (struct oom){.proc = proc, .own = own};
+	o->v2_kills = count_in(own->unified, "memory.events", "oom_kill");
+	o->v1_kills = count_in(own->memory, "memory.oom_control", "oom_kill");
 	o->node_kills = count_in(proc, "vmstat", "oom_kill");
 }
 
@@ -53,9 +49,9 @@ char *oom_host_proof(const struct oom *o, const struct cgroup *c, const struct k
 	if (!proof && c->path)
 		proof = counter_proof(c->path, "memory.events", 0);
 	if (!proof)
-		proof = counter_proof(o->v2, "memory.events", o->v2_kills);
+		proof = counter_proof(o->own->unified, "memory.events", o->v2_kills);
 	if (!proof)
-		proof = counter_proof(o->v1, "memory.oom_control", o->v1_kills);
+		proof = counter_proof(o->own->memory, "memory.oom_control", o->v1_kills);
 	if (!proof && killed)
 		proof = counter_proof(o->proc, "vmstat", o->node_kills);
 	return proof;

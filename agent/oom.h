@@ -10,11 +10,11 @@
 
 struct oom {
 	const char *proc;
-	char v2[1024], v1[1024];                /* our own memory groups; "" where there is none */
+	const struct cgroup_own *own;           /* borrowed */
 	int64_t v2_kills, v1_kills, node_kills; /* counters at the start; -1: not told */
 };
 
-void oom_begin(struct oom *o, const char *proc);
+void oom_begin(struct oom *o, const char *proc, const struct cgroup_own *own);
 
 /* killed: the engine ended by a KILL that was not ours (signal 9, or 137 from a shell). NULL: no sign of it; else the
  * proof in a line, which the caller frees. */

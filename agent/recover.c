@@ -29,10 +29,10 @@ struct remains {
 
 static void read_remains(struct remains *r, const char *dir)
 {
-	char text[SPOOL_BLOCK_BYTES], value[2048];
+	char text[SPOOL_RECORD], value[2048];
 	const char *slash = strrchr(dir, '/');
 	*r = (struct remains){.attempt = slash ? slash + 1 : dir, .supervisor = spool_lock_pid(dir)};
-	if (!spool_engine_note(dir, text, sizeof text))
+	if (!spool_engine_note(dir, text))
 		return;
 	if (file_field(text, "cgroup", value, sizeof value) == 0 && value[0] == '/')
 		r->cgroup.path = greta_strdup(value);

@@ -94,6 +94,7 @@ static void on_look(struct greta_watch *w, uint32_t events, void *arg)
 {
 	struct session *s = arg;
 	(void)w, (void)events;
+	launch_reap();
 	for (size_t i = 0; i < s->relays.n; i++)
 		launch_adopt(s->relays.items[i]->dir, NULL);
 	relays_wake(&s->relays, s->relays.inotify < 0);

@@ -19,6 +19,9 @@
 #define NEW_PREFIX ".new-"
 #define DEAD_PREFIX ".dead-"
 
+/* The control file's records: SPOOL_RECORD bytes each, NUL-terminated, blank while their first byte is NUL. */
+enum record { RECORD_PID, RECORD_CANCEL, RECORD_ENGINE, RECORD_ACKED, RECORD_COUNT };
+
 int spool_own_folder(const char *path, struct greta_err *e)
 {
 	struct stat st;
@@ -103,18 +106,22 @@ static int write_reserve(const char *dir, const char *name, size_t bytes, struct
 	return greta_err_sys(e, "can't reserve %zu bytes for %s", bytes, path);
 }
 
+/* The spec, with the database in front: a member that those who read specs ignore. */
+static void print_spec(const struct greta_spec *spec, const char *db, struct greta_buf *out)
+{
+	cleanup_buf struct greta_buf text = {0};
+	greta_spec_print(spec, &text);
+	greta_buf_addf(out, "{\"db\":\"%s\",%s", db, greta_buf_str(&text) + 1);
+}
+
 static int fill(const char *dir, const struct greta_spec *spec, const char *db, struct greta_err *e)
 {
 	cleanup_buf struct greta_buf text = {0};
 	cleanup_free char *events = greta_fs_join(dir, "events");
 	cleanup_free char *scratch = greta_fs_join(dir, "scratch");
-	greta_spec_print(spec, &text);
+	print_spec(spec, db, &text);
 	if (write_synced(dir, "spec.json", text.data, text.len, e) != 0 ||
-	    write_synced(dir, "owner", db, strlen(db), e) != 0 ||
-	    write_reserve(dir, "outcome.part", SPOOL_OUTCOME_RESERVE, e) != 0 ||
-	    write_reserve(dir, "control", SPOOL_BLOCK_BYTES, e) != 0 ||
-	    write_reserve(dir, "engine", SPOOL_BLOCK_BYTES, e) != 0 ||
-	    write_reserve(dir, "acked", 32, e) != 0)
+	    write_reserve(dir, "outcome.part", SPOOL_OUTCOME_RESERVE, e) != 0)
 		return -1;
 	cleanup_fd int fd = open(events, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (fd < 0)
@@ -122,6 +129,21 @@ static int fill(const char *dir, const struct greta_spec *spec, const char *db, 
 	if (mkdir(scratch, 0700) != 0)
 		return greta_err_sys(e, "can't make %s", scratch);
 	return greta_fs_sync_dir(dir, e);
+}
+
+/* The control file with its lock taken, as a descriptor. */
+static int make_control(const char *dir, struct greta_err *e)
+{
+	cleanup_free char *path = greta_fs_join(dir, "control");
+	if (write_reserve(dir, "control", RECORD_COUNT * SPOOL_RECORD, e) != 0)
+		return -1;
+	int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
+		return fd;
+	greta_err_sys(e, "can't lock %s", path);
+	if (fd >= 0)
+		close(fd);
+	return -1;
 }
 
 static int reveal(const char *attempts, const char *from, const char *to, struct greta_err *e)
@@ -139,12 +161,11 @@ int spool_create(const char *spool, const struct greta_spec *spec, const char *d
 	cleanup_free char *attempts = attempts_dir(spool);
 	cleanup_free char *to = spool_attempt_dir(spool, spec->attempt);
 	cleanup_free char *from = greta_format("%s/" NEW_PREFIX "%s", attempts, greta_uuid_new(unique));
-	cleanup_free char *lock = greta_fs_join(from, "lock");
 	if (access(to, F_OK) == 0)
 		return greta_err_set(e, GRETA_EEXIST, "there is a spool %s already", to);
 	if (mkdir(from, 0700) != 0)
 		return greta_err_sys(e, "can't make the spool folder %s", from);
-	int fd = greta_fs_lock(lock, 0600, e);
+	int fd = make_control(from, e);
 	if (fd < 0 || fill(from, spec, db, e) != 0 || reveal(attempts, from, to, e) != 0) {
 		greta_fs_remove_tree(from, NULL);
 		if (fd >= 0)
@@ -155,18 +176,50 @@ int spool_create(const char *spool, const struct greta_spec *spec, const char *d
 	return 0;
 }
 
+/* records */
+
+static int write_record(int fd, enum record which, const char *text, struct greta_err *e)
+{
+	char record[SPOOL_RECORD] = "";
+	greta_str_copy(record, sizeof record, text);
+	if (pwrite(fd, record, sizeof record, which * SPOOL_RECORD) != (ssize_t)sizeof record)
+		return greta_err_sys(e, "can't write the control file");
+	return 0;
+}
+
+static int open_control(const char *dir, struct greta_err *e)
+{
+	cleanup_free char *path = greta_fs_join(dir, "control");
+	int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	return fd >= 0 ? fd : greta_err_sys(e, "can't open %s", path);
+}
+
+static int put_record(const char *dir, enum record which, const char *text, struct greta_err *e)
+{
+	cleanup_fd int fd = open_control(dir, e);
+	return fd < 0 ? -1 : write_record(fd, which, text, e);
+}
+
+static bool get_record(const char *dir, enum record which, char text[SPOOL_RECORD])
+{
+	cleanup_fd int fd = open_control(dir, NULL);
+	if (fd < 0 || pread(fd, text, SPOOL_RECORD, which * SPOOL_RECORD) != SPOOL_RECORD || !text[0])
+		return false;
+	text[SPOOL_RECORD - 1] = '\0';
+	return true;
+}
+
 /* the lock */
 
 int spool_lock(const char *dir, struct greta_err *e)
 {
-	cleanup_free char *path = greta_fs_join(dir, "lock");
-	cleanup_fd int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	cleanup_fd int fd = open_control(dir, e);
 	if (fd < 0)
-		return greta_err_sys(e, "can't open %s", path);
+		return -1;
 	if (flock(fd, LOCK_EX | LOCK_NB) != 0)
-		return errno == EWOULDBLOCK ? greta_err_set(e, GRETA_EBUSY, "%s is held by its supervisor, pid %d", path,
+		return errno == EWOULDBLOCK ? greta_err_set(e, GRETA_EBUSY, "%s is held by its supervisor, pid %d", dir,
 							    (int)spool_lock_pid(dir))
-					    : greta_err_sys(e, "can't lock %s", path);
+					    : greta_err_sys(e, "can't lock %s", dir);
 	int taken = fd;
 	fd = -1;
 	return taken;
@@ -175,16 +228,14 @@ int spool_lock(const char *dir, struct greta_err *e)
 int spool_lock_write(int lock_fd, struct greta_err *e)
 {
 	char text[32];
-	int n = snprintf(text, sizeof text, "%-15d\n", (int)getpid()); /* of one width: overwrites what was there */
-	return pwrite(lock_fd, text, (size_t)n, 0) == n ? 0 : greta_err_sys(e, "can't write the pid into the lock");
+	snprintf(text, sizeof text, "%d", (int)getpid());
+	return write_record(lock_fd, RECORD_PID, text, e);
 }
 
 pid_t spool_lock_pid(const char *dir)
 {
-	char text[64];
-	if (file_text(dir, "lock", text, sizeof text) != 0)
-		return 0;
-	return (pid_t)strtol(text, NULL, 10);
+	char text[SPOOL_RECORD];
+	return get_record(dir, RECORD_PID, text) ? (pid_t)strtol(text, NULL, 10) : 0;
 }
 
 /* reading */
@@ -198,11 +249,19 @@ int spool_read_spec(const char *dir, struct greta_spec *out, struct greta_err *e
 	return greta_spec_parse(greta_buf_str(&text), text.len, out, e) == 0 ? 0 : greta_err_wrap(e, "%s", path);
 }
 
+/* Only its beginning is read: print_spec puts it there. */
 int spool_read_owner(const char *dir, char db[GRETA_UUID_LEN + 1], struct greta_err *e)
 {
-	if (file_text(dir, "owner", db, GRETA_UUID_LEN + 1) != 0)
-		return greta_err_sys(e, "can't read %s/owner", dir);
-	return 0;
+	char text[64];
+	cleanup_free char *path = greta_fs_join(dir, "spec.json");
+	cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	ssize_t n = fd >= 0 ? read(fd, text, sizeof text - 1) : -1;
+	if (n < 0)
+		return greta_err_sys(e, "can't read %s", path);
+	text[n] = '\0';
+	if (sscanf(text, "{\"db\":\"%36[0-9a-f-]\"", db) == 1 && greta_uuid_valid(db))
+		return 0;
+	return greta_err_set(e, GRETA_EINVAL, "%s does not say whose attempt it is", path);
 }
 
 bool spool_is_finished(const char *dir)
@@ -229,64 +288,37 @@ int spool_publish(const char *dir, const char *json, size_t n, struct greta_err 
 	return greta_fs_sync_dir(dir, e);
 }
 
-/* The preallocated blocks: written whole and in place, blank while their first byte is NUL. */
-
-static int write_block(const char *dir, const char *name, const char *text, struct greta_err *e)
-{
-	char block[SPOOL_BLOCK_BYTES] = "";
-	cleanup_free char *path = greta_fs_join(dir, name);
-	cleanup_fd int fd = open(path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
-	if (fd < 0)
-		return greta_err_sys(e, "can't open %s", path);
-	greta_str_copy(block, sizeof block, text);
-	if (pwrite(fd, block, sizeof block, 0) != (ssize_t)sizeof block)
-		return greta_err_sys(e, "can't write %s", path);
-	return 0;
-}
-
-static bool read_block(const char *dir, const char *name, char *text, size_t cap)
-{
-	char block[SPOOL_BLOCK_BYTES + 1];
-	if (file_text(dir, name, block, sizeof block) != 0 || !block[0])
-		return false;
-	greta_str_copy(text, cap, block);
-	return true;
-}
-
 int spool_cancel(const char *dir, const char *why, struct greta_err *e)
 {
-	return write_block(dir, "control", why && *why ? why : "asked to stop", e);
+	return put_record(dir, RECORD_CANCEL, why && *why ? why : "asked to stop", e);
 }
 
-bool spool_cancel_asked(const char *dir, char *why, size_t cap)
+bool spool_cancel_asked(const char *dir, char why[SPOOL_RECORD])
 {
-	return read_block(dir, "control", why, cap);
+	return get_record(dir, RECORD_CANCEL, why);
 }
 
 int spool_note_engine(const char *dir, const char *text, struct greta_err *e)
 {
-	return write_block(dir, "engine", text, e);
+	return put_record(dir, RECORD_ENGINE, text, e);
 }
 
-bool spool_engine_note(const char *dir, char *text, size_t cap)
+bool spool_engine_note(const char *dir, char text[SPOOL_RECORD])
 {
-	return read_block(dir, "engine", text, cap);
+	return get_record(dir, RECORD_ENGINE, text);
 }
 
 int64_t spool_acked(const char *dir)
 {
-	char text[64];
-	return file_text(dir, "acked", text, sizeof text) == 0 ? strtoll(text, NULL, 10) : 0;
+	char text[SPOOL_RECORD];
+	return get_record(dir, RECORD_ACKED, text) ? strtoll(text, NULL, 10) : 0;
 }
 
 void spool_ack(const char *dir, int64_t seq)
 {
 	char text[32];
-	cleanup_free char *path = greta_fs_join(dir, "acked");
-	cleanup_fd int fd = open(path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
-	int n = snprintf(text, sizeof text, "%-20" PRId64 "\n", seq);
-	if (fd < 0 || pwrite(fd, text, (size_t)n, 0) != n)
-		return; /* costs a replay of what the controller has, which it ignores by number */
+	snprintf(text, sizeof text, "%" PRId64, seq);
+	put_record(dir, RECORD_ACKED, text, NULL); /* lost, it costs a replay of what the controller knows by number */
 }
 
 int spool_remove(const char *spool, const char *uuid, struct greta_err *e)
@@ -304,8 +336,7 @@ static void tidy_new(const char *dir)
 	struct stat st;
 	if (stat(dir, &st) != 0 || time(NULL) - st.st_mtime < NEW_MIN_AGE_S)
 		return; /* perhaps between its mkdir and its lock */
-	cleanup_free char *lock = greta_fs_join(dir, "lock");
-	cleanup_fd int fd = open(lock, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	cleanup_fd int fd = open_control(dir, NULL);
 	if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
 		greta_fs_remove_tree(dir, NULL);
 	else if (fd < 0 && errno == ENOENT)

@@ -1,19 +1,16 @@
 /* spool: what an attempt leaves on its node, kept until the controller has acknowledged its outcome.
  *
- *   <spool>/attempts/<uuid>/spec.json     what it was told to do; synced before `accepted` is reported
- *                          /owner         the database that it belongs to
- *                          /lock          flock held by its supervisor, and by nobody once that is gone
+ *   <spool>/attempts/<uuid>/spec.json     what it was told to do, and for which database; synced before `accepted`
+ *                          /control       one preallocated block of small records, written in place: who holds the lock,
+ *                                         why a controller cancels, what runs, what is acknowledged. Its flock is the
+ *                                         attempt's lock, held by its supervisor, and by nobody once that is gone
  *                          /events        ready frames, appended by the supervisor (journal.h), read by tail.h
- *                          /control       one preallocated block: a controller writes why it cancels
- *                          /acked         the last sequence number that the controller has committed
  *                          /outcome.json  how it ended: space reserved at the start, renamed into place last
  *                          /outcome.part  that reserve, until then
- *                          /engine        one preallocated block: what runs, for whoever cleans up; blank until the
- *                                         engine is about to be started
  *                          /scratch/      the engine's working folder
- *                          /supervisor.log  what the supervisor has to say; normally empty
  *   <spool>/fence/<db-uuid>               the highest fence seen (fence.h)
  *   <spool>/quarantine/                   slots that must not be used (quarantine.h)
+ *   <spool>/supervisor.log                what supervisors have to say; normally empty
  *
  * A folder appears under its name only when spec.json is whole and its lock is held. Life of the lock: taken by the
  * session that creates the folder, inherited by the supervisor. So an unlocked folder without an outcome means that
@@ -27,8 +24,8 @@
 #include "base/str.h"
 #include "schemas/msg.h"
 
-#define SPOOL_OUTCOME_RESERVE GRETA_FRAME_BYTES_MAX /* its event must fit into a frame */
-#define SPOOL_BLOCK_BYTES 4096
+#define SPOOL_OUTCOME_RESERVE (128 * 1024) /* GRETA_SAMPLES_BYTES_MAX of samples and the rest; fits into a frame */
+#define SPOOL_RECORD 1024                  /* of the control file; the longest text in one */
 
 /* A folder that is ours alone: made 0700 if missing; refused when it is a link, somebody else's or open to others. */
 int spool_own_folder(const char *path, struct greta_err *e);
@@ -45,7 +42,7 @@ int spool_create(const char *spool, const struct greta_spec *spec, const char *d
 
 /* Takes the lock of a folder whose supervisor is gone: a descriptor, or -1 with EBUSY while one lives. */
 int spool_lock(const char *dir, struct greta_err *e);
-/* The supervisor's pid as written into the lock; 0: unknown. */
+/* Notes our pid beside the lock; the pid noted last, 0: unknown. */
 int spool_lock_write(int lock_fd, struct greta_err *e);
 pid_t spool_lock_pid(const char *dir);
 
@@ -56,13 +53,13 @@ bool spool_is_finished(const char *dir);
 /* Publishes outcome.json: into the reserve, synced, renamed, synced. Works on a full disk. */
 int spool_publish(const char *dir, const char *json, size_t n, struct greta_err *e);
 
-/* Cancelling: whoever asks writes into the preallocated block, the supervisor watches it. False: nobody asked. */
+/* Cancelling: whoever asks writes into the control file, which the supervisor watches. False: nobody asked. */
 int spool_cancel(const char *dir, const char *why, struct greta_err *e);
-bool spool_cancel_asked(const char *dir, char *why, size_t cap);
+bool spool_cancel_asked(const char *dir, char why[SPOOL_RECORD]);
 
-/* What runs, written before it does: text of less than a block. False: nothing has ever been started. */
+/* What runs, written before it does. False: nothing has ever been started. */
 int spool_note_engine(const char *dir, const char *text, struct greta_err *e);
-bool spool_engine_note(const char *dir, char *text, size_t cap);
+bool spool_engine_note(const char *dir, char text[SPOOL_RECORD]);
 
 int64_t spool_acked(const char *dir);
 void spool_ack(const char *dir, int64_t seq);

@@ -220,10 +220,11 @@ void supervise_start(struct supervise *s)
 {
 	struct greta_err e = {0};
 	cleanup_free char *scratch = greta_fs_join(s->dir, "scratch");
-	cgroup_create(&s->cgroup, s->paths->proc, s->spec.attempt);
+	cgroup_find_own(&s->own_groups, s->paths->proc);
+	cgroup_create(&s->cgroup, &s->own_groups, s->spec.attempt);
 	begin_build(s, scratch);
 	klog_open(&s->klog);
-	oom_begin(&s->oom, s->paths->proc);
+	oom_begin(&s->oom, s->paths->proc, &s->own_groups);
 	/* Taken before: phases that the engine times must never add up to more. */
 	int64_t before_ns = greta_clock_mono_ns();
 	s->end.started_wall_ns = greta_clock_wall_ns();
@@ -290,8 +291,8 @@ static void on_child(struct greta_watch *w, uint32_t events, void *arg)
 
 static void look_for_cancel(struct supervise *s)
 {
-	char why[SPOOL_BLOCK_BYTES];
-	if (spool_cancel_asked(s->dir, why, sizeof why))
+	char why[SPOOL_RECORD];
+	if (spool_cancel_asked(s->dir, why))
 		supervise_stop(s, STOP_CANCEL, why);
 }
 

@@ -54,6 +54,7 @@ struct supervise {
 
 	/* the engine and what it says */
 	struct engine engine;
+	struct cgroup_own own_groups;
 	struct cgroup cgroup;
 	struct oom oom;
 	struct klog klog;

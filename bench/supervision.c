@@ -199,9 +199,9 @@ static int64_t cpu_ns(pid_t pid)
 static pid_t supervisor_of(const char *spool, const char *attempt)
 {
 	char text[64] = "";
-	cleanup_free char *path = greta_format("%s/bench/attempts/%s/lock", spool, attempt);
+	cleanup_free char *path = greta_format("%s/bench/attempts/%s/control", spool, attempt);
 	cleanup_file FILE *f = fopen(path, "re");
-	return f && fgets(text, sizeof text, f) ? (pid_t)strtol(text, NULL, 10) : 0;
+	return f && fread(text, 1, 32, f) == 32 ? (pid_t)strtol(text, NULL, 10) : 0;
 }
 
 struct attempt {

@@ -366,7 +366,7 @@ void seen_release(struct seen *s)
 static void quiet_supervisor(const struct node *n, const char *attempt)
 {
 	struct greta_buf text = {0};
-	char *path = greta_format("%s/attempts/%s/supervisor.log", n->spool, attempt);
+	char *path = greta_format("%s/supervisor.log", n->spool);
 	for (int i = 0; kill(supervisor_of(n, attempt), 0) == 0 && i < 500; i++)
 		usleep(10000); /* leaks are told at its exit, after the outcome */
 	assert_int_equal(greta_fs_read(path, 1 << 20, &text, NULL), 0);
@@ -399,12 +399,18 @@ void run_attempt(struct node *n, const char *const *args, struct greta_spec *spe
 
 /* processes */
 
+/* Waits until it has noted its pid. */
 pid_t supervisor_of(const struct node *n, const char *attempt)
 {
 	struct greta_buf text = {0};
-	char *path = greta_format("%s/attempts/%s/lock", n->spool, attempt);
-	assert_int_equal(greta_fs_read(path, 100, &text, NULL), 0);
-	pid_t pid = (pid_t)strtol(text.data, NULL, 10);
+	char *path = greta_format("%s/attempts/%s/control", n->spool, attempt);
+	pid_t pid = 0;
+	for (int i = 0; pid == 0 && i < 20000; i++, usleep(500)) {
+		greta_buf_clear(&text);
+		assert_int_equal(greta_fs_read(path, 8192, &text, NULL), 0);
+		pid = (pid_t)strtol(text.data, NULL, 10);
+	}
+	assert_true(pid > 1);
 	free(path);
 	greta_buf_release(&text);
 	return pid;

@@ -77,8 +77,6 @@ static void test_crash__supervisors_die(void **state)
 		driver_open(&d, DRIVER_DB, 1, NULL);
 		driver_start(&d, &spec);
 		usleep((useconds_t)i * 5000);
-		while (supervisor_of(n, spec.attempt) == d.pid) /* the session's own number, until it has begun */
-			usleep(100);
 		kill(supervisor_of(n, spec.attempt), SIGKILL);
 		driver_follow(&d, spec.attempt, 0, &s, 30000);
 		lost += s.end.outcome == GRETA_OUTCOME_LOST;

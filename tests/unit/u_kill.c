@@ -118,13 +118,15 @@ static void test_oom__every_proof(void **state)
 {
 	struct oom o;
 	struct cgroup none = {0}, own = {0};
+	struct cgroup_own groups;
 	struct klog k;
 	char *kmsg = greta_format("%s/kmsg", (char *)*state), *proof;
 	setenv("GRETA_KMSG", kmsg, 1);
 	tree_file(*state, "kmsg", "Out of memory: Killed process 4711 (old) total-vm:1kB\n");
 	oom_tree(*state, 3, 7);
 	klog_open(&k);
-	oom_begin(&o, *state);
+	cgroup_find_own(&groups, *state);
+	oom_begin(&o, *state, &groups);
 	assert_int_equal(o.v2_kills, 3);
 	assert_null(oom_host_proof(&o, &none, &k, 4711, true)); /* what was before does not count */
 	oom_tree(*state, 3, 8);
