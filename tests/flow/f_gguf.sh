@@ -153,7 +153,8 @@ fi
 for program in greta-gguf greta-infer; do
 	versions=$(objdump -T "$bin/$program" | grep -o 'GLIBC_2\.[0-9]*' | sort -uV)
 	[ "$(printf '%s\n' $versions GLIBC_2.35 | sort -V | tail -n 1)" = GLIBC_2.35 ] || fail "$program needs $versions"
-	objdump -T "$bin/$program" | grep -q __asan_init && continue # what a sanitizer brings is not uploaded
+	symbols=$(objdump -T "$bin/$program") # into a variable: grep -q leaves early, and pipefail would see a broken pipe
+	grep -q __asan_init <<<"$symbols" && continue # what a sanitizer brings is not uploaded
 	needed=$(objdump -p "$bin/$program" | awk '$1 == "NEEDED" {print $2}' | grep -vE '^(libc|libm|libpthread)\.so')
 	[ -z "$needed" ] || fail "$program needs $needed"
 done
