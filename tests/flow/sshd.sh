@@ -6,6 +6,7 @@
 #	node_pids K            its listening sshd and the sessions below it
 #	nodes_stop             ends all sshds and what is left on the nodes
 #
+# SHLVL keeps bash from reading the rc files of whoever runs this, which may be slow and leave locks behind when killed.
 # Each node has its own spool, slots and store (GRETA_SPOOL_DIR and so on, set by its sshd), and says that it is another
 # machine (GRETA_NODE_ID).
 
@@ -37,7 +38,7 @@ node_start() {
 		echo "MaxStartups 100:30:200"
 		echo "Subsystem sftp internal-sftp"
 		echo "SetEnv GRETA_SPOOL_DIR=$dir/spool GRETA_SLOTS_DIR=$dir/slots GRETA_CACHE_DIR=$dir/cache" \
-			"GRETA_NODE_ID=$(printf '%032x' "$k") ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=0}"
+			"SHLVL=9 GRETA_NODE_ID=$(printf '%032x' "$k") ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=0}"
 		printf '%s\n' "$@"
 	} >"$dir/sshd_config"
 	/usr/sbin/sshd -f "$dir/sshd_config" -E "$dir/sshd.log" || { cat "$dir/sshd.log"; return 1; }
