@@ -10,7 +10,7 @@
 #define EXIT_INFRASTRUCTURE 3
 
 static const struct agent_cmd *const commands[] = {
-	&cmd_run, &cmd_status, &cmd_facts, &cmd_gc, &cmd_hash, &cmd_session, &cmd_supervise,
+	&cmd_run, &cmd_status, &cmd_facts, &cmd_gc, &cmd_quarantine, &cmd_hash, &cmd_session, &cmd_supervise,
 };
 
 int cmd_parse(const struct greta_opts *o, int argc, char **argv, void *values, struct greta_strs *operands,
@@ -32,7 +32,7 @@ static void overview(FILE *out)
 		     "Usage: greta-agent COMMAND [OPTION...]\n\nCommands:\n", GRETA_VERSION);
 	for (size_t i = 0; i < GRETA_COUNT(commands); i++)
 		if (!commands[i]->internal)
-			fprintf(out, "  %-8s %s\n", commands[i]->name, commands[i]->summary);
+			fprintf(out, "  %-10s %s\n", commands[i]->name, commands[i]->summary);
 	fprintf(out, "\n`greta-agent COMMAND --help` tells more. GRETA_SPOOL_DIR, GRETA_SLOTS_DIR and GRETA_CACHE_DIR move its "
 		     "folders.\n");
 }

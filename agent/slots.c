@@ -1,6 +1,7 @@
 #include "agent/slots.h"
 #include "agent/devices.h"
 #include "agent/files.h"
+#include "agent/quarantine.h"
 #include "base/cleanup.h"
 #include "base/mem.h"
 #include <errno.h>
@@ -26,7 +27,7 @@ int slots_prepare(const char *dir, struct greta_err *e)
 		return greta_err_sys(e, "can't make the slot folder %s", dir);
 	if (!S_ISDIR(st.st_mode))
 		return greta_err_set(e, GRETA_EINVAL, "the slot folder %s is not a folder; remove it", dir);
-	return 0;
+	return quarantine_prepare(dir, e);
 }
 
 /* Not O_CREAT at first: the kernel may refuse that for another user's file in a sticky folder (protected_regular). */
@@ -208,12 +209,21 @@ static int lock_device(struct slots *s, const struct greta_device *d, struct gre
 	return greta_err_set(e, GRETA_EBUSY, "waiting for %s", s->waiting_for);
 }
 
+static int refuse_quarantined(const char *dir, const char *name, struct greta_err *e)
+{
+	char reason[QUARANTINE_REASON_MAX];
+	if (!quarantine_is(dir, name, reason))
+		return 0;
+	return greta_err_set(e, GRETA_EUNSUPPORTED, "%s is in quarantine %s; see to it, then `greta-agent quarantine --release %s`",
+			     name, reason, name);
+}
+
 static int take_gpu(struct slots *s, const char *dir, const struct greta_device *d, const char *attempt,
 		    struct greta_err *e)
 {
 	size_t before = s->n_fds;
 	cleanup_free char *name = greta_format("gpu-%s", d->uuid);
-	if (take(s, dir, name, LOCK_EX, attempt, e) != 0)
+	if (refuse_quarantined(dir, name, e) != 0 || take(s, dir, name, LOCK_EX, attempt, e) != 0)
 		return -1;
 	if (lock_device(s, d, e) != 0) {
 		close(s->fds[--s->n_fds]);
@@ -248,23 +258,40 @@ static void make_visible(struct slots *s, const struct greta_facts *found)
 		greta_strs_addf(&s->visible, "%s=%s", devices_visible_variable(first), greta_buf_str(&list));
 }
 
+/* Why there are not enough: busy ones can be waited for, what is refused can't. */
+static int too_few(const struct greta_spec *spec, size_t want, size_t usable, size_t there, const struct greta_err *busy_err,
+		   const struct greta_err *refused, struct greta_err *e)
+{
+	if (usable >= want && busy_err->code != GRETA_OK)
+		*e = *busy_err;
+	else if (refused->code != GRETA_OK)
+		*e = *refused;
+	else
+		greta_err_set(e, GRETA_EUNSUPPORTED, "the slot asks for %zu GPUs%s, this node has %zu", want,
+			      spec->devices.n ? " by name" : "", there);
+	return -1;
+}
+
 static int take_gpus_of(struct slots *s, const char *dir, const struct greta_spec *spec, const struct greta_facts *found,
 			struct greta_err *e)
 {
-	struct greta_err last = {0};
-	size_t want = spec->devices.n ? spec->devices.n : spec->n_gpus > 0 ? (size_t)spec->n_gpus : 1;
-	for (size_t i = 0; i < found->n_devices && s->devices.n < want; i++)
-		if (is_asked(spec, &found->devices[i]))
-			take_gpu(s, dir, &found->devices[i], spec->attempt, &last);
-	if (s->devices.n == want) {
-		make_visible(s, found);
-		return 0;
+	struct greta_err busy_err = {0}, refused = {0};
+	size_t want = spec->devices.n ? spec->devices.n : spec->n_gpus > 0 ? (size_t)spec->n_gpus : 1, usable = 0;
+	for (size_t i = 0; i < found->n_devices && s->devices.n < want; i++) {
+		struct greta_err why = {0};
+		if (!is_asked(spec, &found->devices[i]))
+			continue;
+		take_gpu(s, dir, &found->devices[i], spec->attempt, &why);
+		usable += why.code == GRETA_OK || why.code == GRETA_EBUSY;
+		if (why.code == GRETA_EBUSY)
+			busy_err = why;
+		else if (why.code != GRETA_OK)
+			refused = why;
 	}
-	if (last.code == GRETA_OK)
-		return greta_err_set(e, GRETA_EUNSUPPORTED, "the slot asks for %zu GPUs%s, this node has %zu", want,
-				     spec->devices.n ? " by name" : "", found->n_devices);
-	*e = last;
-	return -1;
+	if (s->devices.n < want)
+		return too_few(spec, want, usable, found->n_devices, &busy_err, &refused, e);
+	make_visible(s, found);
+	return 0;
 }
 
 static int take_gpus(struct slots *s, const struct agent_paths *paths, const struct greta_spec *spec,
@@ -317,7 +344,7 @@ int slots_take(struct slots *s, const struct agent_paths *paths, const struct gr
 {
 	struct greta_err why = {0};
 	s->waiting_for[0] = '\0';
-	if (take_kind(s, paths, spec, &why) != 0) {
+	if (refuse_quarantined(paths->slots, NODE, &why) != 0 || take_kind(s, paths, spec, &why) != 0) {
 		give_back(s);
 		if (e)
 			*e = why;
@@ -345,6 +372,8 @@ size_t slots_holders(const char *dir, struct slots_holder **out)
 	file_names(dir, "", &names);
 	for (size_t i = 0; i < names.n; i++) {
 		struct slots_holder h;
+		if (strcmp(names.items[i], "quarantine") == 0)
+			continue;
 		read_holder(dir, names.items[i], &h);
 		h.held = is_locked(dir, names.items[i]);
 		*GRETA_PUSH(*out, n, cap) = h;

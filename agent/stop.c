@@ -1,9 +1,11 @@
 #include "agent/stop.h"
+#include "agent/after.h"
 #include "agent/capture.h"
 #include "agent/kill.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -11,13 +13,21 @@
 #define GRACE_CANCEL_S 3.0    /* a person waits, 5 s at most */
 #define SWEEP_FIRST_MS 10
 #define SWEEP_MS 100
-#define UNKILLABLE_MS 60000   /* as Slurm's UnkillableStepTimeout */
+#define UNKILLABLE_S 60.0     /* as Slurm's UnkillableStepTimeout; GRETA_UNKILLABLE_S sets another */
+
+static double unkillable_s(void)
+{
+	double s;
+	const char *set = getenv("GRETA_UNKILLABLE_S");
+	return set && greta_str_f64(set, &s) == 0 && s > 0 ? s : UNKILLABLE_S;
+}
 
 static void give_up(struct supervise *s)
 {
 	s->end.survivors = true;
 	s->exit_ns = s->exit_ns ? s->exit_ns : greta_clock_mono_ns();
-	greta_error("processes of attempt %s are left after %d s of KILL", s->spec.attempt, UNKILLABLE_MS / 1000);
+	greta_error("processes of attempt %s are left after %g s of KILL", s->spec.attempt, unkillable_s());
+	after_survivors(s);
 	supervise_finish(s);
 }
 
@@ -39,7 +49,7 @@ static void on_sweep(struct greta_watch *w, uint32_t events, void *arg)
 	capture_drain(s, false);
 	if (s->exited && left == 0 && helpers_left(s))
 		stop_sweep(s, true); /* a reader of ours that hangs in the kernel is not the attempt's */
-	else if ((greta_clock_mono_ns() - s->killed_ns) / GRETA_NS_PER_MS >= UNKILLABLE_MS)
+	else if ((double)(greta_clock_mono_ns() - s->killed_ns) >= unkillable_s() * (double)GRETA_NS_PER_S)
 		give_up(s);
 	else
 		greta_watch_rearm(s->sweep, SWEEP_MS);

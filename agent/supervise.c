@@ -1,4 +1,5 @@
 #include "agent/supervise.h"
+#include "agent/after.h"
 #include "agent/capture.h"
 #include "agent/kill.h"
 #include "agent/spool.h"
@@ -93,6 +94,11 @@ static void judge(struct supervise *s)
 	in.oom_proof = proof;
 	finish_judge(&in, &s->end);
 	put_traits(s);
+	if (s->quarantined[0]) {
+		char *reason = greta_format("%s; %s", s->end.reason ? s->end.reason : "", s->quarantined);
+		free(s->end.reason);
+		s->end.reason = reason;
+	}
 }
 
 /* An outcome that would not fit into a frame comes from an engine that talks too much about its samples. */
@@ -134,7 +140,7 @@ static void end_build(struct supervise *s)
 
 void supervise_finish(struct supervise *s)
 {
-	if (s->state == SUPERVISE_ENDED)
+	if (s->state == SUPERVISE_ENDED || after_begin(s))
 		return;
 	s->state = SUPERVISE_ENDED;
 	verify_cancel(s);
@@ -267,7 +273,9 @@ static bool reap(struct supervise *s)
 			continue;
 		if (pid <= 0)
 			return pid < 0;
-		if (watch_is_helper(s, pid))
+		if (pid == s->probe)
+			after_probed(s, status);
+		if (s->after || watch_is_helper(s, pid))
 			continue;
 		s->end.cpu_user_s += seconds(used.ru_utime);
 		s->end.cpu_system_s += seconds(used.ru_stime);
@@ -283,7 +291,7 @@ static void on_child(struct greta_watch *w, uint32_t events, void *arg)
 	bool was_running = !s->exited, none_left = reap(s);
 	if (s->exited && was_running)
 		watch_end(s);
-	if (s->exited && s->state != SUPERVISE_ENDED)
+	if (s->exited && !s->after && s->state != SUPERVISE_ENDED)
 		stop_sweep(s, none_left || (was_running && reap(s)));
 }
 

@@ -5,7 +5,8 @@
  *   RUNNING   the engine lives                            -> SWEEPING when it exits
  *                                                         -> STOPPING: budget, cancel, verdict, told to end
  *   STOPPING  TERM was sent to its group                  -> SWEEPING when it exits, or after the grace
- *   SWEEPING  KILL to every process of the attempt        -> ENDED when none is left, or after UNKILLABLE_MS
+ *   SWEEPING  KILL to every process of the attempt        -> ENDED when none is left, or after UNKILLABLE_S; after a
+ *                                                            hang on a GPU only when the driver was heard and probed
  *   ENDED     slots given back, outcome published
  *
  * Teardown order: tree dead -> pipes read to their end -> events synced -> slots free -> outcome published -> lock
@@ -76,6 +77,9 @@ struct supervise {
 	const char *start_cause;
 	struct greta_err start_error;
 	int64_t killed_ns;              /* when KILL began */
+	struct greta_watch *after;      /* the kernel's log is watched on, then GPUs are probed */
+	pid_t probe;
+	char quarantined[96];           /* what was put into quarantine; "": nothing */
 	struct greta_watch *grace, *sweep;
 };
 

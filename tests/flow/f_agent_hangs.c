@@ -2,10 +2,12 @@
  * bounds are shortened by the spec, as a campaign can; nothing else differs from a real run. GPUs are recorded trees. */
 #include "tests/unit/unit.h"
 
+#include "base/child.h"
 #include "base/clock.h"
 #include "base/mem.h"
 #include "tests/flow/agent_driver.h"
 #include "tests/unit/agent_trees.h"
+#include <fcntl.h>
 #include <signal.h>
 #include <string.h>
 
@@ -226,6 +228,8 @@ static void gpu_node(const struct node *n)
 	setenv("GRETA_SYSFS_ROOT", sys, 1);
 	setenv("GRETA_DEV_ROOT", dev, 1);
 	setenv("GRETA_KMSG", kmsg, 1);
+	setenv("GRETA_AFTER_KILL_S", "1", 1);
+	setenv("GRETA_GPU_PROBE", "/bin/true", 1);
 	free(sys), free(dev), free(kmsg);
 }
 
@@ -234,6 +238,8 @@ static void no_gpu_node(void)
 	unsetenv("GRETA_SYSFS_ROOT");
 	unsetenv("GRETA_DEV_ROOT");
 	unsetenv("GRETA_KMSG");
+	unsetenv("GRETA_AFTER_KILL_S");
+	unsetenv("GRETA_GPU_PROBE");
 }
 
 static void on_gpu(struct node *n, const char *const *args, double wall_s, enum greta_outcome outcome,
@@ -324,6 +330,123 @@ static void test_hangs__the_kernel_says_why(void **state)
 	greta_spec_release(&spec);
 }
 
+/* What the driver only says when it could not preempt the queue, after the kill. */
+static void test_hangs__the_driver_speaks_after_the_kill(void **state)
+{
+	struct node *n = *state;
+	struct greta_spec spec;
+	struct driver d;
+	struct found f = {0};
+	char *kmsg = greta_format("%s/kmsg", n->root);
+	gpu_node(n);
+	gpu_reads(n, 0, 0, 2100);
+	setenv("GRETA_AFTER_KILL_S", "4", 1);
+	spec_short(n, &spec, ARGS("hang-spin"));
+	spec.slot = GRETA_SLOT_GPU, spec.n_gpus = 1;
+	driver_on_event(take, &f);
+	driver_open(&d, DRIVER_DB, 1, NULL);
+	driver_start(&d, &spec);
+	driver_until(&d, spec.attempt, GRETA_EVENT_VERDICT, &f.seen, 60000);
+	for (int i = 0; count_processes(spec.attempt) > 0 && i < 1000; i++)
+		usleep(50000);
+	FILE *log = fopen(kmsg, "a");
+	fputs("3,901,1000,-;amdgpu: qcm fence wait loop timeout expired\n", log);
+	fclose(log);
+	driver_until(&d, spec.attempt, GRETA_EVENT_OUTCOME, &f.seen, 60000);
+	driver_on_event(NULL, NULL);
+	expect_class(&f, GRETA_OUTCOME_HUNG, GRETA_CLASS_QUEUE_HANG, GRETA_ESTABLISHED);
+	assert_non_null(strstr(f.seen.end.reason, "after the kill the kernel said: amdgpu: qcm fence wait loop timeout"));
+	driver_close(&d);
+	no_gpu_node();
+	free(kmsg);
+	found_release(&f);
+	greta_spec_release(&spec);
+}
+
+static void test_hangs__a_gpu_that_fails_its_probe_is_kept_out(void **state)
+{
+	struct node *n = *state;
+	struct greta_spec spec;
+	struct found f;
+	gpu_node(n);
+	gpu_reads(n, 0, 0, 2100);
+	setenv("GRETA_GPU_PROBE", "/bin/false", 1);
+	spec_short(n, &spec, ARGS("hang-spin"));
+	spec.slot = GRETA_SLOT_GPU, spec.n_gpus = 1;
+	run_it(n, &spec, &f);
+	expect_class(&f, GRETA_OUTCOME_HUNG, GRETA_CLASS_HOST_SPIN, GRETA_SUPPORTED);
+	assert_non_null(strstr(f.seen.end.reason, "in quarantine"));
+	found_release(&f);
+	spec_short(n, &spec, ARGS("ok"));
+	spec.slot = GRETA_SLOT_GPU, spec.n_gpus = 1;
+	run_it(n, &spec, &f);
+	assert_int_equal(f.seen.end.outcome, GRETA_OUTCOME_INFRA);
+	assert_non_null(strstr(f.seen.end.reason, "quarantine --release gpu-GPU-8af705259683161c"));
+	found_release(&f);
+	const char *const argv[] = {n->agent, "quarantine", "--release", "--all", NULL};
+	const struct greta_child_spec release = {.argv = argv};
+	struct greta_child_result r;
+	assert_int_equal(greta_child_run(&release, 10000, 0, NULL, &r, NULL), 0);
+	assert_int_equal(r.status, 0);
+	spec_short(n, &spec, ARGS("ok"));
+	spec.slot = GRETA_SLOT_GPU, spec.n_gpus = 1;
+	run_it(n, &spec, &f);
+	assert_int_equal(f.seen.end.outcome, GRETA_OUTCOME_GOOD);
+	found_release(&f);
+	no_gpu_node();
+}
+
+static bool put(const char *dir, const char *name, const char *text)
+{
+	char *path = greta_format("%s/%s", dir, name);
+	int fd = open(path, O_WRONLY);
+	bool done = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+	if (fd >= 0)
+		close(fd);
+	free(path);
+	return done;
+}
+
+/* A frozen process (cgroup v1) does not die of KILL: it stands in for one that is stuck in a driver. */
+static void test_hangs__unkillable(void **state)
+{
+	struct node *n = *state;
+	struct greta_spec spec;
+	struct driver d;
+	struct seen s = {0};
+	char pid[32], *group = greta_format("/sys/fs/cgroup/freezer/greta-test-%d", (int)getpid());
+	if (mkdir(group, 0755) != 0) {
+		print_message("          skipped: no cgroup v1 freezer to stand in for a stuck driver\n");
+		free(group);
+		skip();
+	}
+	setenv("GRETA_UNKILLABLE_S", "2", 1);
+	spec_make(n, &spec, ARGS("hang-sleep"));
+	spec.term_grace_s = 0.2;
+	driver_open(&d, DRIVER_DB, 1, NULL);
+	driver_start(&d, &spec);
+	driver_until(&d, spec.attempt, GRETA_EVENT_PROGRESS, &s, 20000);
+	snprintf(pid, sizeof pid, "%ld", strtol(strstr(s.started, "\"pid\":") + 6, NULL, 10));
+	assert_true(put(group, "cgroup.procs", pid) && put(group, "freezer.state", "FROZEN"));
+	driver_cancel(&d, spec.attempt, "enough");
+	driver_until(&d, spec.attempt, GRETA_EVENT_OUTCOME, &s, 20000);
+	assert_true(s.end.survivors);
+	assert_int_equal(s.end.class_, GRETA_CLASS_UNKILLABLE);
+	assert_string_equal(s.end.blamed, "node");
+	assert_non_null(strstr(s.end.reason, "the node is in quarantine"));
+	assert_true(put(group, "freezer.state", "THAWED"));
+	for (int i = 0; count_processes(spec.attempt) > 0 && i < 250; i++)
+		usleep(20000);
+	assert_int_equal(count_processes(spec.attempt), 0); /* the KILL was only waiting */
+	driver_close(&d);
+	unsetenv("GRETA_UNKILLABLE_S");
+	for (int i = 0; rmdir(group) != 0 && i < 100; i++)
+		usleep(20000);
+	free(group);
+	seen_release(&s);
+	greta_spec_release(&spec);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -343,6 +466,9 @@ int main(void)
 		T(test_hangs__a_busy_gpu),
 		T(test_hangs__a_kernel_that_counts),
 		T(test_hangs__the_kernel_says_why),
+		T(test_hangs__the_driver_speaks_after_the_kill),
+		T(test_hangs__a_gpu_that_fails_its_probe_is_kept_out),
+		T(test_hangs__unkillable),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,6 @@
 #include "tests/unit/unit.h"
 
+#include "agent/quarantine.h"
 #include "agent/slots.h"
 #include "base/mem.h"
 #include "base/str.h"
@@ -111,6 +112,36 @@ static void test_slots__a_lock_on_the_device_counts(void **state)
 	agent_paths_release(&p);
 }
 
+static void test_slots__quarantine(void **state)
+{
+	struct greta_err e = {0};
+	struct agent_paths p = paths_of(*state);
+	struct slots s = {0}, other = {0};
+	struct greta_strs names = {0};
+	struct greta_spec one = spec_of(GRETA_SLOT_GPU, 1), cpu = spec_of(GRETA_SLOT_CPU, 1), two = spec_of(GRETA_SLOT_GPU, 2);
+	tree_mi300x(*state, 2);
+	assert_ok(slots_prepare(p.slots, &e));
+	assert_ok(quarantine_put(p.slots, "gpu-GPU-8af705259683161c", "its probe hung", &e));
+	assert_ok(slots_take(&s, &p, &one, &e)); /* the other one */
+	assert_string_equal(s.devices.items[0], "GPU-8af705259683272d");
+	expect_busy(&other, &p, &one, one.attempt); /* can be waited for */
+	assert_fails(slots_take(&other, &p, &two, &e), GRETA_EUNSUPPORTED);
+	assert_non_null(strstr(e.text, "its probe hung"));
+	slots_release(&s);
+	assert_fails(quarantine_release(p.slots, "../node", &e), GRETA_EINVAL);
+	assert_fails(quarantine_release(p.slots, "gpu-x", &e), GRETA_ENOENT);
+	assert_ok(quarantine_release(p.slots, "gpu-GPU-8af705259683161c", &e));
+	assert_ok(slots_take(&s, &p, &two, &e));
+	slots_release(&s);
+	assert_ok(quarantine_put(p.slots, "node", "processes are left", &e));
+	assert_fails(slots_take(&s, &p, &cpu, &e), GRETA_EUNSUPPORTED);
+	assert_non_null(strstr(e.text, "processes are left"));
+	quarantine_list(p.slots, &names);
+	assert_int_equal(names.n, 1);
+	greta_strs_release(&names);
+	agent_paths_release(&p);
+}
+
 static void test_slots__too_many_cpus(void **state)
 {
 	struct greta_err e = {0};
@@ -194,6 +225,7 @@ int main(void)
 		T(test_slots__node_excludes_cpu_and_gpu),
 		T(test_slots__gpus_by_number_and_by_name),
 		T(test_slots__a_lock_on_the_device_counts),
+		T(test_slots__quarantine),
 		T(test_slots__too_many_cpus),
 		T(test_slots__are_inherited),
 		T(test_slots__the_folder_is_for_all_users),

@@ -1,0 +1,173 @@
+#include "agent/after.h"
+#include "agent/devices.h"
+#include "agent/files.h"
+#include "agent/quarantine.h"
+#include "base/child.h"
+#include "base/cleanup.h"
+#include "base/fs.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define AFTER_WATCH_S 12.0
+#define PROBE_MS 30000
+#define PROBE_OUTPUT_MAX 4096
+
+static double watch_s(void)
+{
+	double s;
+	const char *set = getenv("GRETA_AFTER_KILL_S");
+	return set && greta_str_f64(set, &s) == 0 && s >= 0 ? s : AFTER_WATCH_S;
+}
+
+/* the probe */
+
+/* The caller owns the string; NULL: there is none. */
+static char *probe_program(void)
+{
+	const char *set = getenv("GRETA_GPU_PROBE");
+	if (set && *set)
+		return greta_strdup(set);
+	cleanup_free char *dir = greta_fs_self_dir();
+	char *beside = greta_fs_join(dir, "greta-gpu-probe");
+	if (access(beside, X_OK) == 0)
+		return beside;
+	free(beside);
+	return NULL;
+}
+
+/* Why the GPU is not well; "" if it is. */
+static void probe_gpu(const struct supervise *s, const char *program, const struct greta_device *d, char *why, size_t cap)
+{
+	struct greta_err e = {0};
+	struct greta_child_result r;
+	cleanup_buf struct greta_buf out = {0};
+	cleanup_strs struct greta_strs env = {0};
+	const char *const argv[] = {program, NULL};
+	char how[64];
+	engine_environment(&s->spec, &s->slots, (const char *const *)environ, &env);
+	greta_strs_addf(&env, "%s=%s", devices_visible_variable(d), d->uuid);
+	const struct greta_child_spec spec = {.argv = argv, .env = (const char *const *)env.items, .new_group = true,
+					      .death_signal = SIGKILL};
+	why[0] = '\0';
+	if (greta_child_run(&spec, PROBE_MS, PROBE_OUTPUT_MAX, &out, &r, &e) != 0)
+		snprintf(why, cap, "the probe could not run: %.250s", e.text);
+	else if (r.timed_out)
+		snprintf(why, cap, "the probe did not end within %d s", PROBE_MS / 1000);
+	else if (!WIFEXITED(r.status) || WEXITSTATUS(r.status) != 0)
+		snprintf(why, cap, "the probe: %s: %.200s", greta_child_status_text(r.status, how), greta_buf_str(&out));
+	why[strcspn(why, "\n")] = '\0';
+}
+
+static void quarantine_gpu(const struct supervise *s, const struct greta_device *d, const char *why)
+{
+	struct greta_err e = {0};
+	cleanup_free char *name = greta_format("gpu-%s", d->uuid);
+	cleanup_free char *reason = greta_format("after attempt %s (%s): %s", s->spec.attempt,
+						 greta_class_name(s->watch.dog.verdict.class_), why);
+	if (quarantine_put(s->paths->slots, name, reason, &e) != 0)
+		greta_error("GPU %s can't be put into quarantine: %s", d->uuid, e.text);
+}
+
+/* Runs in a child: a probe may hang, and this must still be answered. */
+static _Noreturn void probe_all(const struct supervise *s, const char *program)
+{
+	char why[320];
+	int failed = 0;
+	for (size_t i = 0; i < s->watch.gpus.n_devices; i++) {
+		probe_gpu(s, program, &s->watch.gpus.devices[i], why, sizeof why);
+		if (why[0])
+			quarantine_gpu(s, &s->watch.gpus.devices[i], why);
+		failed += why[0] != '\0';
+	}
+	_exit(failed ? 1 : 0);
+}
+
+static void add_blind(struct supervise *s, const char *what)
+{
+	char *blind = s->watch.dog.verdict.blind;
+	size_t n = strlen(blind);
+	snprintf(blind + n, sizeof s->watch.dog.verdict.blind - n, "%s%s", n ? "; " : "", what);
+}
+
+/* What the driver said since the kill is stronger than what was seen before it. */
+static void hear_driver(struct supervise *s)
+{
+	static const struct {
+		const char *words;
+		enum greta_class class_;
+		const char *blamed;
+	} lines[] = {
+		{"device lost from bus", GRETA_CLASS_DEVICE_LOST, "device"},
+		{"fallen off the bus", GRETA_CLASS_DEVICE_LOST, "device"},
+		{"qcm fence wait loop timeout", GRETA_CLASS_QUEUE_HANG, "runtime"},
+		{"Failed to evict", GRETA_CLASS_QUEUE_HANG, "runtime"},
+		{"failed to remove hardware queue", GRETA_CLASS_QUEUE_HANG, "runtime"},
+	};
+	struct watchdog_verdict *v = &s->watch.dog.verdict;
+	klog_read(&s->klog);
+	for (size_t i = 0; i < GRETA_COUNT(lines); i++) {
+		cleanup_free char *line = klog_find(&s->klog, (const char *const[]){lines[i].words, NULL});
+		if (!line || v->class_ == GRETA_CLASS_DEVICE_LOST || v->class_ == GRETA_CLASS_MEMORY_FAULT)
+			continue;
+		v->class_ = lines[i].class_;
+		v->certainty = GRETA_ESTABLISHED;
+		v->blamed = lines[i].blamed;
+		snprintf(s->stop_text, sizeof s->stop_text, "%.160s; after the kill the kernel said: %.120s", v->text, line);
+		return;
+	}
+}
+
+void after_probed(struct supervise *s, int status)
+{
+	s->probe = 0;
+	if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
+		greta_str_copy(s->quarantined, sizeof s->quarantined, "a GPU failed its probe after the kill and is in quarantine");
+	supervise_finish(s);
+}
+
+static void on_watched(struct greta_watch *w, uint32_t events, void *arg)
+{
+	struct supervise *s = arg;
+	cleanup_free char *program = probe_program();
+	(void)w, (void)events;
+	hear_driver(s);
+	s->probe = program ? fork() : -1;
+	if (s->probe == 0)
+		probe_all(s, program);
+	if (s->probe > 0)
+		return;
+	add_blind(s, "health of the GPU after the kill (no greta-gpu-probe)");
+	supervise_finish(s);
+}
+
+static bool is_gpu_hang(const struct supervise *s)
+{
+	const struct watchdog_verdict *v = &s->watch.dog.verdict;
+	if (s->watch.gpus.n_devices == 0 || !s->exec_ns)
+		return false;
+	return s->stop == STOP_VERDICT || (s->stop == STOP_WALL && v->class_ != GRETA_CLASS_NONE && v->class_ != GRETA_CLASS_SLOW);
+}
+
+bool after_begin(struct supervise *s)
+{
+	if (s->after || !is_gpu_hang(s))
+		return false;
+	greta_watch_remove(s->sweep); /* it would take the probe for one of the engine's */
+	s->sweep = NULL;
+	s->after = greta_loop_timer(s->loop, (int64_t)(watch_s() * 1e3), 0, on_watched, s);
+	return true;
+}
+
+void after_survivors(struct supervise *s)
+{
+	struct greta_err e = {0};
+	cleanup_free char *reason = greta_format("processes of attempt %s are left a minute after KILL", s->spec.attempt);
+	if (quarantine_put(s->paths->slots, "node", reason, &e) != 0)
+		greta_error("the node can't be put into quarantine: %s", e.text);
+	greta_str_copy(s->quarantined, sizeof s->quarantined, "the node is in quarantine");
+}

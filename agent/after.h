@@ -1,0 +1,21 @@
+/* after: what follows a hang on a GPU before its slot is free again.
+ *
+ * The driver speaks only when it fails to preempt the killed queue, 9 s later by default: the kernel's log is watched
+ * for AFTER_WATCH_S (GRETA_AFTER_KILL_S sets another time). Then the GPUs are probed by a program that allocates, launches
+ * and copies back: GRETA_GPU_PROBE, or greta-gpu-probe beside this one; it must exit 0 in time. A GPU that fails goes
+ * into quarantine; one that could not be probed is said to be so. */
+#ifndef AGENT_AFTER_H
+#define AGENT_AFTER_H
+
+#include "agent/supervise.h"
+
+/* True when the outcome must wait for it; supervise_finish is called again when it is done. */
+bool after_begin(struct supervise *s);
+
+/* The probe's process has ended. */
+void after_probed(struct supervise *s, int status);
+
+/* Processes that KILL did not end: the node is no place for measurements any more. */
+void after_survivors(struct supervise *s);
+
+#endif

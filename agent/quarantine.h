@@ -1,0 +1,20 @@
+/* quarantine: slots that must not be used until a person says so: a GPU that fails its probe after a hang, a node with
+ * processes that KILL does not end. Kept as files in the slot folder, so that it holds for all users, controllers and
+ * boots: <slots>/quarantine/NAME holds the reason, NAME being "node" or "gpu-UUID". */
+#ifndef AGENT_QUARANTINE_H
+#define AGENT_QUARANTINE_H
+
+#include "base/err.h"
+#include "base/str.h"
+
+#define QUARANTINE_REASON_MAX 480
+
+/* Makes the folder; slots_prepare calls it. */
+int quarantine_prepare(const char *slots, struct greta_err *e);
+
+int quarantine_put(const char *slots, const char *name, const char *reason, struct greta_err *e);
+bool quarantine_is(const char *slots, const char *name, char reason[QUARANTINE_REASON_MAX]);
+void quarantine_list(const char *slots, struct greta_strs *names);
+int quarantine_release(const char *slots, const char *name, struct greta_err *e); /* ENOENT: it was not */
+
+#endif
