@@ -324,6 +324,13 @@ static void grant(struct driver *d, const char *attempt, size_t bytes)
 	greta_buf_release(&frame);
 }
 
+void driver_see(struct driver *d, struct seen *s, const struct greta_event *ev)
+{
+	see(s, ev);
+	if (ev->n_bytes || ev->kind == GRETA_EVENT_TELEMETRY)
+		grant(d, ev->attempt, ev->n_bytes);
+}
+
 void driver_until(struct driver *d, const char *attempt, enum greta_event_kind kind, struct seen *out, int timeout_ms)
 {
 	int64_t end_ns = greta_clock_mono_ns() + timeout_ms * GRETA_NS_PER_MS;
@@ -335,10 +342,8 @@ void driver_until(struct driver *d, const char *attempt, enum greta_event_kind k
 		if (!driver_read(d, &m, (int)left))
 			fail_msg("the session ended before %s", greta_event_kind_name(kind));
 		if (m.type == GRETA_MSG_EVENT && strcmp(m.event->attempt, attempt) == 0) {
-			see(out, m.event);
+			driver_see(d, out, m.event);
 			found = m.event->kind == kind;
-			if (m.event->n_bytes || m.event->kind == GRETA_EVENT_TELEMETRY)
-				grant(d, attempt, m.event->n_bytes);
 			if (!found && m.event->kind == GRETA_EVENT_OUTCOME)
 				fail_msg("outcome %s: %s, before %s", greta_outcome_name(out->end.outcome), out->end.reason,
 					 greta_event_kind_name(kind));

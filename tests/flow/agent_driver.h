@@ -65,6 +65,8 @@ void driver_follow(struct driver *d, const char *attempt, int64_t after, struct 
 void driver_until(struct driver *d, const char *attempt, enum greta_event_kind kind, struct seen *out, int timeout_ms);
 /* Called for every event that the functions above see; NULL: nobody. */
 void driver_on_event(void (*fn)(void *arg, const struct greta_event *ev), void *arg);
+/* Takes an event read by driver_read into what was seen of its attempt, and gives its credit back. */
+void driver_see(struct driver *d, struct seen *s, const struct greta_event *ev);
 void seen_release(struct seen *s);
 
 /* start, follow, ack: the whole life of one attempt in one session. */
