@@ -10,7 +10,9 @@
 #include "orchestrator/term.h"
 #include <inttypes.h>
 #include <poll.h>
+#include <regex.h>
 #include <stdio.h>
+#include <string.h>
 
 #define FOLLOW_EVERY_MS 300
 
@@ -72,14 +74,68 @@ static int choose_attempt(struct cmd_ctx *ctx, const struct logs_values *v, int6
 
 /* ---- reading */
 
-static int print_piece(void *arg, const struct greta_log_piece *p, struct greta_err *e)
+/* What is printed of what is read: everything, or while following with --grep the lines that match. */
+struct printing {
+	bool filter;
+	regex_t pattern;
+	struct greta_buf line;  /* not ended yet */
+};
+
+#define LINE_MAX_BYTES (64 << 10) /* a longer line is matched in pieces */
+
+static int printing_init(struct printing *p, const struct logs_values *v, struct greta_err *e)
 {
-	(void)arg;
+	*p = (struct printing){.filter = v->grep != NULL};
+	if (!p->filter)
+		return 0;
+	cleanup_buf struct greta_buf pattern = {0};
+	for (const char *s = v->grep; *s; s++) { /* a literal is an expression with its special characters escaped */
+		if (!v->regex && strchr(".[]\\()*+?{}|^$", *s))
+			greta_buf_addc(&pattern, '\\');
+		greta_buf_addc(&pattern, *s);
+	}
+	int rc = regcomp(&p->pattern, greta_buf_str(&pattern), REG_EXTENDED | REG_NOSUB | (v->ignore_case ? REG_ICASE : 0));
+	if (rc == 0)
+		return 0;
+	char why[120];
+	regerror(rc, &p->pattern, why, sizeof why);
+	return greta_err_set(e, GRETA_EINVAL, "--grep %s: %s", v->grep, why);
+}
+
+static void printing_release(struct printing *p)
+{
+	if (p->filter)
+		regfree(&p->pattern);
+	greta_buf_release(&p->line);
+}
+
+static void end_line(struct printing *p)
+{
+	if (p->line.len && regexec(&p->pattern, greta_buf_str(&p->line), 0, NULL, 0) == 0)
+		puts(greta_buf_str(&p->line));
+	greta_buf_clear(&p->line);
+}
+
+static void filter(struct printing *p, const char *bytes, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (bytes[i] == '\n' || p->line.len >= LINE_MAX_BYTES)
+			end_line(p);
+		if (bytes[i] != '\n' && bytes[i] != '\0')
+			greta_buf_addc(&p->line, bytes[i]);
+	}
+}
+
+static int print_piece(void *arg, const struct greta_log_piece *piece, struct greta_err *e)
+{
+	struct printing *p = arg;
 	(void)e;
-	if (p->bytes)
-		fwrite(p->bytes, 1, p->n, stdout);
+	if (p->filter && piece->bytes)
+		filter(p, piece->bytes, piece->n);
+	else if (piece->bytes)
+		fwrite(piece->bytes, 1, piece->n, stdout);
 	else
-		printf("\n[... %" PRId64 " bytes were not kept ...]\n", p->dropped);
+		printf("\n[... %" PRId64 " bytes were not kept ...]\n", piece->dropped);
 	return ferror(stdout) ? 1 : 0;
 }
 
@@ -93,23 +149,35 @@ static int has_ended(struct greta_db *db, int64_t attempt_id, bool *ended, struc
 	return 0;
 }
 
-static int read_log(struct cmd_ctx *ctx, const struct logs_values *v, int64_t attempt_id, struct greta_err *e)
+static int follow(struct cmd_ctx *ctx, const struct logs_values *v, int64_t attempt_id, int64_t from, struct printing *p,
+		  struct greta_err *e)
 {
-	enum greta_stream stream = stream_of(v->stream);
-	int64_t from = 0;
-	if (v->tail > 0 && greta_logs_tail_offset(ctx->db, attempt_id, stream, v->tail, &from, e))
-		return -1;
 	for (;;) {
 		bool ended = true;
 		/* Asked before reading: what was written before the end is then surely read. */
 		if (v->follow && has_ended(ctx->db, attempt_id, &ended, e))
 			return -1;
-		if (greta_logs_read(ctx->db, attempt_id, stream, from, &from, print_piece, NULL, e))
+		if (greta_logs_read(ctx->db, attempt_id, stream_of(v->stream), from, &from, print_piece, p, e))
 			return -1;
-		if (ended || fflush(stdout))
+		if (ended && p->filter)
+			end_line(p);
+		if (fflush(stdout) || ended)
 			return CMD_OK;
 		poll(NULL, 0, FOLLOW_EVERY_MS);
 	}
+}
+
+static int read_log(struct cmd_ctx *ctx, const struct logs_values *v, int64_t attempt_id, struct greta_err *e)
+{
+	struct printing p;
+	int64_t from = 0;
+	if (v->tail > 0 && greta_logs_tail_offset(ctx->db, attempt_id, stream_of(v->stream), v->tail, &from, e))
+		return -1;
+	if (printing_init(&p, v, e))
+		return -1;
+	int rc = follow(ctx, v, attempt_id, from, &p, e);
+	printing_release(&p);
+	return rc;
 }
 
 /* ---- searching */
@@ -179,9 +247,7 @@ static int grep_logs(struct cmd_ctx *ctx, const struct logs_values *v, struct gr
 static int logs_exec(struct cmd_ctx *ctx, const void *values, struct greta_err *e)
 {
 	const struct logs_values *v = values;
-	if (v->grep && v->follow)
-		return greta_err_set(e, GRETA_EINVAL, "--grep searches what is stored: it can't be combined with --follow");
-	if (v->grep)
+	if (v->grep && !v->follow)
 		return grep_logs(ctx, v, e);
 	int64_t attempt_id;
 	if (choose_attempt(ctx, v, &attempt_id, e))
@@ -211,7 +277,7 @@ const struct cmd cmd_logs = {
 	.summary = "what engines printed: read, follow, search",
 	.operands = "",
 	.details = "Without --attempt or --job: the newest attempt of the latest campaign. With --grep, exit code 1 says\n"
-		   "that nothing was found.\n\n"
+		   "that nothing was found; with --follow besides, matching lines of one attempt are printed as they come.\n\n"
 		   "  greta-orch logs --job 3 --follow\n"
 		   "  greta-orch logs --grep hipErrorOutOfMemory\n",
 	.opts = logs_opts,

@@ -26,6 +26,14 @@ expect 0 'no campaign is active' greta-orch resume
 expect 0 'no controller is running' greta-orch status
 expect 0 '"counted":8' greta-orch submit --json good.json
 
+# --- its logs: searched, followed, both
+expect 0 'PERF_TIMING' greta-orch logs --campaign good --grep PERF_TIMING
+expect 0 'PERF_TIMING' greta-orch logs --job 1 --follow
+expect 0 '^\[PERF_TIMING\]' greta-orch logs --job 1 --follow --grep PERF_TIMING
+[ "$(wc -l <<<"$said")" = 1 ] || fail "--follow --grep printed other lines: $said"
+expect 2 'Unmatched' greta-orch logs --job 1 --follow --regex --grep 'a[b'
+expect 1 '^$' greta-orch logs --grep 'nobody printed this'
+
 # --- engines that misbehave: the campaign goes on, the exit code says it
 campaign lies.json 128 1 short-prompt
 expect 1 'invalid' greta-orch submit lies.json
