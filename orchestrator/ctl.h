@@ -78,7 +78,7 @@ int fleet_set_state(struct ctl *c, struct ctl_node *n, enum greta_alias_state st
 struct ctl_campaign;
 bool fleet_hopeless(struct ctl *c, struct ctl_campaign *campaign, struct greta_buf *why);
 
-/* ---- campaigns, jobs, attempts (work.c) */
+/* ---- campaigns, jobs, attempts (work*.c) */
 
 struct ctl_attempt {
 	char uuid[GRETA_UUID_LEN + 1];
@@ -198,7 +198,7 @@ void snapshot_take(struct ctl *c, int64_t campaign_id, struct status *out); /* c
 void news_add(struct ctl *c, int64_t campaign_id, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 void news_release(struct ctl *c);
 
-/* ---- commands (control.c) */
+/* ---- commands (control*.c) */
 
 struct control;
 int control_open(struct ctl *c, struct greta_err *e);

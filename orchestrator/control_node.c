@@ -1,0 +1,174 @@
+/* node_add, node_state and node_check: what people ask of nodes. */
+#include "orchestrator/control_conn.h"
+
+#include "base/cleanup.h"
+#include "base/jsonw.h"
+
+#define CHECK_MS 45000
+
+int control_node_add(struct conn *k, const struct greta_json_val *args, struct greta_jsonw *reply, struct greta_err *e)
+{
+	struct ctl *c = k->control->ctl;
+	const char *name = control_str(args, "name"), *transport = control_str(args, "transport");
+	const char *settings = control_str(args, "settings");
+	struct node_settings parsed;
+	int64_t id;
+
+	if (!name || !*name || !transport)
+		return greta_err_set(e, GRETA_EINVAL, "node add: a name and a transport are needed");
+	if (node_settings_parse(settings ? settings : "{}", &parsed, e) < 0)
+		return -1;
+	node_settings_release(&parsed);
+	if (greta_nodes_add(c->db, name, transport, settings, control_str(args, "labels"), &id, e) < 0)
+		return -1;
+	fleet_forget(c, id);
+	if (fleet_load(c, e) < 0)
+		return -1;
+	control_note(c, "node_add", args);
+	greta_jsonw_str(reply, "name", name);
+	fleet_want(c);
+	return 0;
+}
+
+static struct ctl_node *find_node(struct ctl *c, const struct greta_json_val *args, struct greta_err *e)
+{
+	const char *name = control_str(args, "name");
+	struct ctl_node *n = fleet_find(c, name);
+
+	if (n && n->state != GRETA_ALIAS_REMOVED)
+		return n;
+	greta_err_set(e, GRETA_ENOENT, "node %s is not known (`greta-orch node list` shows those that are)",
+		      name ? name : "?");
+	return NULL;
+}
+
+int control_node_state(struct conn *k, const struct greta_json_val *args, struct greta_jsonw *reply,
+			 struct greta_err *e)
+{
+	struct ctl *c = k->control->ctl;
+	struct ctl_node *n = find_node(c, args, e);
+	const char *state = control_str(args, "state");
+	int to = -1;
+
+	for (int s = 0; s < GRETA_ALIAS_STATE_COUNT; s++)
+		if (greta_str_eq(state, greta_alias_state_name(s)))
+			to = s;
+	if (!n || to < 0)
+		return n ? greta_err_set(e, GRETA_EINVAL, "no such state of a node") : -1;
+	if (to == GRETA_ALIAS_REMOVED && n->n_attempts)
+		return greta_err_set(e, GRETA_EBUSY, "node %s runs %zu attempts: `greta-orch node drain %s` first, or "
+				     "cancel them", n->name, n->n_attempts, n->name);
+	if (fleet_set_state(c, n, to, control_str(args, "reason"), e) < 0)
+		return -1;
+	if (to == GRETA_ALIAS_UP && n->link && link_state(n->link) != LINK_UP)
+		link_start(n->link);
+	control_note(c, "node_state", args);
+	greta_jsonw_str(reply, "name", n->name);
+	greta_jsonw_str(reply, "state", state);
+	greta_jsonw_i64(reply, "running", (int64_t)n->n_attempts);
+	fleet_want(c);
+	ctl_dispatch_soon(c);
+	return 0;
+}
+
+static void check_done(struct conn *k)
+{
+	greta_watch_remove(k->check_deadline);
+	k->check_deadline = NULL;
+	k->check_node = NULL;
+}
+
+static void on_check_deadline(struct greta_watch *w, uint32_t events, void *arg)
+{
+	struct conn *k = arg;
+	struct greta_err why = {0};
+
+	(void)w;
+	(void)events;
+	greta_err_set(&why, GRETA_ETIMEOUT, "node %s gave no answer within %d s (%s)", k->check_node->name,
+		      CHECK_MS / 1000, link_state_name(link_state(k->check_node->link)));
+	check_done(k);
+	control_answer_error(k, k->check_re, &why);
+}
+
+/* Answered by control_facts or control_node_failed. */
+int control_node_check(struct conn *k, const struct greta_json_val *args, struct greta_jsonw *reply,
+			 struct greta_err *e)
+{
+	struct ctl *c = k->control->ctl;
+	struct ctl_node *n = find_node(c, args, e);
+
+	(void)reply;
+	if (!n)
+		return -1;
+	k->check_node = n;
+	k->check_deadline = greta_loop_timer(c->loop, CHECK_MS, 0, on_check_deadline, k);
+	fleet_check(c, n);
+	return 1;
+}
+
+static void print_device(struct greta_jsonw *w, const struct greta_device *d)
+{
+	greta_jsonw_object(w, NULL);
+	greta_jsonw_str(w, "uuid", d->uuid);
+	greta_jsonw_str(w, "kind", d->kind);
+	greta_jsonw_str(w, "name", d->name);
+	greta_jsonw_str(w, "arch", d->arch);
+	greta_jsonw_str(w, "path", d->path);
+	greta_jsonw_i64(w, "vram_bytes", d->vram_bytes);
+	greta_jsonw_end_object(w);
+}
+
+static void print_facts(struct greta_jsonw *w, const struct ctl_node *n)
+{
+	const struct greta_facts *f = &n->facts;
+
+	greta_jsonw_object(w, NULL);
+	greta_jsonw_str(w, "name", n->name);
+	greta_jsonw_str(w, "transport", n->transport);
+	greta_jsonw_str(w, "agent_version", link_agent_version(n->link));
+	greta_jsonw_str(w, "host_key", link_host_key(n->link));
+	greta_jsonw_f64(w, "rtt_s", link_rtt_s(n->link));
+	greta_jsonw_f64(w, "clock_offset_s", link_clock_offset_s(n->link));
+	greta_jsonw_str(w, "hostname", f->hostname);
+	greta_jsonw_str(w, "node_id", f->node_id);
+	greta_jsonw_str(w, "boot_id", f->boot_id);
+	greta_jsonw_i64(w, "cpus", f->n_cpus);
+	greta_jsonw_i64(w, "mem_bytes", f->mem_bytes);
+	greta_jsonw_i64(w, "spool_free_bytes", f->spool_free_bytes);
+	greta_jsonw_bool(w, "survives_logout", f->survives_logout);
+	greta_jsonw_str(w, "survives_why", f->survives_why);
+	greta_jsonw_array(w, "devices");
+	for (size_t i = 0; i < f->n_devices; i++)
+		print_device(w, &f->devices[i]);
+	greta_jsonw_end_array(w);
+	greta_jsonw_object(w, "environment");
+	for (size_t i = 0; i < f->n_env; i++)
+		greta_jsonw_str(w, f->env[i].key, f->env[i].value);
+	greta_jsonw_end_object(w);
+	greta_jsonw_end_object(w);
+}
+
+void control_facts(struct ctl *c, struct ctl_node *n)
+{
+	for (struct conn *k = c->control ? c->control->conns : NULL; k; k = k->next) {
+		cleanup_buf struct greta_buf members = {0};
+		struct greta_jsonw w = greta_jsonw(&members);
+
+		if (k->check_node != n)
+			continue;
+		check_done(k);
+		print_facts(&w, n);
+		control_answer(k, k->check_re, &members);
+	}
+}
+
+void control_node_failed(struct ctl *c, struct ctl_node *n, const struct greta_err *why)
+{
+	for (struct conn *k = c->control ? c->control->conns : NULL; k; k = k->next) {
+		if (k->check_node != n)
+			continue;
+		check_done(k);
+		control_answer_error(k, k->check_re, why);
+	}
+}

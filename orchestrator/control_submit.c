@@ -1,0 +1,187 @@
+/* submit, resume and cancel: what people ask of campaigns. */
+#include "orchestrator/control_conn.h"
+
+#include "base/cleanup.h"
+#include "base/jsonw.h"
+#include "base/mem.h"
+#include "orchestrator/plan_order.h"
+
+#include <string.h>
+
+static char *variant_detail(const struct greta_campaign *c, const struct greta_variant *v)
+{
+	const struct greta_engine *engine = greta_campaign_engine(c, v);
+	struct greta_buf out = {0};
+	struct greta_jsonw w = greta_jsonw(&out);
+	const struct {
+		const char *name;
+		const struct greta_strs *list;
+	} lists[] = {{"command", &engine->command}, {"args", &v->args}, {"env", &v->env}};
+
+	greta_jsonw_object(&w, NULL);
+	for (size_t l = 0; l < GRETA_COUNT(lists); l++) {
+		greta_jsonw_array(&w, lists[l].name);
+		for (size_t i = 0; i < lists[l].list->n; i++)
+			greta_jsonw_str(&w, NULL, lists[l].list->items[i]);
+		greta_jsonw_end_array(&w);
+	}
+	greta_jsonw_str(&w, "adapter", greta_adapter_name(engine->adapter));
+	greta_jsonw_object(&w, "expect");
+	for (size_t i = 0; i < v->n_expect; i++)
+		greta_jsonw_str(&w, v->expect[i].field, v->expect[i].value);
+	greta_jsonw_end_object(&w);
+	greta_jsonw_end_object(&w);
+	return greta_buf_steal(&out);
+}
+
+static int add_campaign(struct ctl *c, const struct greta_campaign *spec, const struct plan *plan,
+			const struct greta_json_val *args, int64_t *id, char uuid[GRETA_UUID_LEN + 1],
+			struct greta_err *e)
+{
+	struct greta_new_variant *variants = greta_alloc(spec->n_variants * sizeof *variants + 1);
+	struct greta_new_job *jobs = greta_alloc(plan->n * sizeof *jobs + 1);
+	char **details = greta_alloc(spec->n_variants * sizeof *details + 1);
+	int rc;
+
+	for (size_t i = 0; i < spec->n_variants; i++) {
+		details[i] = variant_detail(spec, &spec->variants[i]);
+		variants[i] = (struct greta_new_variant){spec->variants[i].name, details[i]};
+	}
+	for (size_t i = 0; i < plan->n; i++)
+		jobs[i] = (struct greta_new_job){plan->jobs[i].variant, plan->jobs[i].context, plan->jobs[i].repeat,
+						  plan->jobs[i].block};
+	rc = greta_campaigns_add(c->db, &(struct greta_new_campaign){
+		.name = spec->name,
+		.text = control_str(args, "text"),
+		.mode = spec->mode,
+		.kind = GRETA_CAMPAIGN_SUBMIT,
+		.priority = spec->priority,
+		.submitted_by = control_str(args, "who"),
+		.base_dir = control_str(args, "base_dir"),
+		.variants = variants,
+		.n_variants = spec->n_variants,
+		.jobs = jobs,
+		.n_jobs = plan->n,
+	}, id, uuid, e);
+	for (size_t i = 0; i < spec->n_variants; i++)
+		free(details[i]);
+	free(details);
+	free(variants);
+	free(jobs);
+	return rc;
+}
+
+static int check_nodes(struct ctl *c, const struct greta_campaign *spec, struct greta_err *e)
+{
+	for (size_t i = 0; i < spec->nodes.n; i++) {
+		const struct ctl_node *n = fleet_find(c, spec->nodes.items[i]);
+
+		/* `local` comes into being by itself where there is no other. */
+		if (!n && !c->n_nodes && greta_str_eq(spec->nodes.items[i], "local"))
+			continue;
+		if (!n || n->state == GRETA_ALIAS_REMOVED)
+			return greta_err_set(e, GRETA_EINVAL, "campaign %s: node %s is not known (`greta-orch node list` "
+					     "shows those that are, `node add` adds one)", spec->name, spec->nodes.items[i]);
+	}
+	return 0;
+}
+
+int control_submit(struct conn *k, const struct greta_json_val *args, struct greta_jsonw *reply, struct greta_err *e)
+{
+	struct ctl *c = k->control->ctl;
+	const char *text = control_str(args, "text"), *name = control_str(args, "name");
+	struct greta_campaign spec = {0};
+	struct greta_problems problems = {0};
+	struct plan plan = {0};
+	char uuid[GRETA_UUID_LEN + 1];
+	int64_t id = 0;
+	int rc;
+
+	if (!text)
+		return greta_err_set(e, GRETA_EINVAL, "submit without a campaign");
+	if (greta_campaign_parse(name ? name : "campaign", text, strlen(text), &spec, &problems) < 0) {
+		cleanup_buf struct greta_buf all = {0};
+
+		greta_problems_print(&problems, name, &all);
+		greta_problems_release(&problems);
+		return greta_err_set(e, GRETA_EINVAL, "%.400s", greta_buf_str(&all));
+	}
+	greta_problems_release(&problems);
+	rc = check_nodes(c, &spec, e) < 0 || prepare_validate(&spec, control_str(args, "base_dir"), e) < 0 ||
+	     plan_make(&spec, &plan, e) < 0 ? -1 : 0;
+	if (rc == 0 && (fleet_add_local(c, e) < 0 || add_campaign(c, &spec, &plan, args, &id, uuid, e) < 0 ||
+			!work_add(c, id, e))) {
+		batch_fail(c, e);
+		rc = -1;
+	}
+	if (rc == 0) {
+		work_want(work_find(c, id));
+		greta_jsonw_i64(reply, "campaign", id);
+		greta_jsonw_str(reply, "uuid", uuid);
+		greta_jsonw_str(reply, "name", spec.name);
+		greta_jsonw_i64(reply, "jobs", (int64_t)plan.n);
+		control_note(c, "submit", args);
+		control_note_detached(c, args);
+		fleet_want(c);
+		ctl_dispatch_soon(c);
+	}
+	plan_release(&plan);
+	greta_campaign_release(&spec);
+	return rc;
+}
+
+/* ---- resume, cancel */
+
+/* A person has looked after what was wrong: what was given up is tried again. */
+int control_resume(struct conn *k, const struct greta_json_val *args, struct greta_jsonw *reply, struct greta_err *e)
+{
+	struct ctl *c = k->control->ctl;
+	int64_t id = 0, n_open = 0;
+
+	if (greta_json_get(args, "campaign") && control_campaign(c, args, &id, e) < 0)
+		return -1;
+	if (id && !work_find(c, id)) {
+		greta_jsonw_array(reply, "campaigns");
+		greta_jsonw_end_array(reply);
+		return 0;
+	}
+	for (size_t i = 0; i < c->n_nodes; i++) {
+		struct ctl_node *n = c->nodes[i];
+
+		prepare_release(n);
+		if (n->link && link_state(n->link) != LINK_UP)
+			link_start(n->link);
+	}
+	control_note_detached(c, args);
+	greta_jsonw_array(reply, "campaigns");
+	for (struct ctl_campaign *cc = c->campaigns; cc; cc = cc->next) {
+		if (cc->finished || (id && cc->id != id))
+			continue;
+		work_want(cc);
+		n_open += cc->n_open;
+		greta_jsonw_i64(reply, NULL, cc->id);
+	}
+	greta_jsonw_end_array(reply);
+	greta_jsonw_i64(reply, "running", n_open);
+	fleet_want(c);
+	ctl_dispatch_soon(c);
+	return 0;
+}
+
+int control_cancel(struct conn *k, const struct greta_json_val *args, struct greta_jsonw *reply, struct greta_err *e)
+{
+	struct ctl *c = k->control->ctl;
+	struct ctl_campaign *cc;
+	int64_t id, n = 0;
+
+	if (control_campaign(c, args, &id, e) < 0)
+		return -1;
+	cc = work_find(c, id);
+	if (cc && work_cancel(c, cc, control_str(args, "variant"), control_i64(args, "context", 0), control_i64(args, "repeat", -1),
+			      "cancelled by a person", &n, e) < 0)
+		return -1;
+	control_note(c, "cancel", args);
+	greta_jsonw_i64(reply, "campaign", id);
+	greta_jsonw_i64(reply, "jobs", n);
+	return 0;
+}
