@@ -92,7 +92,7 @@ int greta_campaign_parse(const char *name, const char *text, size_t n, struct gr
 			 struct greta_problems *problems)
 {
 	struct greta_err e = {0};
-	struct greta_json *doc = greta_json_parse(name, text, n, &e);
+	struct greta_json *doc = greta_json_parse_past(name, text, n, problems, &e);
 	int rc;
 
 	*out = (struct greta_campaign){0};

@@ -43,6 +43,7 @@ struct scan {
 	const char *name;
 	char *at, *end;
 	int depth;
+	struct greta_problems *slips; /* NULL: a slip is an error as any other */
 	struct greta_err *e;
 };
 
@@ -59,20 +60,43 @@ static void place_of(const struct greta_json *j, const char *at, int *line, int 
 	}
 }
 
-__attribute__((format(printf, 3, 4))) static int fail(const struct scan *s, const char *at, const char *fmt, ...)
+static int complain(const struct scan *s, bool slip, const char *at, const char *fmt, va_list ap)
 {
 	cleanup_buf struct greta_buf what = {0};
 	int line, column;
-	va_list ap;
 
-	va_start(ap, fmt);
 	greta_buf_vaddf(&what, fmt, ap);
-	va_end(ap);
 	for (size_t i = 0; i < what.len; i++) /* a key that is quoted goes to a terminal */
 		if ((unsigned char)what.data[i] < 0x20 || what.data[i] == 0x7f)
 			what.data[i] = '?';
 	place_of(s->j, at, &line, &column);
+	if (slip && s->slips) {
+		greta_problems_add(s->slips, false, line, column, NULL, "%s", what.data);
+		return 0;
+	}
 	return greta_err_set(s->e, GRETA_EINVAL, "%s:%d:%d: %s", s->name, line, column, what.data);
+}
+
+__attribute__((format(printf, 3, 4))) static int fail(const struct scan *s, const char *at, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	complain(s, false, at, fmt, ap);
+	va_end(ap);
+	return -1;
+}
+
+/* What can be read past: 0 when it was noted, -1 where slips are errors. */
+__attribute__((format(printf, 3, 4))) static int slip(const struct scan *s, const char *at, const char *fmt, ...)
+{
+	va_list ap;
+	int rc;
+
+	va_start(ap, fmt);
+	rc = complain(s, true, at, fmt, ap);
+	va_end(ap);
+	return rc;
 }
 
 /* Length of the comment at s->at, 0 if there is none, -1 if it never ends. */
@@ -264,7 +288,7 @@ static int fail_at_value(const struct scan *s)
 	if (*s->at == '\'')
 		return fail(s, s->at, "strings are written in double quotes");
 	if (strchr("]},", *s->at) && *s->at)
-		return fail(s, s->at, "expected a value here (a trailing comma is not allowed)");
+		return fail(s, s->at, "expected a value here");
 	return fail(s, s->at, "expected a value: a string, a number, true, false, null, [ or {");
 }
 
@@ -290,6 +314,31 @@ static int scan_word(struct scan *s, enum greta_json_type *type)
 	return fail_at_value(s);
 }
 
+/* Behind a comma: the same as scan_separator. A comma too many is blanked, so that cJSON sees none. */
+static int scan_behind_comma(struct scan *s, char close)
+{
+	char *comma = s->at - 1;
+
+	if (skip_blank(s))
+		return -1;
+	if (s->at >= s->end || *s->at != close)
+		return 1;
+	if (slip(s, s->at, "expected %s (a trailing comma is not allowed)",
+		 close == '}' ? "another key" : "a value here"))
+		return -1;
+	*comma = ' ';
+	s->at++;
+	return 0;
+}
+
+/* Another element begins here without a comma, and a blank before it can become one (not a newline: lines are counted). */
+static bool lacks_comma(const struct scan *s, char close)
+{
+	if (!s->slips || s->at >= s->end || !*s->at || !strchr(" \t", s->at[-1]))
+		return false;
+	return *s->at == '"' || (close == ']' && (strchr("-{[", *s->at) || isalnum((unsigned char)*s->at)));
+}
+
 /* Behind an element: 1 when another follows, 0 at the closing bracket, -1. */
 static int scan_separator(struct scan *s, char close)
 {
@@ -298,7 +347,12 @@ static int scan_separator(struct scan *s, char close)
 	if (take(s, close))
 		return 0;
 	if (take(s, ','))
+		return scan_behind_comma(s, close);
+	if (lacks_comma(s, close)) {
+		slip(s, s->at, "expected , or %c here", close);
+		s->at[-1] = ',';
 		return 1;
+	}
 	return fail(s, s->at, "expected , or %c here%s", close, s->at >= s->end ? ", where the text ends" : "");
 }
 
@@ -306,8 +360,6 @@ static int scan_key(struct scan *s)
 {
 	if (skip_blank(s))
 		return -1;
-	if (s->at < s->end && *s->at == '}')
-		return fail(s, s->at, "expected another key (a trailing comma is not allowed)");
 	if (s->at >= s->end || *s->at != '"')
 		return fail(s, s->at, "expected a key in double quotes");
 	if (scan_string(s) || skip_blank(s))
@@ -453,8 +505,9 @@ static int check_duplicates_in(const struct scan *s, const struct greta_json_val
 		if (strcmp(members[i - 1]->item->string, members[i]->item->string) != 0)
 			continue;
 		place_of(s->j, members[i - 1]->key_text, &line, &column);
-		return fail(s, members[i]->key_text, "the key \"%.60s\" again; it stands at %d:%d already",
-			    members[i]->item->string, line, column);
+		if (slip(s, members[i]->key_text, "the key \"%.60s\" again; it stands at %d:%d already",
+			 members[i]->item->string, line, column))
+			return -1;
 	}
 	return 0;
 }
@@ -471,9 +524,9 @@ static int check_duplicates(const struct scan *s)
 	return rc;
 }
 
-static int build(struct greta_json *j, const char *name, struct greta_err *e)
+static int build(struct greta_json *j, const char *name, struct greta_problems *slips, struct greta_err *e)
 {
-	struct scan s = {.j = j, .name = name, .at = j->text, .end = j->text + j->len, .e = e};
+	struct scan s = {.j = j, .name = name, .at = j->text, .end = j->text + j->len, .slips = slips, .e = e};
 
 	if (scan_document(&s))
 		return -1;
@@ -486,6 +539,12 @@ static int build(struct greta_json *j, const char *name, struct greta_err *e)
 /* ---- documents */
 
 struct greta_json *greta_json_parse(const char *name, const char *text, size_t n, struct greta_err *e)
+{
+	return greta_json_parse_past(name, text, n, NULL, e);
+}
+
+struct greta_json *greta_json_parse_past(const char *name, const char *text, size_t n, struct greta_problems *slips,
+					 struct greta_err *e)
 {
 	struct greta_json *j;
 
@@ -503,7 +562,7 @@ struct greta_json *greta_json_parse(const char *name, const char *text, size_t n
 	if (n)
 		memcpy(j->text, text, n);
 	j->len = n;
-	if (build(j, name, e)) {
+	if (build(j, name, slips, e)) {
 		greta_json_destroy(j);
 		return NULL;
 	}

@@ -9,6 +9,7 @@
 
 #include "base/buf.h"
 #include "base/err.h"
+#include "schemas/problems.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -22,6 +23,11 @@ struct greta_json_val; /* a value in it */
 /* name: how complaints call it ("campaign.json"); text need not be NUL-terminated; numbers keep full int64 range.
  * The text of an error is "name:line:column: what is wrong". */
 struct greta_json *greta_json_parse(const char *name, const char *text, size_t n, struct greta_err *e);
+/* The same for a file that a person writes: slips that can be read past (a trailing comma, one that is missing, a key
+ * that stands twice) are noted and reading goes on, so that all mistakes are told at once. A document with slips is to
+ * be refused. */
+struct greta_json *greta_json_parse_past(const char *name, const char *text, size_t n, struct greta_problems *slips,
+					 struct greta_err *e);
 struct greta_json *greta_json_load(const char *path, size_t max_bytes, struct greta_err *e);
 void greta_json_destroy(struct greta_json *j);
 

@@ -197,6 +197,31 @@ static void test_json__refuses_with_place_and_reason(void **state)
 	refused("[\0]", 3, "expected a value");
 }
 
+/* What a person forgets most is told together, and what stands behind it is read; anything worse still ends reading. */
+static void test_json__reads_past_slips(void **state)
+{
+	static const char text[] = "{\"a\": [1, 2,], \"b\": 3\n \"a\": [4 5],}";
+	struct greta_problems slips = {0};
+	struct greta_err e = {0};
+	struct greta_json *j = greta_json_parse_past("t.json", text, strlen(text), &slips, &e);
+	cleanup_buf struct greta_buf printed = {0};
+
+	(void)state;
+	assert_non_null(j);
+	assert_int_equal(greta_json_size(greta_json_root(j)), 3);
+	greta_problems_print(&slips, "t.json", &printed);
+	assert_string_equal(greta_buf_str(&printed), "t.json:1:13: expected a value here (a trailing comma is not allowed)\n"
+						     "t.json:2:2: expected , or } here\n"
+						     "t.json:2:10: expected , or ] here\n"
+						     "t.json:2:13: expected another key (a trailing comma is not allowed)\n"
+						     "t.json:2:2: the key \"a\" again; it stands at 1:2 already\n");
+	greta_json_destroy(j);
+	assert_null(greta_json_parse_past("t.json", "[1 2, x]", 8, &slips, &e));
+	assert_string_equal(e.text, "t.json:1:7: expected a value: a string, a number, true, false, null, [ or {");
+	assert_null(greta_json_parse_past("t.json", "[1\n2]", 5, &slips, &e)); /* lines are counted by newlines */
+	greta_problems_release(&slips);
+}
+
 static void test_json__bounds_nesting(void **state)
 {
 	char text[300];
@@ -238,6 +263,7 @@ int main(void)
 		cmocka_unit_test(test_json__says_where),
 		cmocka_unit_test(test_json__prints_compact),
 		cmocka_unit_test(test_json__refuses_with_place_and_reason),
+		cmocka_unit_test(test_json__reads_past_slips),
 		cmocka_unit_test(test_json__bounds_nesting),
 		cmocka_unit_test(test_json__many_members),
 	};
