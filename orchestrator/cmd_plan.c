@@ -11,6 +11,7 @@
 #include "orchestrator/plan_order.h"
 #include "orchestrator/table.h"
 #include "orchestrator/verify.h"
+#include "orchestrator/verify_there.h"
 #include "schemas/campaign.h"
 #include "schemas/problems.h"
 #include <inttypes.h>
@@ -29,9 +30,10 @@ struct planning {
 	struct output output;
 	const char *file, *db_path;
 	struct greta_campaign campaign;
+	struct greta_buf text;      /* of the file */
 	struct greta_problems problems;
 	struct plan plan;
-	struct greta_db *db;        /* history; NULL: none yet */
+	struct greta_db *db;        /* history and nodes; NULL: none yet */
 	struct verify_result *builds; /* one a variant; NULL: not asked */
 	double total_s, budget_s;   /* of all jobs one after the other; total NAN: some cell has no history */
 	size_t n_without_history;
@@ -230,10 +232,12 @@ static int verify_builds(struct planning *p)
 {
 	bool good = true;
 	p->builds = greta_alloc(p->campaign.n_variants * sizeof *p->builds);
-	for (size_t v = 0; v < p->campaign.n_variants; v++) {
+	for (size_t v = 0; v < p->campaign.n_variants; v++)
 		verify_build(&p->campaign, v, &p->builds[v]);
+	if (verify_there(p->db, &p->campaign, &p->text, p->builds))
+		return CMD_INTERRUPTED;
+	for (size_t v = 0; v < p->campaign.n_variants; v++)
 		good &= p->builds[v].state != VERIFY_BAD;
-	}
 	return good ? CMD_OK : CMD_INFRA;
 }
 
@@ -243,7 +247,6 @@ static int show(struct planning *p, struct greta_err *e)
 		return -1;
 	p->db = greta_db_open_reader(p->db_path, NULL);
 	struct table *cells = matrix(p, e);
-	greta_db_close(p->db);
 	if (!cells)
 		return -1;
 	int code = p->values->no_verify ? CMD_OK : verify_builds(p);
@@ -262,7 +265,7 @@ static int plan_exec(struct cmd_ctx *ctx, const void *values, struct greta_err *
 	struct planning p = {.values = values, .output = output_of(ctx, NULL), .file = ctx->operands.items[0],
 			     .db_path = ctx->db_path};
 	int code = CMD_USAGE;
-	bool readable = greta_campaign_load(p.file, &p.campaign, &p.problems, NULL) == 0;
+	bool readable = greta_campaign_load(p.file, &p.campaign, &p.problems, &p.text) == 0;
 	if (p.output.form != OUTPUT_JSON) {
 		cleanup_buf struct greta_buf text = {0};
 		greta_problems_print(&p.problems, p.file, &text);
@@ -275,6 +278,8 @@ static int plan_exec(struct cmd_ctx *ctx, const void *values, struct greta_err *
 	else
 		fprintf(stderr, "%zu mistakes: nothing was planned\n", greta_problems_errors(&p.problems));
 	free(p.builds);
+	greta_db_close(p.db);
+	greta_buf_release(&p.text);
 	plan_release(&p.plan);
 	greta_campaign_release(&p.campaign);
 	greta_problems_release(&p.problems);
@@ -295,7 +300,8 @@ const struct cmd cmd_plan = {
 	.operands = "FILE",
 	.min_operands = 1,
 	.max_operands = 1,
-	.details = "Reports all mistakes at once, each with its place. Verifies every build: that it runs, and its hash.\n"
+	.details = "Reports all mistakes at once, each with its place. Verifies every build by a prefill of a few\n"
+		   "tokens: that it runs, keeps the contract, and its hash; here, or on a node where only nodes have it.\n"
 		   "Exit code 2: the file is bad. 3: a build does not run.\n",
 	.opts = plan_opts,
 	.values_size = sizeof(struct plan_values),

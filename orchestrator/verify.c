@@ -13,7 +13,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define VERIFY_CONTEXT 16          /* tokens of the trial prefill */
 #define VERIFY_DEADLINE_MS 120000  /* a large model takes its time to load */
 #define VERIFY_OUTPUT_MAX (4 << 20)
 
@@ -146,7 +145,7 @@ void verify_build(const struct greta_campaign *c, size_t variant, struct verify_
 	cleanup_free char *executable = find_executable(c, engine);
 	cleanup_free char *model = c->model.path ? beside_campaign(c, c->model.path) : NULL;
 	if (!executable) {
-		say(out, VERIFY_UNKNOWN, "%s is not on this machine: its first run on a node will tell",
+		say(out, VERIFY_UNKNOWN, "%s is not on this machine, and no node is configured to try it on",
 		    engine->executable.path ? engine->executable.path : engine->command.items[0]);
 		return;
 	}
@@ -156,7 +155,7 @@ void verify_build(const struct greta_campaign *c, size_t variant, struct verify_
 	}
 	if (model && access(model, R_OK)) {
 		bool here = c->model.upload || c->model.path[0] != '/';
-		say(out, here ? VERIFY_BAD : VERIFY_UNKNOWN, "sha256 %.12s; the model %s is not on this machine", out->sha256,
+		say(out, here ? VERIFY_BAD : VERIFY_UNKNOWN, "sha256 %.12s; the model %s is not on this machine, and no node is configured to try it on", out->sha256,
 		    model);
 		return;
 	}

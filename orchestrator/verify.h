@@ -1,11 +1,13 @@
 /* verify: does an engine's build run, and does it keep the contract? Tried here, on the controller's machine, with a
- * tiny prefill: what `plan` prints before a campaign burns node hours. A build that only nodes have can't be tried here
- * and is said to be so: unknown is not good. */
+ * tiny prefill: what `plan` prints before a campaign burns node hours. A build that only nodes have is tried there
+ * (verify_there.h); where that can't be, it is said to be so: unknown is not good. */
 #ifndef ORCHESTRATOR_VERIFY_H
 #define ORCHESTRATOR_VERIFY_H
 
 #include "base/sha256.h"
 #include "schemas/campaign.h"
+
+#define VERIFY_CONTEXT 16 /* tokens of the trial prefill */
 
 #define VERIFY_STATES(X)            \
 	X(UNKNOWN, "not verified")  \

@@ -44,6 +44,22 @@ expect 0 '2 of 2' greta-orch submit odd.json
 [ -e evil.gguf ] || [ -e ~/evil.gguf ] && fail "a file's name was run as a command"
 equal "the model" "SELECT DISTINCT m.file_sha256 FROM attempt a JOIN model m ON m.id = a.model_id" "$(sha256sum <"my model;touch evil.gguf" | cut -d' ' -f1)"
 
+# --- builds that only nodes have are tried there before anything is submitted; nothing of it stays
+cat >there.json <<JSON
+	{"name": "there", "slot": "cpu", "contexts": [128], "repeats": 1, "gates": {"min_counted": 1},
+	 "engine": {"command": ["env", "$bin/fake_engine", "ok", "--ctx", "{context}", "--attn", "{variant}"], "adapter": "perf_timing"},
+	 "variants": [{"name": "good"}, {"name": "short",
+	   "engine": {"command": ["env", "$bin/fake_engine", "short-prompt", "--ctx", "{context}"], "adapter": "perf_timing"}},
+	  {"name": "away", "nodes": ["node2"],
+	   "engine": {"command": ["no-such-engine"], "adapter": "perf_timing"}}]}
+JSON
+before=$(sql "SELECT count(*) FROM campaign")
+expect 3 'good +verified: on node[12]: sha256 [0-9a-f]{12}, prefilled 16 tokens and kept the contract' greta-orch plan there.json
+grep -q 'short .*does not work: on node[12]: invalid: ' <<<"$said" || fail "a short prompt was not noticed: $said"
+grep -q 'away .*on node2: .*no-such-engine' <<<"$said" || fail "a missing engine was not told: $said"
+equal "campaigns after plan" "SELECT count(*) FROM campaign" "$before"
+ls -d "${TMPDIR:-/tmp}"/greta-plan-* 2>/dev/null && fail "the trial was not cleaned up"
+
 # --- what is refused, each with its reason in one line
 cp known_hosts known_hosts.all
 grep -v "$(node_address 3)" known_hosts.all >known_hosts
