@@ -132,7 +132,7 @@ CREATE TABLE job (
   campaign_id     INTEGER NOT NULL REFERENCES campaign(id),
   variant_id      INTEGER NOT NULL REFERENCES variant(id),
   context         INTEGER NOT NULL,
-  repeat          INTEGER NOT NULL,       -- from 1
+  repeat          INTEGER NOT NULL,       -- from 0
   position        INTEGER NOT NULL,       -- in the campaign's order
   block           INTEGER NOT NULL DEFAULT 0, -- of the interleaving
   state           TEXT NOT NULL DEFAULT 'queued' CHECK (state = 'queued' OR state = 'running' OR state = 'done' OR

@@ -1,9 +1,11 @@
 /* fake_engine: an engine that behaves, lies, floods, hangs or crashes as it is told, for all flows.
  *
  *   fake_engine MODE [--ctx N] [--attn NAME] [--layers N] [--layer-ms N] [--samples N] [--prefill-s X] [--bytes N]
- *               [--exit N] [--ledger FILE] [--once FILE] [--pid FILE]
+ *               [--exit N] [--ledger FILE] [--ledgers DIR] [--cell TEXT] [--once FILE] [--pid FILE]
  *
  * --ledger FILE: appends "ATTEMPT MODE PREFILL_S\n" in one write when a result is printed.
+ * --ledgers DIR: keeps DIR/ATTEMPT, synced: "begin PID TEXT\n", and "result PREFILL_S TEXT\n" before a result is printed.
+ * --cell TEXT:   what it was asked for, by its own account of it: bench/chaos-check compares.
  * --once FILE:   misbehaves only if FILE can be created; else the mode is ok.
  * --pid FILE:    appends its process ids, those of children too, a line each.
  */
@@ -23,13 +25,14 @@
 #include <unistd.h>
 
 struct options {
-	const char *mode, *attn, *ledger, *once, *pid;
+	const char *mode, *attn, *ledger, *ledgers, *cell, *once, *pid;
 	long ctx, layers, layer_ms, samples, bytes, exit_code;
 	double prefill_s;
 };
 
 static struct options opt = {
 	.attn = "flash_v2_naive",
+	.cell = "-",
 	.ctx = 4096,
 	.layers = 4,
 	.layer_ms = 1,
@@ -60,10 +63,23 @@ static void append(const char *file, const char *fmt, ...)
 	int n = vsnprintf(line, sizeof line, fmt, ap);
 	va_end(ap);
 	int fd = file ? open(file, O_WRONLY | O_APPEND | O_CREAT, 0644) : -1;
-	if (fd >= 0 && write(fd, line, (size_t)n) != n)
+	if (fd >= 0 && (write(fd, line, (size_t)n) != n || fsync(fd) != 0))
 		perror(file);
 	if (fd >= 0)
 		close(fd);
+}
+
+static const char *attempt(void)
+{
+	const char *uuid = getenv("GRETA_ATTEMPT");
+	return uuid ? uuid : "-";
+}
+
+static const char *own_ledger(void)
+{
+	static char path[4096];
+	snprintf(path, sizeof path, "%s/%s", opt.ledgers, attempt());
+	return path;
 }
 
 static void tell_pid(void)
@@ -98,8 +114,9 @@ static double prefill(double begun, long layers)
 
 static void result(long sample, double prefill_s, long tokens, const char *attn)
 {
-	const char *attempt = getenv("GRETA_ATTEMPT");
-	append(opt.ledger, "%s %s %.9f\n", attempt ? attempt : "-", opt.mode, prefill_s);
+	append(opt.ledger, "%s %s %.9f\n", attempt(), opt.mode, prefill_s);
+	if (opt.ledgers)
+		append(own_ledger(), "result %.9f %s\n", prefill_s, opt.cell);
 	printf("[PERF_TIMING] {\"sample\":%ld,\"model_load_s\":0.0005,\"tokenize_s\":0.0001,\"prefill_s\":%.9f,\"decode_s\":0.0002,"
 	       "\"attn_impl\":\"%s\",\"prompt_tokens\":%ld,\"backend\":\"cpu\"}\n", sample, prefill_s, attn, tokens);
 	fflush(stdout);
@@ -494,6 +511,7 @@ static void parse(int argc, char **argv)
 		long *number;
 	} table[] = {
 		{"--attn", &opt.attn, NULL},     {"--ledger", &opt.ledger, NULL}, {"--once", &opt.once, NULL},
+		{"--ledgers", &opt.ledgers, NULL}, {"--cell", &opt.cell, NULL},
 		{"--pid", &opt.pid, NULL},       {"--ctx", NULL, &opt.ctx},       {"--layers", NULL, &opt.layers},
 		{"--layer-ms", NULL, &opt.layer_ms}, {"--samples", NULL, &opt.samples}, {"--bytes", NULL, &opt.bytes},
 		{"--exit", NULL, &opt.exit_code},
@@ -519,6 +537,8 @@ int main(int argc, char **argv)
 	if (opt.once && open(opt.once, O_CREAT | O_EXCL | O_WRONLY, 0644) < 0)
 		opt.mode = "ok";
 	tell_pid();
+	if (opt.ledgers)
+		append(own_ledger(), "begin %d %s\n", (int)getpid(), opt.cell);
 	for (size_t i = 0; i < sizeof modes / sizeof *modes; i++)
 		if (strcmp(opt.mode, modes[i].name) == 0)
 			return modes[i].run();
