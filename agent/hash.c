@@ -2,6 +2,7 @@
 #include "agent/files.h"
 #include "base/clock.h"
 #include "base/fs.h"
+#include "base/str.h"
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -14,14 +15,13 @@ static void describe(const struct stat *st, char *out, size_t cap)
 		 st->st_mtim.tv_nsec, (long long)st->st_ctim.tv_sec, st->st_ctim.tv_nsec);
 }
 
-static bool remembered(const char *entry, const char *description, char out[GRETA_SHA256_HEX + 1])
+static bool recall(const char *entry, const char *description, char line[HASH_LINE_MAX])
 {
-	char text[256];
+	char text[HASH_LINE_MAX + 128];
 	size_t n = strlen(description);
-	if (file_text(entry, NULL, text, sizeof text) != 0 || strncmp(text, description, n) != 0 ||
-	    strlen(text + n) != GRETA_SHA256_HEX)
+	if (file_text(entry, NULL, text, sizeof text) != 0 || strncmp(text, description, n) != 0 || !text[n])
 		return false;
-	memcpy(out, text + n, GRETA_SHA256_HEX + 1);
+	greta_str_copy(line, HASH_LINE_MAX, text + n);
 	return true;
 }
 
@@ -39,23 +39,39 @@ static void remember(const char *cache, const char *entry, const char *text)
 		greta_fs_write_atomic(entry, text, strlen(text), 0600, NULL);
 }
 
-int hash_file(const char *cache, const char *path, char out[GRETA_SHA256_HEX + 1], struct greta_err *e)
+int hash_remembered(const char *cache, const char *path, const char *kind, hash_find_fn *find, void *arg,
+		    char line[HASH_LINE_MAX], struct greta_err *e)
 {
 	struct stat st, after;
-	char entry[FILE_PATH_MAX], before[128], then[128], text[256];
+	char entry[FILE_PATH_MAX], before[128], then[128] = "", text[HASH_LINE_MAX + 128];
 	if (stat(path, &st) != 0)
 		return greta_err_sys(e, "can't find %s", path);
-	file_path(entry, "%s/hashes/%llx-%llx", cache, (unsigned long long)st.st_dev, (unsigned long long)st.st_ino);
+	file_path(entry, "%s/hashes/%llx-%llx%s", cache, (unsigned long long)st.st_dev, (unsigned long long)st.st_ino, kind);
 	describe(&st, before, sizeof before);
-	if (remembered(entry, before, out))
+	if (recall(entry, before, line))
 		return 0;
-	if (greta_sha256_file(path, out, e) != 0)
+	if (find(arg, path, line, e) != 0)
 		return -1;
 	if (stat(path, &after) == 0)
 		describe(&after, then, sizeof then);
 	if (strcmp(before, then) == 0 && is_settled(&st)) {
-		snprintf(text, sizeof text, "%s%s", before, out);
+		snprintf(text, sizeof text, "%s%s", before, line);
 		remember(cache, entry, text);
 	}
+	return 0;
+}
+
+static int find_sha256(void *arg, const char *path, char line[HASH_LINE_MAX], struct greta_err *e)
+{
+	(void)arg;
+	return greta_sha256_file(path, line, e);
+}
+
+int hash_file(const char *cache, const char *path, char out[GRETA_SHA256_HEX + 1], struct greta_err *e)
+{
+	char line[HASH_LINE_MAX];
+	if (hash_remembered(cache, path, "", find_sha256, NULL, line, e) != 0)
+		return -1;
+	greta_str_copy(out, GRETA_SHA256_HEX + 1, line);
 	return 0;
 }

@@ -192,10 +192,9 @@ static void tell_started(struct supervise *s)
 	greta_jsonw_end_array(&w);
 	if (s->build.engine[0])
 		greta_jsonw_str(&w, "engine_sha256", s->build.engine);
-	if (s->model_sha256[0]) {
+	if (s->model_facts[0]) {
 		greta_jsonw_str(&w, "model", s->spec.model);
-		greta_jsonw_str(&w, "model_sha256", s->model_sha256);
-		greta_jsonw_i64(&w, "model_bytes", s->model_bytes);
+		greta_jsonw_raw(&w, "model_facts", s->model_facts);
 	}
 	if (!s->engine.in_cgroup)
 		greta_jsonw_str(&w, "no_cgroup", s->cgroup.why[0] ? s->cgroup.why : "the engine could not be put into it");

@@ -19,6 +19,7 @@
 #include "agent/cgroup.h"
 #include "agent/engine.h"
 #include "agent/finish.h"
+#include "agent/hash.h"
 #include "agent/journal.h"
 #include "agent/klog.h"
 #include "agent/logs.h"
@@ -45,8 +46,7 @@ struct supervise {
 	/* waiting */
 	pid_t verify_pid;
 	int verify_fd;
-	char model_sha256[GRETA_SHA256_HEX + 1]; /* "": no file to hash */
-	int64_t model_bytes;
+	char model_facts[HASH_LINE_MAX]; /* model.h; "": no file to hash */
 	struct greta_watch *verified;
 	struct slots slots;
 	char said_waiting[256];

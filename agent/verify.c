@@ -1,6 +1,7 @@
 #include "agent/verify.h"
 #include "agent/gc.h"
 #include "agent/hash.h"
+#include "agent/model.h"
 #include "agent/take.h"
 #include "base/buf.h"
 #include "base/fs.h"
@@ -12,6 +13,8 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#define ANSWER_MAX (HASH_LINE_MAX + 8) /* also larger than an error's text */
 
 int verify_one(const char *cache, const char *line, struct greta_err *e)
 {
@@ -27,23 +30,22 @@ int verify_one(const char *cache, const char *line, struct greta_err *e)
 			     path, is, line);
 }
 
-/* The model's identity: "ok SHA256 BYTES", or "ok" where there is no such file to hash (an engine may bring its own
- * idea of a model). */
-static void model_identity(const struct supervise *s, char *out, size_t cap)
+/* "ok " and the model's identity, or nothing behind it where there is no such file (an engine may bring its own idea of a
+ * model). */
+static void model_identity(const struct supervise *s, char out[ANSWER_MAX])
 {
-	char hex[GRETA_SHA256_HEX + 1];
+	char line[HASH_LINE_MAX] = "";
 	struct stat st;
 	const char *path = s->spec.model;
-	if (path && stat(path, &st) == 0 && S_ISREG(st.st_mode) && hash_file(s->paths->cache, path, hex, NULL) == 0)
-		snprintf(out, cap, "ok %s %lld", hex, (long long)st.st_size);
-	else
-		snprintf(out, cap, "ok");
+	if (path && stat(path, &st) == 0 && S_ISREG(st.st_mode) && model_identify(s->paths->cache, path, line, NULL) != 0)
+		line[0] = '\0';
+	snprintf(out, ANSWER_MAX, "ok %s", line);
 }
 
 static _Noreturn void verify_all(const struct supervise *s, int fd)
 {
 	struct greta_err e = {0};
-	char answer[128];
+	char answer[ANSWER_MAX];
 	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
 	for (size_t i = 0; i < s->spec.verify.n; i++) {
 		if (verify_one(s->paths->cache, s->spec.verify.items[i], &e) != 0) {
@@ -52,16 +54,15 @@ static _Noreturn void verify_all(const struct supervise *s, int fd)
 		}
 		gc_touch(s->paths, s->spec.verify.items[i] + GRETA_SHA256_HEX + 1);
 	}
-	model_identity(s, answer, sizeof answer);
+	model_identity(s, answer);
 	_exit(greta_fs_write_all(fd, answer, strlen(answer), NULL) == 0 ? 0 : 1);
 }
 
 static bool take_answer(struct supervise *s, const char *text)
 {
-	long long bytes = 0;
-	if (strcmp(text, "ok") != 0 && sscanf(text, "ok %64[0-9a-f] %lld", s->model_sha256, &bytes) != 2)
+	if (strncmp(text, "ok ", 3) != 0)
 		return false;
-	s->model_bytes = bytes;
+	greta_str_copy(s->model_facts, sizeof s->model_facts, text + 3);
 	return true;
 }
 
@@ -69,7 +70,7 @@ static void on_verified(struct greta_watch *w, uint32_t events, void *arg)
 {
 	struct supervise *s = arg;
 	struct greta_err e = {0};
-	char text[sizeof e.text];
+	char text[ANSWER_MAX];
 	(void)w, (void)events;
 	ssize_t n = read(s->verify_fd, text, sizeof text - 1); /* one write, far below a pipe's size */
 	text[n > 0 ? n : 0] = '\0';

@@ -89,14 +89,22 @@ static int on_waiting(struct applying *a, struct greta_err *e)
 /* 0: its file is not known. */
 static int model_id(struct greta_db *db, const struct greta_json_val *detail, int64_t *id, struct greta_err *e)
 {
-	struct greta_model_facts facts = {.file_sha256 = text_of(detail, "model_sha256")};
+	const struct greta_json_val *said = greta_json_get(detail, "model_facts");
+	struct greta_model_facts facts = {
+		.file_sha256 = text_of(said, "file_sha256"),
+		.data_sha256 = text_of(said, "tensors_sha256"),
+		.metadata_sha256 = text_of(said, "metadata_sha256"),
+		.architecture = text_of(said, "architecture"),
+		.file_type = text_of(said, "type"),
+	};
 	const char *path = text_of(detail, "model"), *slash = path ? strrchr(path, '/') : NULL;
 
 	*id = 0;
 	if (!facts.file_sha256)
 		return 0;
 	facts.name = slash ? slash + 1 : path;
-	greta_json_i64(greta_json_get(detail, "model_bytes"), &facts.bytes);
+	greta_json_i64(greta_json_get(said, "file_bytes"), &facts.bytes);
+	greta_json_i64(greta_json_get(said, "n_params"), &facts.n_params);
 	return greta_models_record(db, &facts, id, e);
 }
 

@@ -28,6 +28,7 @@ struct gguf_check {
 };
 
 /* n_threads 0: one for each core. */
+int gguf_check_hash(struct gguf_check *c, const struct gguf *g, int n_threads, struct greta_err *e); /* values not looked at */
 int gguf_check_run(struct gguf_check *c, const struct gguf *g, int n_threads, struct greta_err *e);
 void gguf_check_release(struct gguf_check *c);
 

@@ -24,8 +24,8 @@ struct gguf_cmd {
 	int (*run)(void *values, const struct greta_strs *operands, struct greta_buf *out, struct greta_err *e);
 };
 
-extern const struct gguf_cmd gguf_cmd_inspect, gguf_cmd_set, gguf_cmd_synth, gguf_cmd_verify, gguf_cmd_quantize,
-	gguf_cmd_tokenize;
+extern const struct gguf_cmd gguf_cmd_inspect, gguf_cmd_set, gguf_cmd_synth, gguf_cmd_verify, gguf_cmd_hash,
+	gguf_cmd_quantize, gguf_cmd_tokenize;
 
 /* Whether an engine would take it: its tokenizer and, if it has tensors, its model. A file without a vocabulary, or
  * with a vocabulary alone, is fine. */

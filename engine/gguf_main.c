@@ -9,7 +9,7 @@
 #include <stdio.h>
 
 static const struct gguf_cmd *const commands[] = {
-	&gguf_cmd_inspect, &gguf_cmd_verify, &gguf_cmd_set, &gguf_cmd_synth, &gguf_cmd_quantize, &gguf_cmd_tokenize,
+	&gguf_cmd_inspect, &gguf_cmd_verify, &gguf_cmd_hash, &gguf_cmd_set, &gguf_cmd_synth, &gguf_cmd_quantize, &gguf_cmd_tokenize,
 };
 
 static void overview(struct greta_buf *out)

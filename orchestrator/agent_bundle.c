@@ -46,23 +46,41 @@ static int hash_file(struct bundle_file *f, struct greta_err *e)
 	return greta_sha256_file(f->local, f->sha256, e);
 }
 
+/* Takes local (NULL, or a file that is not there: nothing to bring). */
+static void add(struct agent_bundle *b, char *local, const char *name)
+{
+	if (local && access(local, R_OK) == 0)
+		b->files[b->n_files++] = (struct bundle_file){.local = local, .name = name};
+	else
+		free(local);
+}
+
+static char *beside_agent(const struct agent_bundle *b, const char *name)
+{
+	const char *slash = strrchr(b->agent, '/');
+
+	return slash ? greta_format("%.*s/%s", (int)(slash - b->agent), b->agent, name) : greta_strdup(name);
+}
+
 int agent_bundle_hash(struct agent_bundle *b, struct greta_err *e)
 {
 	char *cjson = NULL;
 	struct greta_sha256 all;
 
-	if (b->n_files)
+	if (b->sha256[0])
 		return 0;
-	dl_iterate_phdr(on_object, &cjson);
-	b->files[0] = (struct bundle_file){.local = greta_strdup(b->agent), .name = "greta-agent"};
-	b->files[1] = (struct bundle_file){.local = cjson, .name = "libcjson.so.1"};
+	if (!b->n_files) {
+		dl_iterate_phdr(on_object, &cjson);
+		add(b, greta_strdup(b->agent), "greta-agent");
+		add(b, cjson, "libcjson.so.1");
+		add(b, beside_agent(b, "greta-gguf"), "greta-gguf");
+	}
 	greta_sha256_init(&all);
-	for (int i = 0; i < AGENT_BUNDLE_FILES && b->files[i].local; i++) {
+	for (int i = 0; i < b->n_files; i++) {
 		if (hash_file(&b->files[i], e) < 0)
 			return -1;
 		greta_sha256_add(&all, b->files[i].name, strlen(b->files[i].name));
 		greta_sha256_add(&all, b->files[i].sha256, GRETA_SHA256_HEX);
-		b->n_files++;
 	}
 	greta_sha256_hex(&all, b->sha256);
 	return 0;

@@ -1,5 +1,6 @@
-/* agent_bundle: what has to lie on a node so that the agent runs there: greta-agent, and beside it the one library
- * that Debian has no static archive of. Content-addressed: the folder is named by the hash of it all. */
+/* agent_bundle: what has to lie on a node so that the agent runs there: greta-agent, beside it the one library that
+ * Debian has no static archive of, and the programs that the agent asks (greta-gguf, for a model's identity).
+ * Content-addressed: the folder is named by the hash of it all. */
 #ifndef ORCHESTRATOR_AGENT_BUNDLE_H
 #define ORCHESTRATOR_AGENT_BUNDLE_H
 
@@ -7,10 +8,10 @@
 #include "base/sha256.h"
 #include <stdint.h>
 
-#define AGENT_BUNDLE_FILES 2
+#define AGENT_BUNDLE_FILES 3
 
 struct bundle_file {
-	char *local;                      /* path here; NULL: no such file in this bundle */
+	char *local;                      /* path here */
 	const char *name;                 /* in the folder there */
 	char sha256[GRETA_SHA256_HEX + 1];
 	int64_t bytes;

@@ -118,7 +118,7 @@ struct greta_end {
 	X(NONE,      "none")                                                \
 	X(ACCEPTED,  "accepted")  /* the spec is in the spool */            \
 	X(WAITING,   "waiting")   /* detail: {"for": "..."} */              \
-	X(STARTED,   "started")   /* detail: {"pid","devices","engine_sha256","model_sha256"} */ \
+	X(STARTED,   "started")   /* detail: {"pid","devices","engine_sha256","model_facts"} */ \
 	X(PROGRESS,  "progress")  /* detail: a progress line */             \
 	X(LOG,       "log")       /* detail: {"stream":"out|err","offset":N}; bytes: output */ \
 	X(LOG_GAP,   "log_gap")   /* detail: {"dropped":N,"offset":N} */    \

@@ -4,6 +4,7 @@
 . "$(dirname "$0")/lib.sh"
 cd "$dir" || exit 1
 nodes_start 3 || exit 1
+id_of() { sql "SELECT id FROM campaign WHERE name = '$1'"; }
 add() { greta-orch node add "$1" --store "$dir/$1/store" "${@:2}"; }
 
 # --- nodes
@@ -43,6 +44,20 @@ JSON
 expect 0 '2 of 2' greta-orch submit odd.json
 [ -e evil.gguf ] || [ -e ~/evil.gguf ] && fail "a file's name was run as a command"
 equal "the model" "SELECT DISTINCT m.file_sha256 FROM attempt a JOIN model m ON m.id = a.model_id" "$(sha256sum <"my model;touch evil.gguf" | cut -d' ' -f1)"
+
+# --- a model whose context length was patched is another file with the same tensors
+greta-gguf synth a.gguf --layers 1 --embd 64 --heads 2 --kv-heads 2 --ffn 64 --vocab 300 --seed 7 >/dev/null
+cp a.gguf b.gguf
+greta-gguf set b.gguf llama.context_length 777 >/dev/null
+for m in a b; do
+	cat >$m.json <<-JSON
+		{"name": "patched-$m", "slot": "cpu", "contexts": [128], "repeats": 1, "model": "$m.gguf", "variants": [{"name": "v"}],
+		 "engine": {"command": ["$bin/fake_engine", "ok", "--ctx", "{context}", "--attn", "{model}", "--ledger", "$dir/ledger"], "adapter": "perf_timing"}}
+	JSON
+	expect 0 '1 of 1' greta-orch submit $m.json
+done
+equal "files, tensors and metadata of a patched model" "SELECT count(DISTINCT file_sha256), count(DISTINCT data_sha256),
+	count(DISTINCT metadata_sha256), count(*) FROM model WHERE architecture = 'llama' AND n_params > 0" "2|1|2|2"
 
 # --- builds that only nodes have are tried there before anything is submitted; nothing of it stays
 cat >there.json <<JSON
@@ -101,7 +116,7 @@ wait_for 10 running 2 || fail "nothing was started on two nodes"
 kill -KILL $(node_pids 1 | tail -n +2)
 kill -KILL $(pgrep -f "greta-agent session" | while read -r p; do grep -qz "GRETA_SPOOL_DIR=$dir/node2/" "/proc/$p/environ" && echo "$p"; done)
 expect 0 '4 of 4' greta-orch watch
-equal "attempts in spite of cuts" "SELECT count(*) FROM attempt a JOIN job j ON j.id = a.job_id WHERE j.campaign_id = 3" 4
+equal "attempts in spite of cuts" "SELECT count(*) FROM attempt a JOIN job j ON j.id = a.job_id WHERE j.campaign_id = $(id_of cut)" 4
 
 # --- a frozen sshd is noticed within 12 s; the attempt goes on, and is found again
 campaign frozen.json 128 1 ok --layers 150 --layer-ms 100
@@ -114,7 +129,7 @@ wait_for 13 sh -c 'greta-orch status --json | grep -q "no sign of life"' || fail
 [ $((SECONDS - start)) -ge 8 ] || fail "it was given up after $((SECONDS - start)) s"
 kill -CONT $frozen
 expect 0 '2 of 2' greta-orch watch
-equal "attempts in spite of the freeze" "SELECT count(*) FROM attempt a JOIN job j ON j.id = a.job_id WHERE j.campaign_id = 4" 2
+equal "attempts in spite of the freeze" "SELECT count(*) FROM attempt a JOIN job j ON j.id = a.job_id WHERE j.campaign_id = $(id_of frozen)" 2
 
 # --- a killed supervisor: lost, and tried again
 campaign lost.json 128 1 ok --layers 30 --layer-ms 100
@@ -123,8 +138,8 @@ greta-orch submit --detach lost.json >/dev/null
 wait_for 10 running 1 || fail "nothing was started"
 kill -KILL $(pgrep -f "greta-agent supervise" | while read -r p; do grep -qz "GRETA_SPOOL_DIR=$dir/node1/" "/proc/$p/environ" && echo "$p"; done)
 expect 0 '2 of 2' greta-orch watch
-equal "lost attempts" "SELECT count(*) FROM attempt a JOIN job j ON j.id = a.job_id WHERE j.campaign_id = 5 AND a.outcome = 'lost'" 1
-equal "drained node" "SELECT count(*) FROM attempt a JOIN job j ON j.id = a.job_id JOIN alias n ON n.id = a.alias_id WHERE j.campaign_id = 5 AND n.name = 'node2'" 0
+equal "lost attempts" "SELECT count(*) FROM attempt a JOIN job j ON j.id = a.job_id WHERE j.campaign_id = $(id_of lost) AND a.outcome = 'lost'" 1
+equal "drained node" "SELECT count(*) FROM attempt a JOIN job j ON j.id = a.job_id JOIN alias n ON n.id = a.alias_id WHERE j.campaign_id = $(id_of lost) AND n.name = 'node2'" 0
 
 # --- kill -9 of the controller, with both nodes busy; another takes over
 greta-orch node resume node2 >/dev/null
@@ -133,7 +148,7 @@ greta-orch submit --detach over.json >/dev/null
 wait_for 10 running 2 || fail "nothing was started"
 kill -9 "$(controller_pid)"
 expect 0 '6 of 6' greta-orch resume
-equal "attempts in spite of kill -9" "SELECT count(*) FROM attempt a JOIN job j ON j.id = a.job_id WHERE j.campaign_id = 6" 6
+equal "attempts in spite of kill -9" "SELECT count(*) FROM attempt a JOIN job j ON j.id = a.job_id WHERE j.campaign_id = $(id_of over)" 6
 
 # --- no node can be reached: said, stored, resumable
 node_stop 1
@@ -142,7 +157,7 @@ campaign away.json 128 1 ok
 expect 3 'no node can run .*node1.*Connection refused' greta-orch submit away.json
 node_start 1
 expect 0 '2 of 2' greta-orch resume
-check_all_counted $((16 + 2 + 4 + 2 + 2 + 6 + 2))
+check_all_counted $((16 + 2 + 2 + 4 + 2 + 2 + 6 + 2))
 wait_for 5 no_controller || fail "the controller stayed"
 [ -z "$(ls -A node1/spool/*/attempts node2/spool/*/attempts | grep -v : )" ] || fail "spools were left: $(ls node*/spool/*/attempts)"
 

@@ -240,15 +240,17 @@ static void test_attempts__the_model_is_its_hash(void **state)
 	static const char *const paths[] = {"/models/llama.gguf", "/elsewhere/same.gguf"};
 
 	for (size_t i = 0; i < GRETA_COUNT(paths); i++) {
-		char detail[200];
+		char detail[300];
 		int64_t id = help_attempt(h, h->jobs[i]);
 
-		snprintf(detail, sizeof detail, "{\"model\":\"%s\",\"model_sha256\":\"abc123\",\"model_bytes\":4096}",
-			 paths[i]);
+		snprintf(detail, sizeof detail,
+			 "{\"model\":\"%s\",\"model_facts\":{\"file_sha256\":\"abc123\",\"file_bytes\":4096%s}}", paths[i],
+			 i ? ",\"tensors_sha256\":\"d\",\"metadata_sha256\":\"m\",\"n_params\":7,\"type\":\"F16\"" : "");
 		assert_ok(help_event(h, id, 0, GRETA_EVENT_STARTED, detail, NULL, NULL, &e));
 	}
 	assert_int_equal(help_i64(h->db, "SELECT count(*) FROM model WHERE name = 'llama.gguf' AND bytes = 4096"), 1);
-	assert_int_equal(help_i64(h->db, "SELECT count(*) FROM model"), 1);
+	assert_int_equal(help_i64(h->db, "SELECT count(*) FROM model"), 1); /* and what was not known first is filled in */
+	assert_string_equal(help_str(h->db, "SELECT data_sha256 || metadata_sha256 || n_params || file_type FROM model"), "dm7F16");
 	assert_int_equal(help_i64(h->db, "SELECT count(model_id) FROM attempt"), 2);
 }
 
