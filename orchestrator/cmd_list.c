@@ -10,6 +10,7 @@
 	X(cmd_submit)    \
 	X(cmd_resume)    \
 	X(cmd_watch)     \
+	X(cmd_top)       \
 	X(cmd_status)    \
 	X(cmd_cancel)    \
 	X(cmd_controller) \

@@ -360,7 +360,11 @@ void control_close(struct ctl *c)
 	c->control = NULL;
 }
 
+/* Who looks at everything, and at no campaign in particular, keeps nobody. */
 bool control_busy(const struct ctl *c)
 {
-	return c->control && c->control->conns;
+	for (const struct conn *k = c->control ? c->control->conns : NULL; k; k = k->next)
+		if (!k->watches || k->campaign_id)
+			return true;
+	return false;
 }

@@ -27,24 +27,23 @@ struct live *live_create(struct term term, int64_t campaign_id)
 	return l;
 }
 
-static void add_bar(const struct term *t, struct greta_buf *out, double share, enum term_style style)
+void live_add_bar(const struct term *t, struct greta_buf *out, double share, int width, enum term_style style)
 {
 	static const char *const eighths[] = {"", "▏", "▎", "▍", "▌", "▋", "▊", "▉"};
 	share = share < 0 || isnan(share) ? 0 : share > 1 ? 1 : share;
-	int filled = (int)(share * BAR_WIDTH * 8);
+	int filled = (int)(share * width * 8);
 	cleanup_buf struct greta_buf bar = {0};
 	for (int i = 0; i < filled / 8; i++)
 		greta_buf_adds(&bar, "█");
 	greta_buf_adds(&bar, eighths[filled % 8]);
 	int used = filled / 8 + (filled % 8 ? 1 : 0);
 	term_add(t, out, style, greta_buf_str(&bar));
-	for (; used < BAR_WIDTH; used++)
+	for (; used < width; used++)
 		greta_buf_adds(out, "·");
 }
 
-static void add_line(const struct term *t, struct greta_buf *out, const struct greta_buf *line)
+void live_add_line(const struct term *t, struct greta_buf *out, const char *text)
 {
-	const char *text = greta_buf_str(line);
 	size_t n = t->tty ? term_fit(text, t->width) : strlen(text);
 	greta_buf_add(out, text, n);
 	if (t->color && n < strlen(text))
@@ -91,17 +90,22 @@ static void add_eta(struct greta_buf *out, const struct status_campaign *c)
 	}
 }
 
+void live_add_campaign(const struct term *t, struct greta_buf *out, const struct status_campaign *c)
+{
+	term_add(t, out, TERM_BOLD, c->name);
+	greta_buf_addf(out, " (%lld)  ", (long long)c->id);
+	int64_t settled = c->n_done + c->n_skipped + c->n_cancelled;
+	live_add_bar(t, out, c->n_jobs ? (double)settled / (double)c->n_jobs : 1, BAR_WIDTH, TERM_GOOD);
+	greta_buf_adds(out, "  ");
+	add_counts(t, out, c);
+	add_eta(out, c);
+}
+
 static void draw_campaign(const struct term *t, const struct status_campaign *c, struct greta_buf *out)
 {
 	cleanup_buf struct greta_buf line = {0};
-	term_add(t, &line, TERM_BOLD, c->name);
-	greta_buf_addf(&line, " (%lld)  ", (long long)c->id);
-	int64_t settled = c->n_done + c->n_skipped + c->n_cancelled;
-	add_bar(t, &line, c->n_jobs ? (double)settled / (double)c->n_jobs : 1, TERM_GOOD);
-	greta_buf_adds(&line, "  ");
-	add_counts(t, &line, c);
-	add_eta(&line, c);
-	add_line(t, out, &line);
+	live_add_campaign(t, &line, c);
+	live_add_line(t, out, greta_buf_str(&line));
 }
 
 static double progress_share(const struct greta_progress *p)
@@ -109,33 +113,42 @@ static double progress_share(const struct greta_progress *p)
 	return p->total > 0 ? p->done / p->total : 0;
 }
 
-/* "  v3 4096 #2 on gpu1 gpu 3   prefill ███···· layer 7/32   12 s, 30 s to go" and its verdict below it. */
-static void draw_attempt(const struct term *t, const struct status_attempt *a, struct greta_buf *out)
+/* "v3 4096 #2 try 2    gpu1 gpu 3     prefill  ███···· layer 7/32  12 s, 30 s to go" */
+void live_add_attempt(const struct term *t, struct greta_buf *out, const struct status_attempt *a, int bar_width)
 {
 	char took[32], left[32];
-	cleanup_buf struct greta_buf line = {0}, head = {0};
+	cleanup_buf struct greta_buf head = {0}, place = {0};
 	greta_buf_addf(&head, "%s %lld #%lld", a->variant, (long long)a->context, (long long)a->repeat + 1);
 	if (a->try_no > 1)
 		greta_buf_addf(&head, " try %lld", (long long)a->try_no);
-	greta_buf_addf(&line, "  %-20s %-14s ", greta_buf_str(&head), a->node ? a->node : "");
+	greta_buf_addf(&place, "%s%s%s", a->node ? a->node : "", a->slot ? " " : "", a->slot ? a->slot : "");
+	greta_buf_addf(out, "%-20s %-14s ", greta_buf_str(&head), greta_buf_str(&place));
 	if (a->waiting_for) {
-		greta_buf_addf(&line, "waits for %s", a->waiting_for);
-	} else {
-		greta_buf_addf(&line, "%-8s ", greta_phase_name(a->progress.phase));
-		add_bar(t, &line, progress_share(&a->progress), a->verdict ? TERM_WARN : TERM_PLAIN);
-		if (a->progress.total > 0)
-			greta_buf_addf(&line, " %s %.0f/%.0f", a->progress.unit, a->progress.done, a->progress.total);
-		greta_buf_addf(&line, "  %s", duration(took, a->running_s));
-		if (!isnan(a->eta_s))
-			greta_buf_addf(&line, ", %s to go", duration(left, a->eta_s));
+		greta_buf_addf(out, "waits for %s", a->waiting_for);
+		return;
 	}
-	add_line(t, out, &line);
-	if (a->verdict) {
-		greta_buf_clear(&line);
-		greta_buf_adds(&line, "    ");
-		term_add(t, &line, TERM_WARN, a->verdict);
-		add_line(t, out, &line);
-	}
+	greta_buf_addf(out, "%-8s ", greta_phase_name(a->progress.phase));
+	live_add_bar(t, out, progress_share(&a->progress), bar_width, a->verdict ? TERM_WARN : TERM_PLAIN);
+	if (a->progress.total > 0)
+		greta_buf_addf(out, " %s %.0f/%.0f", a->progress.unit, a->progress.done, a->progress.total);
+	greta_buf_addf(out, "  %s", duration(took, a->running_s));
+	if (!isnan(a->eta_s))
+		greta_buf_addf(out, ", %s to go", duration(left, a->eta_s));
+}
+
+/* And its verdict below it. */
+static void draw_attempt(const struct term *t, const struct status_attempt *a, struct greta_buf *out)
+{
+	cleanup_buf struct greta_buf line = {0};
+	greta_buf_adds(&line, "  ");
+	live_add_attempt(t, &line, a, BAR_WIDTH);
+	live_add_line(t, out, greta_buf_str(&line));
+	if (!a->verdict)
+		return;
+	greta_buf_clear(&line);
+	greta_buf_adds(&line, "    ");
+	term_add(t, &line, TERM_WARN, a->verdict);
+	live_add_line(t, out, greta_buf_str(&line));
 }
 
 static bool wanted(int64_t campaign_id, int64_t id)
@@ -169,7 +182,7 @@ void live_draw(const struct term *t, const struct status *s, int64_t campaign_id
 		term_add(t, &line, TERM_WARN, n->state);
 		if (n->reason)
 			greta_buf_addf(&line, ": %s", n->reason);
-		add_line(t, out, &line);
+		live_add_line(t, out, greta_buf_str(&line));
 	}
 }
 

@@ -16,4 +16,10 @@ void live_finish(struct live *l);                /* leaves the last picture stan
 /* The picture alone, for `status`: as many lines as fit term.height. */
 void live_draw(const struct term *t, const struct status *s, int64_t campaign_id, struct greta_buf *out);
 
+/* Its pieces, for other pictures. A line is cut to the width of a terminal; the others append to a line at hand. */
+void live_add_line(const struct term *t, struct greta_buf *out, const char *line);
+void live_add_bar(const struct term *t, struct greta_buf *out, double share, int width, enum term_style style);
+void live_add_campaign(const struct term *t, struct greta_buf *line, const struct status_campaign *c);
+void live_add_attempt(const struct term *t, struct greta_buf *line, const struct status_attempt *a, int bar_width);
+
 #endif
