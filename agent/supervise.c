@@ -1,4 +1,5 @@
 #include "agent/supervise.h"
+#include "agent/logits.h"
 #include "agent/after.h"
 #include "agent/capture.h"
 #include "agent/kill.h"
@@ -149,6 +150,7 @@ void supervise_finish(struct supervise *s)
 		s->end.wall_s = (double)(s->exit_ns - s->exec_ns) / (double)GRETA_NS_PER_S;
 	}
 	judge(s);
+	logits_keep(s);
 	if (s->exec_ns && s->end.outcome != GRETA_OUTCOME_GOOD && s->end.outcome != GRETA_OUTCOME_CANCELLED)
 		watch_black_box(s);
 	for (size_t i = 0; i < s->slots.devices.n; i++)
@@ -227,6 +229,7 @@ void supervise_start(struct supervise *s)
 	cleanup_free char *scratch = greta_fs_join(s->dir, "scratch");
 	cgroup_find_own(&s->own_groups, s->paths->proc);
 	cgroup_create(&s->cgroup, &s->own_groups, s->spec.attempt);
+	logits_ask(s);
 	begin_build(s, scratch);
 	klog_open(&s->klog);
 	oom_begin(&s->oom, s->paths->proc, &s->own_groups);

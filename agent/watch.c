@@ -46,7 +46,7 @@ static void tell_verdict(struct supervise *s)
 	journal_add(&s->journal, GRETA_EVENT_VERDICT, detail.data);
 }
 
-static void tell_evidence(void *arg, const char *name, const char *text, size_t n)
+void watch_tell_item(void *arg, const char *name, const char *text, size_t n)
 {
 	struct supervise *s = arg;
 	size_t parts = n ? (n + EVIDENCE_PART - 1) / EVIDENCE_PART : 1;
@@ -213,9 +213,9 @@ static void evidence_done(struct supervise *s)
 	w->evidence = w->evidence_deadline = NULL;
 	close(w->evidence_fd);
 	kill(w->collector, SIGKILL);
-	tell_evidence(s, "log_tail", tail, logs_tail(&s->logs, s->logs.streams[LOGS_ERR].total ? LOGS_ERR : LOGS_OUT, tail, sizeof tail));
+	watch_tell_item(s, "log_tail", tail, logs_tail(&s->logs, s->logs.streams[LOGS_ERR].total ? LOGS_ERR : LOGS_OUT, tail, sizeof tail));
 	greta_buf_adds(&kernel, s->klog.blind[0] ? s->klog.blind : greta_buf_str(&s->klog.lines));
-	tell_evidence(s, "kernel_log", greta_buf_str(&kernel), kernel.len);
+	watch_tell_item(s, "kernel_log", greta_buf_str(&kernel), kernel.len);
 	if (w->stop_after == STOP_VERDICT && w->moved) { /* it came back to life while it was looked at */
 		w->moved = false;
 		return;
@@ -234,7 +234,7 @@ static void on_evidence(struct greta_watch *watch, uint32_t events, void *arg)
 	if (n > 0) {
 		w->items.len += (size_t)n;
 		w->items.data[w->items.len] = '\0';
-		evidence_take(&w->items, tell_evidence, s);
+		evidence_take(&w->items, watch_tell_item, s);
 		return;
 	}
 	evidence_done(s);
@@ -429,7 +429,7 @@ void watch_black_box(struct supervise *s)
 {
 	cleanup_buf struct greta_buf text = {0};
 	telemetry_black_box(&s->watch.telemetry, &text);
-	tell_evidence(s, "black_box", text.data, text.len);
+	watch_tell_item(s, "black_box", text.data, text.len);
 }
 
 void watch_release(struct supervise *s)

@@ -47,6 +47,8 @@ bool watch_wall(struct supervise *s);
 void watch_end(struct supervise *s);
 void watch_black_box(struct supervise *s);     /* told when the attempt did not end well */
 bool watch_is_helper(const struct supervise *s, pid_t pid);
+/* An item of evidence, as events; arg: the struct supervise. */
+void watch_tell_item(void *arg, const char *name, const char *bytes, size_t n);
 void watch_release(struct supervise *s);
 
 #endif

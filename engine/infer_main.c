@@ -58,7 +58,7 @@ static const struct greta_opt options[] = {
 
 static const char details_head[] =
 	"The result is one line on standard output for each sample, \"[PERF_TIMING] {json}\". Progress goes as JSON lines\n"
-	"to the descriptor that the variable GRETA_PROGRESS_FD names.\n\n"
+	"to the descriptor that the variable GRETA_PROGRESS_FD names. GRETA_LOGITS_FILE stands for --logits.\n\n"
 	"Exit codes: 0 good; 1 failed; 2 wrong usage, prompt or model file; 3 not supported by this build or machine;\n"
 	"4 not enough memory; 5 the logits hold NaN or infinity.\n\n";
 
@@ -119,6 +119,8 @@ static int check_options(struct infer_options *o, struct greta_err *e)
 
 	if (!o->max_seq_len && env && (greta_str_i64(env, &o->max_seq_len) || o->max_seq_len < 1))
 		return greta_err_set(e, GRETA_EINVAL, "GRETA_MAX_SEQ_LEN is \"%s\": it takes a number of tokens", env);
+	if (!o->logits_file && !o->logits_all)
+		o->logits_file = getenv("GRETA_LOGITS_FILE");
 	if (check_source(o, e) || check_range("max-tokens", o->max_tokens, 0, 1 << 24, e) ||
 	    check_range("max-seq-len", o->max_seq_len, 0, 1 << 24, e) || check_range("threads", o->n_threads, 0, 1024, e) ||
 	    check_range("batch", o->batch, 0, 1 << 16, e) || check_range("repeat", o->repeat, 1, 1000000, e) ||

@@ -6,6 +6,8 @@
 #include "db/attempts.h"
 #include "db/campaigns.h"
 
+#include <gsl/gsl_statistics_double.h>
+#include <math.h>
 #include <string.h>
 
 #define READING(name)                                                                                          \
@@ -67,26 +69,145 @@ static char *compare(const char *what, const char *mine, const char *theirs, con
 	return NULL;
 }
 
-/* NULL: it passes. */
-static char *judge(const struct greta_gates *g, const struct result *r, const struct result *reference)
-{
-	char *why = NULL;
+/* ---- logits, by their distance */
 
-	if (!reference)
-		return greta_format("gate: %s has no counted result at context %lld to compare with", g->logits_reference,
+/* What the attempt left of them; empty: nothing, or not all of it came. */
+static int load_logits(struct greta_db *db, int64_t attempt_id, struct greta_buf *out, struct greta_err *e)
+{
+	static const char sql[] = "SELECT CAST(greta_zstd(zstd) AS BLOB), part, parts FROM evidence_part "
+				  "WHERE attempt_id = ? AND name = 'logits' ORDER BY part";
+	cleanup_query struct greta_query *q = greta_query_open(db, e, sql, "i", attempt_id);
+	int64_t n = 0, parts = 0;
+	int rc;
+
+	while (q && (rc = greta_query_step(q, e)) == 1) {
+		size_t bytes;
+		const void *part = greta_query_blob(q, 0, &bytes);
+
+		greta_buf_add(out, part, bytes);
+		parts = greta_query_i64(q, 2);
+		n++;
+	}
+	if (!q || rc < 0)
+		return -1;
+	if (n < parts)
+		greta_buf_clear(out);
+	return 0;
+}
+
+static float logit(const struct greta_buf *b, size_t i)
+{
+	float x;
+
+	memcpy(&x, b->data + i * sizeof x, sizeof x);
+	return x;
+}
+
+static double deviation(const struct greta_buf *b)
+{
+	size_t n = b->len / sizeof(float);
+	double *row = greta_alloc((n + 1) * sizeof *row), sd;
+
+	for (size_t i = 0; i < n; i++)
+		row[i] = logit(b, i);
+	sd = gsl_stats_sd(row, 1, n);
+	free(row);
+	return sd;
+}
+
+/* Largest difference / std of the reference's row, and where; INFINITY where one of the two is no number. */
+static double distance(const struct greta_buf *mine, const struct greta_buf *theirs, size_t *at)
+{
+	double largest = 0, sd = deviation(theirs);
+
+	*at = 0;
+	for (size_t i = 0; i < mine->len / sizeof(float); i++) {
+		double d = fabs((double)logit(mine, i) - (double)logit(theirs, i)) / sd;
+
+		if (!(d <= largest)) {
+			largest = isnan(d) ? INFINITY : d;
+			*at = i;
+		}
+	}
+	return largest;
+}
+
+static char *compare_logits(const struct greta_buf *mine, const struct greta_buf *theirs, const struct greta_gates *g)
+{
+	double d;
+	size_t at;
+
+	if (!mine->len)
+		return greta_format("gate: the engine left no logits (GRETA_LOGITS_FILE), so they can't be compared with %s's",
+				    g->logits_reference);
+	if (!theirs->len)
+		return greta_format("gate: %s left no logits, so nothing can be compared with them", g->logits_reference);
+	if (mine->len != theirs->len)
+		return greta_format("gate: %zu logits, but %s has %zu", mine->len / sizeof(float), g->logits_reference,
+				    theirs->len / sizeof(float));
+	d = distance(mine, theirs, &at);
+	return d <= g->logits_tolerance ? NULL
+					: greta_format("gate: the logit of token %zu is off %s's by %.3g of its row's standard "
+						       "deviation; %.3g is allowed", at, g->logits_reference, d,
+						       g->logits_tolerance);
+}
+
+/* ---- a result beside its reference */
+
+struct reference {
+	const struct result *result; /* of this context; NULL: none */
+	struct greta_buf logits;     /* where a tolerance asks for them */
+};
+
+static int take_reference(struct greta_db *db, const struct greta_gates *g, const struct result *first,
+			  struct reference *out, struct greta_err *e)
+{
+	out->result = first->is_reference ? first : NULL;
+	greta_buf_clear(&out->logits);
+	return out->result && g->logits_tolerance > 0 ? load_logits(db, first->attempt_id, &out->logits, e) : 0;
+}
+
+/* *why stays NULL when it passes. */
+static int judge_logits(struct greta_db *db, const struct greta_gates *g, const struct result *r,
+			const struct reference *reference, char **why, struct greta_err *e)
+{
+	cleanup_buf struct greta_buf mine = {0};
+
+	if (g->logits_tolerance == 0) {
+		*why = compare("logits_sha256", r->logits, reference->result->logits, g->logits_reference);
+		return 0;
+	}
+	if (load_logits(db, r->attempt_id, &mine, e) < 0)
+		return -1;
+	*why = compare_logits(&mine, &reference->logits, g);
+	return 0;
+}
+
+static int judge(struct greta_db *db, const struct greta_gates *g, const struct result *r,
+		 const struct reference *reference, char **why, struct greta_err *e)
+{
+	*why = NULL;
+	if (!reference->result)
+		*why = greta_format("gate: %s has no counted result at context %lld to compare with", g->logits_reference,
 				    (long long)r->context);
-	if (g->same_top1)
-		why = compare("top1", r->top1, reference->top1, g->logits_reference);
-	if (!why && g->logits_tolerance == 0)
-		why = compare("logits_sha256", r->logits, reference->logits, g->logits_reference);
-	return why;
+	else if (g->same_top1)
+		*why = compare("top1", r->top1, reference->result->top1, g->logits_reference);
+	return *why ? 0 : judge_logits(db, g, r, reference, why, e);
+}
+
+static int reject(struct greta_db *db, const struct result *r, const char *why, int64_t *n_rejected, struct greta_err *e)
+{
+	int64_t now_counted;
+
+	++*n_rejected;
+	return greta_attempts_reject(db, r->attempt_id, "gate", why, &now_counted, e);
 }
 
 int gates_apply(struct greta_db *db, int64_t campaign_id, const struct greta_campaign *c, int64_t *n_rejected,
 		struct greta_err *e)
 {
 	struct results results = {0};
-	const struct result *reference = NULL;
+	struct reference reference = {0};
 	int rc;
 
 	*n_rejected = 0;
@@ -96,16 +217,15 @@ int gates_apply(struct greta_db *db, int64_t campaign_id, const struct greta_cam
 	for (size_t i = 0; i < results.n && rc == 0; i++) {
 		const struct result *r = &results.items[i];
 		cleanup_free char *why = NULL;
-		int64_t now_counted;
 
 		if (i == 0 || r->context != results.items[i - 1].context)
-			reference = r->is_reference ? r : NULL;
-		why = judge(&c->gates, r, reference);
-		if (!why)
-			continue;
-		rc = greta_attempts_reject(db, r->attempt_id, "gate", why, &now_counted, e);
-		++*n_rejected;
+			rc = take_reference(db, &c->gates, r, &reference, e);
+		if (rc == 0)
+			rc = judge(db, &c->gates, r, &reference, &why, e);
+		if (rc == 0 && why)
+			rc = reject(db, r, why, n_rejected, e);
 	}
+	greta_buf_release(&reference.logits);
 	results_release(&results);
 	return rc;
 }

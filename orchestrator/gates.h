@@ -1,5 +1,5 @@
 /* gates: what a campaign asks of its results before they count as good: the reference's likeliest token, the reference's
- * logits bit for bit, and so many counted results a cell. Judged when the last job has ended, since the reference may
+ * logits bit for bit or within a tolerance, and so many counted results a cell. Judged when the last job has ended, since the reference may
  * run last. A result that does not pass, or that says nothing to be judged by, becomes `invalid` with cause `gate`. */
 #ifndef ORCHESTRATOR_GATES_H
 #define ORCHESTRATOR_GATES_H

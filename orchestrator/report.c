@@ -1,5 +1,7 @@
 #include "orchestrator/report.h"
+#include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/mem.h"
 #include "base/str.h"
 #include "base/version.h"
 #include "db/campaigns.h"
@@ -11,6 +13,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 struct report {
 	struct greta_db *db;
@@ -149,7 +152,8 @@ static const struct table_column performance_columns[] = {
 	{"variant", "variant", TABLE_TEXT, 0},     {"context", "context", TABLE_INT, 0},
 	{"n", "n", TABLE_INT, 0},                  {"prefill_s", "prefill s (median)", TABLE_SIGNIF, 6},
 	{"min", "min", TABLE_SIGNIF, 6},           {"max", "max", TABLE_SIGNIF, 6},
-	{"tokens_per_s", "tokens/s", TABLE_FIXED, 1}, {"outcomes", "outcomes", TABLE_TEXT, 0},
+	{"tokens_per_s", "tokens/s", TABLE_FIXED, 1}, {"of_reference", "of reference", TABLE_RATIO, 0},
+	{"outcomes", "outcomes", TABLE_TEXT, 0},
 };
 
 static void outcomes_of(const struct cell *c, struct greta_buf *out)
@@ -168,8 +172,32 @@ static void outcomes_of(const struct cell *c, struct greta_buf *out)
 		greta_buf_addf(out, "%s%d never ran", out->len ? ", " : "", never);
 }
 
+/* The variant that the others are compared with; NULL for an import, which has no campaign file. */
+static char *reference_of(const struct greta_campaign_row *row)
+{
+	struct greta_campaign c = {0};
+	struct greta_problems problems = {0};
+	char *name = NULL;
+	if (row->kind != GRETA_CAMPAIGN_IMPORT &&
+	    greta_campaign_parse(row->name, row->text, strlen(row->text), &c, &problems) == 0)
+		name = greta_strdup(c.reference);
+	greta_campaign_release(&c);
+	greta_problems_release(&problems);
+	return name;
+}
+
+/* NAN: there is nothing to compare with. */
+static double ratio_to(const struct cells *cells, const char *reference, const struct cell *c)
+{
+	for (size_t i = 0; i < cells->n && reference; i++)
+		if (cells->items[i].context == c->context && greta_str_eq(cells->items[i].variant, reference))
+			return c->prefill.median / cells->items[i].prefill.median;
+	return NAN;
+}
+
 static void performance(struct report *r)
 {
+	cleanup_free char *reference = reference_of(&r->campaign);
 	heading(r, "Performance summary");
 	struct table *t = table_create(performance_columns, sizeof performance_columns / sizeof *performance_columns);
 	for (size_t i = 0; i < r->cells.n; i++) {
@@ -184,9 +212,12 @@ static void performance(struct report *r)
 		table_num(t, c->prefill.min);
 		table_num(t, c->prefill.max);
 		table_num(t, (double)c->context / c->prefill.median);
+		table_num(t, ratio_to(&r->cells, reference, c));
 		table_str(t, greta_buf_str(&outcomes));
 	}
 	add_table(r, t);
+	if (reference)
+		greta_buf_addf(r->out, "\nRatios of medians, to the reference variant %s.\n", reference);
 }
 
 static void list_lines(struct report *r, const char *lines)

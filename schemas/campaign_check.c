@@ -332,12 +332,8 @@ static void check_size(struct reader *r)
  * here and from docs/campaign.md. */
 static void check_promises(struct reader *r)
 {
-	static const char *const keys[] = {"reference", "phases", "on_slow", "telemetry_interval_s"};
-	static const char *const gates[] = {"no_spill", "logits_tolerance"};
+	static const char *const gates[] = {"no_spill"};
 
-	for (size_t i = 0; i < GRETA_COUNT(keys); i++)
-		if (said(r, keys[i]))
-			keys_warn(r, said(r, keys[i]), GRETA_NOT_YET);
 	for (size_t i = 0; i < GRETA_COUNT(gates); i++)
 		if (greta_json_get(said(r, "gates"), gates[i]))
 			keys_warn(r, greta_json_get(said(r, "gates"), gates[i]), GRETA_NOT_YET);

@@ -53,6 +53,7 @@ struct greta_spec {
 	enum greta_on_slow on_slow;
 	double telemetry_interval_s;
 	int64_t log_limit_bytes;
+	bool keep_logits;               /* GRETA_LOGITS_FILE is set, and what the engine leaves there goes with the attempt */
 	struct greta_strs verify;       /* "SHA256 PATH": refused as infra when a file differs */
 };
 

@@ -48,6 +48,7 @@ static const struct field spec_fields[] = {
 	{F_ENUM(struct greta_spec, on_slow, greta_on_slow, words_on_slow)},
 	{F_F64(struct greta_spec, telemetry_interval_s)},
 	{F_I64(struct greta_spec, log_limit_bytes)},
+	{F_BOOL(struct greta_spec, keep_logits)},
 	{F_STRS(struct greta_spec, verify)},
 	{0},
 };

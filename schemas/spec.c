@@ -130,6 +130,7 @@ static void copy_settings(const struct greta_campaign *c, const struct greta_var
 	out->on_slow = c->on_slow;
 	out->telemetry_interval_s = c->telemetry_interval_s;
 	out->log_limit_bytes = c->log_limit_bytes;
+	out->keep_logits = c->gates.logits_reference && c->gates.logits_tolerance > 0;
 	copy_expect(v, out);
 }
 

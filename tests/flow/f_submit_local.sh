@@ -129,6 +129,21 @@ expect 0 '5 of 6' greta-orch submit gate.json
 gate '{"min_counted": 2}' crash
 expect 5 '5 of 6 .*: a gate failed' greta-orch submit gate.json
 
+# --- logits within a tolerance: of greta-infer's kernels, of one that computes something else, of an engine that leaves none
+greta-gguf synth logits.gguf --layers 2 --embd 64 --heads 2 --kv-heads 1 --ffn 64 --vocab 300 --ctx 256 --type f16 --seed 3 >/dev/null
+cat >tolerance.json <<-JSON
+	{"name": "tolerance", "slot": "cpu", "contexts": [32, 64], "repeats": 1, "model": "logits.gguf",
+	 "gates": {"logits_reference": "baseline", "logits_tolerance": 0.001},
+	 "variants": [{"name": "baseline", "args": ["--attn", "flash_v2_naive"]}, {"name": "v3", "args": ["--attn", "q_lds"]},
+	   {"name": "wrong", "args": ["--attn", "q_lds", "--inject", "wrong-logits"]},
+	   {"name": "none", "args": ["--attn", "q_lds", "--logits", "elsewhere"]}]}
+JSON
+expect 5 '4 of 8 .*: a gate failed' greta-orch submit tolerance.json
+equal "who passed" "SELECT group_concat(name) FROM (SELECT DISTINCT v.name FROM job j JOIN variant v ON v.id = j.variant_id
+	JOIN campaign c ON c.id = j.campaign_id WHERE c.name = 'tolerance' AND j.counted_attempt IS NOT NULL ORDER BY 1)" "baseline,v3"
+equal "off the reference" "SELECT count(*) FROM attempt WHERE cause = 'gate' AND reason LIKE 'gate: the logit of token % is off baseline''s by %; 0.001 is allowed'" 2
+equal "none left" "SELECT count(*) FROM attempt WHERE cause = 'gate' AND reason LIKE '%left no logits (GRETA_LOGITS_FILE)%'" 2
+
 # --- an agent of another release, one that is none, and none at all
 cat >other-agent <<'SH'
 #!/bin/sh
