@@ -32,6 +32,7 @@ void gauge_read_amd(const char *sys, const struct greta_device *d, struct gauge_
 struct nvml;
 struct nvml *nvml_open(void); /* NULL: no library, or it does not start */
 void nvml_read(struct nvml *n, const char *uuid, struct gauge_gpu *out);
+pid_t nvml_user(struct nvml *n, const char *uuid); /* a process that computes on it; 0: none, or not to be known */
 void nvml_close(struct nvml *n);
 
 /* Forks the reader; *fd is its pipe, non-blocking. It dies with us. */

@@ -18,6 +18,12 @@ struct nvml_memory {
 	unsigned long long total, free, used;
 };
 
+struct nvml_process {
+	unsigned pid;
+	unsigned long long memory;
+	unsigned gpu_instance, compute_instance;
+};
+
 struct nvml {
 	void *library;
 	int (*init)(void);
@@ -30,6 +36,7 @@ struct nvml {
 	int (*clock)(void *device, unsigned which, unsigned *mhz);
 	int (*max_clock)(void *device, unsigned which, unsigned *mhz);
 	int (*throttle)(void *device, unsigned long long *reasons);
+	int (*processes)(void *device, unsigned *n, struct nvml_process *out); /* NULL: a library before 510 */
 };
 
 /* A function pointer is copied from what dlsym returns, as POSIX allows; a cast would not be C. */
@@ -60,6 +67,7 @@ static bool look_up_all(struct nvml *n)
 	for (size_t i = 0; i < GRETA_COUNT(needed); i++)
 		if (!look_up(n->library, needed[i].name, needed[i].slot))
 			return false;
+	look_up(n->library, "nvmlDeviceGetComputeRunningProcesses_v3", &n->processes);
 	return true;
 }
 
@@ -113,6 +121,16 @@ void nvml_read(struct nvml *n, const char *uuid, struct gauge_gpu *out)
 	*out = (struct gauge_gpu){NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN};
 	if (n && n->by_uuid(uuid, &device) == 0)
 		read_device(n, device, out);
+}
+
+pid_t nvml_user(struct nvml *n, const char *uuid)
+{
+	struct nvml_process users[64];
+	unsigned count = GRETA_COUNT(users);
+	void *device = NULL;
+	if (!n->processes || n->by_uuid(uuid, &device) != 0 || n->processes(device, &count, users) != 0 || count == 0)
+		return 0;
+	return (pid_t)users[0].pid;
 }
 
 void nvml_close(struct nvml *n)

@@ -1,6 +1,7 @@
 #include "agent/slots.h"
 #include "agent/devices.h"
 #include "agent/files.h"
+#include "agent/foreign.h"
 #include "agent/quarantine.h"
 #include "base/cleanup.h"
 #include "base/mem.h"
@@ -17,6 +18,7 @@
 
 #define NODE "node"
 #define WANTS "node.wants"
+#define PROC "/proc" /* locks are real, whatever stands in for the node's other files */
 
 int slots_prepare(const char *dir, struct greta_err *e)
 {
@@ -75,11 +77,23 @@ static bool read_holder(const char *dir, const char *name, struct slots_holder *
 	       sscanf(text, "%d %u %36s", &out->pid, &out->uid, out->attempt) >= 2;
 }
 
+static void say_foreign(struct slots *s, const char *proc, const char *what, const char *how, pid_t pid)
+{
+	char who[160] = "a process that can't be seen from here";
+	if (pid > 0)
+		foreign_name(proc, pid, who, sizeof who);
+	snprintf(s->waiting_for, sizeof s->waiting_for, "%s, %s by %s, outside GRETA", what, how, who);
+	s->foreign = true;
+}
+
+/* The file tells who took it last; the kernel, who has it now. */
 static void say_holder(struct slots *s, const char *dir, const char *name)
 {
 	struct slots_holder h;
-	if (!read_holder(dir, name, &h)) {
-		snprintf(s->waiting_for, sizeof s->waiting_for, "%s, held by somebody", name);
+	cleanup_fd int fd = open_slot(dir, name, NULL);
+	pid_t locker = fd >= 0 ? foreign_lock_holder(PROC, fd) : 0;
+	if (!read_holder(dir, name, &h) || (locker > 0 && locker != h.pid)) {
+		say_foreign(s, PROC, name, "held", locker);
 		return;
 	}
 	const struct passwd *user = getpwuid(h.uid);
@@ -204,8 +218,20 @@ static int lock_device(struct slots *s, const struct greta_device *d, struct gre
 		keep(s, fd);
 		return 0;
 	}
+	say_foreign(s, PROC, d->path, "locked", foreign_lock_holder(PROC, fd));
 	close(fd);
-	snprintf(s->waiting_for, sizeof s->waiting_for, "%s, locked by a process outside GRETA", d->path);
+	return greta_err_set(e, GRETA_EBUSY, "waiting for %s", s->waiting_for);
+}
+
+/* Who computes there without a lock would disturb the measurement, and be disturbed. */
+static int refuse_foreign(struct slots *s, const struct agent_paths *paths, const struct greta_device *d,
+			  struct greta_err *e)
+{
+	cleanup_free char *name = greta_format("gpu-%s", d->uuid);
+	pid_t user = foreign_user(paths->sys, d);
+	if (!user)
+		return 0;
+	say_foreign(s, paths->proc, name, "used", user);
 	return greta_err_set(e, GRETA_EBUSY, "waiting for %s", s->waiting_for);
 }
 
@@ -218,16 +244,17 @@ static int refuse_quarantined(const char *dir, const char *name, struct greta_er
 			     name, reason, name);
 }
 
-static int take_gpu(struct slots *s, const char *dir, const struct greta_device *d, const char *attempt,
+static int take_gpu(struct slots *s, const struct agent_paths *paths, const struct greta_device *d, const char *attempt,
 		    struct greta_err *e)
 {
+	const char *dir = paths->slots;
 	size_t before = s->n_fds;
 	cleanup_free char *name = greta_format("gpu-%s", d->uuid);
 	if (refuse_quarantined(dir, name, e) != 0 || take(s, dir, name, LOCK_EX, attempt, e) != 0)
 		return -1;
-	if (lock_device(s, d, e) != 0) {
-		close(s->fds[--s->n_fds]);
-		s->n_fds = before;
+	if (lock_device(s, d, e) != 0 || refuse_foreign(s, paths, d, e) != 0) {
+		while (s->n_fds > before)
+			close(s->fds[--s->n_fds]);
 		return -1;
 	}
 	greta_strs_add(&s->names, name);
@@ -272,8 +299,8 @@ static int too_few(const struct greta_spec *spec, size_t want, size_t usable, si
 	return -1;
 }
 
-static int take_gpus_of(struct slots *s, const char *dir, const struct greta_spec *spec, const struct greta_facts *found,
-			struct greta_err *e)
+static int take_gpus_of(struct slots *s, const struct agent_paths *paths, const struct greta_spec *spec,
+			const struct greta_facts *found, struct greta_err *e)
 {
 	struct greta_err busy_err = {0}, refused = {0};
 	size_t want = spec->devices.n ? spec->devices.n : spec->n_gpus > 0 ? (size_t)spec->n_gpus : 1, usable = 0;
@@ -281,7 +308,7 @@ static int take_gpus_of(struct slots *s, const char *dir, const struct greta_spe
 		struct greta_err why = {0};
 		if (!is_asked(spec, &found->devices[i]))
 			continue;
-		take_gpu(s, dir, &found->devices[i], spec->attempt, &why);
+		take_gpu(s, paths, &found->devices[i], spec->attempt, &why);
 		usable += why.code == GRETA_OK || why.code == GRETA_EBUSY;
 		if (why.code == GRETA_EBUSY)
 			busy_err = why;
@@ -299,7 +326,7 @@ static int take_gpus(struct slots *s, const struct agent_paths *paths, const str
 {
 	struct greta_facts found = {0};
 	devices_find(paths->sys, paths->proc, paths->dev, &found);
-	int rc = take_gpus_of(s, paths->slots, spec, &found, e);
+	int rc = take_gpus_of(s, paths, spec, &found, e);
 	greta_facts_release(&found);
 	return rc;
 }
@@ -317,13 +344,21 @@ static void give_back(struct slots *s)
 	greta_strs_release(&s->names);
 }
 
-static void name_all_gpus(struct slots *s, const struct agent_paths *paths)
+/* Those of a whole node. One that we may not open is nobody's reason to wait: the engine may need none of them. */
+static int take_all_gpus(struct slots *s, const struct agent_paths *paths, struct greta_err *e)
 {
 	struct greta_facts found = {0};
+	int rc = 0;
 	devices_find(paths->sys, paths->proc, paths->dev, &found);
-	for (size_t i = 0; i < found.n_devices; i++)
+	for (size_t i = 0; i < found.n_devices && rc == 0; i++) {
+		struct greta_err why = {0};
 		greta_strs_add(&s->devices, found.devices[i].uuid);
+		if ((lock_device(s, &found.devices[i], &why) != 0 && why.code == GRETA_EBUSY) ||
+		    refuse_foreign(s, paths, &found.devices[i], &why) != 0)
+			rc = greta_err_set(e, why.code, "%s", why.text);
+	}
 	greta_facts_release(&found);
+	return rc;
 }
 
 static int take_kind(struct slots *s, const struct agent_paths *paths, const struct greta_spec *spec,
@@ -332,8 +367,7 @@ static int take_kind(struct slots *s, const struct agent_paths *paths, const str
 	if (spec->slot == GRETA_SLOT_NODE) {
 		if (take_node(s, paths->slots, spec->attempt, e) != 0)
 			return -1;
-		name_all_gpus(s, paths);
-		return 0;
+		return take_all_gpus(s, paths, e);
 	}
 	if (take_share(s, paths->slots, spec->attempt, e) != 0)
 		return -1;
@@ -344,6 +378,7 @@ int slots_take(struct slots *s, const struct agent_paths *paths, const struct gr
 {
 	struct greta_err why = {0};
 	s->waiting_for[0] = '\0';
+	s->foreign = false;
 	if (refuse_quarantined(paths->slots, NODE, &why) != 0 || take_kind(s, paths, spec, &why) != 0) {
 		give_back(s);
 		if (e)

@@ -30,6 +30,7 @@ struct slots {
 	bool bind_cpus;              /* ... if this says so */
 	int wants_fd;                /* node.wants while waiting; 0: none */
 	char waiting_for[256];       /* whom, after EBUSY */
+	bool foreign;                /* and that is nobody of GRETA's: it costs more to look again */
 };
 
 /* Makes the folder and checks it. */

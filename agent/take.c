@@ -6,6 +6,7 @@
 #include <string.h>
 
 #define RETRY_MS 100
+#define RETRY_FOREIGN_MS 1000
 
 static void tell_waiting(struct supervise *s)
 {
@@ -42,7 +43,7 @@ static void try(struct supervise *s)
 		supervise_fail_start(s, "slot", &e);
 	} else {
 		tell_waiting(s);
-		greta_watch_rearm(s->retry, RETRY_MS);
+		greta_watch_rearm(s->retry, s->slots.foreign ? RETRY_FOREIGN_MS : RETRY_MS);
 	}
 }
 

@@ -46,4 +46,58 @@ grep -qE 'newer controller|owns this database now' "$GRETA_DB.log" || fail "it d
 GRETA_DB=$dir/copy.db
 check_all_counted 7
 
+
+# --- overtaken, it may not acknowledge either: what it has heard stays on the nodes for the one that took over
+export GRETA_DB=$dir/greta2.db
+for k in 1 2; do expect 0 agent greta-orch node add "node$k" --store "$dir/node$k/store"; done
+campaign prune.json 128 1 ok --layers 50 --layer-ms 100
+greta-orch submit --detach prune.json >/dev/null
+wait_for 20 is "SELECT count(*) FROM attempt WHERE state = 'running'" 2 || fail "nothing was started"
+first=$(controller_pid)
+kill -STOP "$first"
+sqlite3 "$GRETA_DB" ".backup copy2.db"
+export GRETA_DB=$dir/copy2.db
+greta-orch resume --detach >/dev/null
+all_heard() { greta-orch status --json | jq -e '[.nodes[] | select(.state == "up")] | length == 2'; }
+wait_for 20 all_heard || fail "the second controller did not reach both nodes"
+second=$(controller_pid)
+kill -STOP "$second"
+outcomes() { ls node*/spool/*/attempts/*/outcome.json 2>/dev/null | wc -l; }
+ended() { [ "$(outcomes)" = 2 ]; }
+wait_for 20 ended || fail "the engines did not end: $(outcomes)"
+kill -CONT "$first"
+wait_for 20 test ! -d "/proc/$first" || fail "the overtaken controller goes on"
+[ "$(outcomes)" = 2 ] || fail "the overtaken controller had a spool pruned"
+kill -CONT "$second"
+expect '[01]' '2 of 2' greta-orch watch
+check_all_counted 2
+gone() { [ "$(outcomes)" = 0 ]; }
+wait_for 20 gone || fail "the spools were not pruned"
+
+# --- two controllers, one node: the loser waits, and says whom for; also for a lock that GRETA did not take
+wait_for 20 no_controller
+for db in one two; do
+	export GRETA_DB=$dir/$db.db
+	expect 0 agent greta-orch node add node1 --store "$dir/node1/store"
+done
+wait_for 20 no_controller
+one long.json 40
+GRETA_DB=$dir/one.db greta-orch submit --detach long.json >/dev/null
+holds() { GRETA_DB=$dir/one.db is "SELECT count(*) FROM attempt WHERE state = 'running'" 1; }
+wait_for 20 holds || fail "nothing was started"
+one short.json 3
+greta-orch submit --detach short.json >/dev/null
+waits() { greta-orch status --json | grep -qE "\"waiting_for\":\"$1"; }
+wait_for 20 waits 'cpu-[0-9]+, held by pid [0-9]+ of user [a-z]+, attempt [0-9a-f-]{36}' ||
+	fail "the loser does not say whom it waits for: $(greta-orch status)"
+expect 0 '1 of 1' greta-orch watch
+flock node1/slots/cpu-0 sleep 300 &
+holder=$!
+greta-orch submit --detach short.json >/dev/null
+wait_for 20 waits 'cpu-0, held by pid [0-9]+ \(flock\) of user [a-z]+, outside GRETA' ||
+	fail "a foreign holder is not named: $(greta-orch status)"
+kill $(pgrep -P $holder) $holder
+expect 0 '1 of 1' greta-orch watch
+GRETA_DB=$dir/one.db expect 0 '1 of 1' greta-orch watch
+
 done_testing

@@ -6,6 +6,8 @@
 #include "base/str.h"
 #include "tests/unit/agent_trees.h"
 #include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/wait.h>
@@ -109,6 +111,85 @@ static void test_slots__a_lock_on_the_device_counts(void **state)
 	unlink(path);
 	assert_fails(slots_take(&s, &p, &one, &e), GRETA_ENOENT);
 	assert_non_null(strstr(e.text, "render or video"));
+	agent_paths_release(&p);
+}
+
+/* A lock and an engine that GRETA did not start: the loser waits, and says for whom. */
+static void test_slots__a_foreign_lock_is_named(void **state)
+{
+	struct greta_err e = {0};
+	struct agent_paths p = paths_of(*state);
+	struct slots s = {0};
+	struct greta_spec one = spec_of(GRETA_SLOT_GPU, 1), node = spec_of(GRETA_SLOT_NODE, 0);
+	char path[1100], who[64];
+	int locked[2];
+	tree_mi300x(*state, 1);
+	assert_ok(slots_prepare(p.slots, &e));
+	assert_int_equal(pipe(locked), 0);
+	pid_t child = fork();
+	if (child == 0) {
+		snprintf(path, sizeof path, "%s/dri/renderD128", p.dev);
+		if (flock(open(path, O_RDWR), LOCK_EX) == 0 && write(locked[1], "x", 1) == 1)
+			pause();
+		_exit(1);
+	}
+	assert_int_equal(read(locked[0], path, 1), 1);
+	snprintf(who, sizeof who, "locked by pid %d (u_slots) of user ", (int)child);
+	expect_busy(&s, &p, &one, who);
+	assert_true(s.foreign);
+	expect_busy(&s, &p, &node, who);
+	kill(child, SIGKILL);
+	waitpid(child, NULL, 0);
+	assert_ok(slots_take(&s, &p, &one, &e));
+	assert_false(s.foreign);
+	slots_release(&s);
+	close(locked[0]), close(locked[1]);
+	agent_paths_release(&p);
+}
+
+static void test_slots__a_foreign_process_on_an_amd_gpu(void **state)
+{
+	struct greta_err e = {0};
+	struct agent_paths p = paths_of(*state);
+	struct slots s = {0};
+	struct greta_spec one = spec_of(GRETA_SLOT_GPU, 1), two = spec_of(GRETA_SLOT_GPU, 2), node = spec_of(GRETA_SLOT_NODE, 0);
+	tree_mi300x(*state, 2);
+	tree_file(*state, "proc/4711/comm", "python3\n");
+	tree_file(*state, "sys/class/kfd/kfd/proc/4711/vram_41000", "17179869184\n");
+	tree_file(*state, "sys/class/kfd/kfd/proc/4711/vram_41001", "2097152\n"); /* it only looked at the other one */
+	assert_ok(slots_prepare(p.slots, &e));
+	assert_ok(slots_take(&s, &p, &one, &e));
+	assert_string_equal(s.devices.items[0], "GPU-8af705259683272d");
+	slots_release(&s);
+	expect_busy(&s, &p, &two, "used by pid 4711 (python3) of user ");
+	expect_busy(&s, &p, &node, "used by pid 4711 (python3) of user ");
+	tree_file(*state, "sys/class/kfd/kfd/proc/4711/vram_41000", "0\n");
+	assert_ok(slots_take(&s, &p, &two, &e));
+	slots_release(&s);
+	tree_file(*state, "sys/class/kfd/kfd/proc/4711/queues/0/gpuid", "41001\n");
+	expect_busy(&s, &p, &two, "gpu-GPU-8af705259683272d, used by pid 4711");
+	agent_paths_release(&p);
+}
+
+/* By a library of our own that stands in for NVML: fake_nvml.c. */
+static void test_slots__a_foreign_process_on_an_nvidia_gpu(void **state)
+{
+	struct greta_err e = {0};
+	struct agent_paths p = paths_of(*state);
+	struct slots s = {0};
+	struct greta_spec one = spec_of(GRETA_SLOT_GPU, 1);
+	tree_h100(*state, 1);
+	tree_file(*state, "proc/4712/comm", "vllm\n");
+	assert_ok(slots_prepare(p.slots, &e));
+	setenv("FAKE_NVML_PID", "4712", 1);
+	expect_busy(&s, &p, &one, "used by pid 4712 (vllm) of user ");
+	setenv("FAKE_NVML_PID", "0", 1);
+	assert_ok(slots_take(&s, &p, &one, &e));
+	slots_release(&s);
+	setenv("FAKE_NVML_PID", "hang", 1); /* in the driver: nobody waits for it */
+	assert_ok(slots_take(&s, &p, &one, &e));
+	slots_release(&s);
+	unsetenv("FAKE_NVML_PID");
 	agent_paths_release(&p);
 }
 
@@ -225,6 +306,9 @@ int main(void)
 		T(test_slots__node_excludes_cpu_and_gpu),
 		T(test_slots__gpus_by_number_and_by_name),
 		T(test_slots__a_lock_on_the_device_counts),
+		T(test_slots__a_foreign_lock_is_named),
+		T(test_slots__a_foreign_process_on_an_amd_gpu),
+		T(test_slots__a_foreign_process_on_an_nvidia_gpu),
 		T(test_slots__quarantine),
 		T(test_slots__too_many_cpus),
 		T(test_slots__are_inherited),

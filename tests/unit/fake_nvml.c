@@ -1,0 +1,53 @@
+/* A stand-in for NVIDIA's management library: one GPU on which the process of $FAKE_NVML_PID computes; "hang" never comes
+ * back from that question, and without the variable the library does not start. */
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+struct process {
+	unsigned pid;
+	unsigned long long memory;
+	unsigned gpu_instance, compute_instance;
+};
+
+int nvmlInit_v2(void);
+int nvmlDeviceGetHandleByUUID(const char *uuid, void **device);
+int nvmlDeviceGetComputeRunningProcesses_v3(void *device, unsigned *n, struct process *out);
+
+int nvmlInit_v2(void)
+{
+	return getenv("FAKE_NVML_PID") ? 0 : 1;
+}
+
+int nvmlDeviceGetHandleByUUID(const char *uuid, void **device)
+{
+	*device = (void *)uuid;
+	return 0;
+}
+
+int nvmlDeviceGetComputeRunningProcesses_v3(void *device, unsigned *n, struct process *out)
+{
+	const char *set = getenv("FAKE_NVML_PID");
+	(void)device;
+	while (strcmp(set, "hang") == 0)
+		pause();
+	*n = strtoul(set, NULL, 10) > 0;
+	out[0] = (struct process){.pid = (unsigned)strtoul(set, NULL, 10), .memory = 1 << 30};
+	return 0;
+}
+
+/* Whatever else the agent looks for must be there, and says that it does not know. */
+#define UNKNOWN(name)                                                                                                  \
+	int name(void);                                                                                                \
+	int name(void)                                                                                                 \
+	{                                                                                                              \
+		return 1;                                                                                              \
+	}
+UNKNOWN(nvmlShutdown)
+UNKNOWN(nvmlDeviceGetUtilizationRates)
+UNKNOWN(nvmlDeviceGetMemoryInfo)
+UNKNOWN(nvmlDeviceGetPowerUsage)
+UNKNOWN(nvmlDeviceGetTemperature)
+UNKNOWN(nvmlDeviceGetClockInfo)
+UNKNOWN(nvmlDeviceGetMaxClockInfo)
+UNKNOWN(nvmlDeviceGetCurrentClocksThrottleReasons)
