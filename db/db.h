@@ -91,10 +91,11 @@ int greta_db_check(struct greta_db *db, struct greta_err *e); /* integrity_check
 /* One campaign (0: all of them) with all that belongs to it, as a database of its own: for sending away. */
 int greta_db_snapshot(struct greta_db *db, int64_t campaign_id, const char *to_path, struct greta_err *e);
 
-/* Drops logs and telemetry (summaries, results and evidence stay) of attempts that ended before before_ns. */
+/* Drops logs and telemetry (summaries, results and evidence stay) of attempts that ended before before_ns: of at most
+ * `most` of them, so that a controller is not held up; fewer were dropped when there are no more. */
 struct greta_pruned {
 	int64_t n_attempts, log_bytes, telemetry_rows; /* log_bytes: as stored */
 };
-int greta_db_prune(struct greta_db *db, int64_t before_ns, struct greta_pruned *out, struct greta_err *e);
+int greta_db_prune(struct greta_db *db, int64_t before_ns, int64_t most, struct greta_pruned *out, struct greta_err *e);
 
 #endif

@@ -9,8 +9,6 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
-#define PRUNE_BATCH 200 /* attempts in one transaction: a controller's other commits wait no longer than that takes */
-
 extern const char db_snapshot_sql[];
 
 /* ---- a file that appears whole or not at all */
@@ -221,34 +219,24 @@ static int prune_one(struct greta_db *db, int64_t attempt_id, struct greta_prune
 	return 0;
 }
 
-static int prune_batch(struct greta_db *db, int64_t before_ns, int64_t *after, struct greta_pruned *out,
-		       struct greta_err *e)
+int greta_db_prune(struct greta_db *db, int64_t before_ns, int64_t most, struct greta_pruned *out, struct greta_err *e)
 {
 	cleanup_txn struct greta_txn txn = greta_txn_none;
-	int rc = 1;
-
-	if (greta_txn_begin(db, &txn, e))
-		return -1;
-	for (int i = 0; i < PRUNE_BATCH && rc == 1; i++) {
-		rc = db_get_i64(db, after, e,
-				"SELECT id FROM attempt WHERE id > ? AND state = 'ended' AND reported AND ended_ns < ?"
-				" ORDER BY id LIMIT 1",
-				"ii", *after, before_ns);
-		if (rc == 1 && prune_one(db, *after, out, e))
-			rc = -1;
-	}
-	return rc < 0 || greta_txn_commit(&txn, e) ? -1 : rc;
-}
-
-int greta_db_prune(struct greta_db *db, int64_t before_ns, struct greta_pruned *out, struct greta_err *e)
-{
-	int64_t after = 0;
+	int64_t id = 0;
 	int rc = 1;
 
 	*out = (struct greta_pruned){0};
-	while (rc == 1)
-		rc = prune_batch(db, before_ns, &after, out, e);
-	return rc;
+	if (greta_txn_begin(db, &txn, e))
+		return -1;
+	while (out->n_attempts < most && rc == 1) {
+		rc = db_get_i64(db, &id, e,
+				"SELECT id FROM attempt WHERE id > ? AND state = 'ended' AND reported AND ended_ns < ?"
+				" ORDER BY id LIMIT 1",
+				"ii", id, before_ns);
+		if (rc == 1 && prune_one(db, id, out, e))
+			rc = -1;
+	}
+	return rc < 0 ? -1 : greta_txn_commit(&txn, e);
 }
 
 /* ---- who reads, by the locks on the shared memory file (SQLite's "WAL-index format": readers hold bytes 123 to 127)

@@ -5,12 +5,14 @@
 extern const struct action action_baseline_remove;
 extern const struct action action_baseline_set;
 extern const struct action action_import;
+extern const struct action action_prune;
 
 /* One line an action. */
 const struct action *const action_list[] = {
 	&action_baseline_remove,
 	&action_baseline_set,
 	&action_import,
+	&action_prune,
 	NULL,
 };
 

@@ -27,6 +27,10 @@
 	X(cmd_logs)      \
 	X(cmd_import)    \
 	X(cmd_export)    \
+	X(cmd_db_backup) \
+	X(cmd_db_snapshot) \
+	X(cmd_db_check)  \
+	X(cmd_db_prune)  \
 	X(cmd_node_add)  \
 	X(cmd_node_list) \
 	X(cmd_node_check) \

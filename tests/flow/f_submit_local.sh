@@ -144,6 +144,16 @@ equal "who passed" "SELECT group_concat(name) FROM (SELECT DISTINCT v.name FROM 
 equal "off the reference" "SELECT count(*) FROM attempt WHERE cause = 'gate' AND reason LIKE 'gate: the logit of token % is off baseline''s by %; 0.001 is allowed'" 2
 equal "none left" "SELECT count(*) FROM attempt WHERE cause = 'gate' AND reason LIKE '%left no logits (GRETA_LOGITS_FILE)%'" 2
 
+# --- copies, a check, and what is old goes
+expect 0 'backup.db: [0-9]' greta-orch db backup backup.db
+expect 3 'is there already' greta-orch db backup backup.db
+equal "rows of the backup" "ATTACH 'backup.db' AS b; SELECT (SELECT count(*) FROM attempt) = (SELECT count(*) FROM b.attempt)" 1
+expect 0 '"bytes"' greta-orch db snapshot one.db tolerance --json
+expect 1 'tolerance .*done' greta-orch results --db one.db # as there: some results are not ok
+expect 0 'sound' greta-orch db check
+expect 0 '^logs .* of 0 attempts' greta-orch db prune --days 1
+expect 2 'in days' greta-orch db prune
+
 # --- an agent of another release, one that is none, and none at all
 cat >other-agent <<'SH'
 #!/bin/sh

@@ -164,11 +164,13 @@ static void test_prune__takes_logs_and_telemetry_alone(void **state)
 	run_one(h, h->jobs[1]);
 	running = help_attempt(h, h->jobs[2]);
 	assert_ok(help_event(h, running, 0, GRETA_EVENT_LOG, "{\"stream\":\"out\"}", "still here\n", NULL, &e));
-	assert_ok(greta_db_prune(h->db, 5, &pruned, &e)); /* all ended later */
+	assert_ok(greta_db_prune(h->db, 5, 100, &pruned, &e)); /* all ended later */
 	assert_int_equal(pruned.n_attempts, 0);
-	assert_ok(greta_db_prune(h->db, INT64_MAX, &pruned, &e));
-	assert_int_equal(pruned.n_attempts, 2);
-	assert_int_equal(pruned.telemetry_rows, 4);
+	assert_ok(greta_db_prune(h->db, INT64_MAX, 1, &pruned, &e));
+	assert_int_equal(pruned.n_attempts, 1);
+	assert_int_equal(pruned.telemetry_rows, 2);
+	assert_ok(greta_db_prune(h->db, INT64_MAX, 100, &pruned, &e));
+	assert_int_equal(pruned.n_attempts, 1);
 	assert_true(pruned.log_bytes > 0);
 	assert_string_equal(help_str(h->db, "SELECT group_concat(text, '') FROM log"), "still here\n");
 	assert_int_equal(help_i64(h->db, "SELECT count(*) FROM telemetry"), 0);
@@ -180,7 +182,7 @@ static void test_prune__takes_logs_and_telemetry_alone(void **state)
 	/* an old event that comes again is still known */
 	assert_ok(help_event(h, 1, 1, GRETA_EVENT_STARTED, "{}", NULL, &out, &e));
 	assert_int_equal(out.what, GRETA_APPLY_STALE);
-	assert_ok(greta_db_prune(h->db, INT64_MAX, &pruned, &e));
+	assert_ok(greta_db_prune(h->db, INT64_MAX, 100, &pruned, &e));
 	assert_int_equal(pruned.n_attempts, 0);
 }
 
