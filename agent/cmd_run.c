@@ -126,7 +126,8 @@ static void pass_interrupt(const char *dir)
 	spool_cancel(dir, "interrupted by Ctrl-C", NULL);
 }
 
-static int follow(const char *dir, const struct values *v, struct greta_end *end, struct greta_err *e)
+static int follow(const struct agent_paths *paths, const char *dir, const struct values *v, struct greta_end *end,
+		  struct greta_err *e)
 {
 	struct tail t;
 	int got = 0;
@@ -141,7 +142,7 @@ static int follow(const char *dir, const struct values *v, struct greta_end *end
 			show(m.event, v, end);
 		greta_msg_release(&m);
 		if (got == 0)
-			launch_adopt(dir, NULL);
+			launch_adopt(paths, dir, NULL);
 	}
 	tail_close(&t);
 	return got < 0 ? -1 : 0;
@@ -172,7 +173,7 @@ static int supervise(const struct agent_paths *paths, const struct values *v, co
 		return -1;
 	sigaction(SIGINT, &act, NULL);
 	sigaction(SIGTERM, &act, NULL);
-	if (launch_supervisor(dir, lock_fd, false, e) != 0 || follow(dir, v, &end, e) != 0)
+	if (launch_supervisor(paths, dir, lock_fd, false, e) != 0 || follow(paths, dir, v, &end, e) != 0)
 		return -1;
 	print_end(&end, v);
 	int code = end.outcome == GRETA_OUTCOME_GOOD ? 0 : end.outcome == GRETA_OUTCOME_INFRA ? 3 : 1;

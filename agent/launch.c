@@ -1,14 +1,22 @@
 #include "agent/launch.h"
 #include "agent/spool.h"
+#include "agent/supervise.h"
+#include "agent/title.h"
 #include "base/child.h"
 #include "base/cleanup.h"
 #include "base/fs.h"
+#include "base/log.h"
 #include "base/mem.h"
+#include "base/trace.h"
+#include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #define LOCK_FD 3
+#define LARGE (64 * 1024)
 
 /* Our children until they end or we do. */
 static struct {
@@ -25,34 +33,62 @@ void launch_reap(void)
 			i++;
 }
 
-int launch_supervisor(const char *dir, int lock_fd, bool recover, struct greta_err *e)
+/* in the supervisor */
+
+/* What stays open of ours would keep a connection, or another attempt's lock, for as long as the engine runs. */
+static void keep_only(int lock_fd, int log_fd, int null_fd)
 {
-	char self[4096];
-	ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
-	self[n > 0 ? n : 0] = '\0';
-	/* A binary that has been replaced meanwhile is still reachable as what we are. */
-	const char *program = n > 0 && access(self, X_OK) == 0 ? self : "/proc/self/exe";
-	cleanup_free char *log = greta_format("%s/../../supervisor.log", dir);
+	dup2(null_fd, STDIN_FILENO);
+	dup2(null_fd, STDOUT_FILENO);
+	dup2(log_fd, STDERR_FILENO);
+	if (lock_fd != LOCK_FD)
+		dup3(lock_fd, LOCK_FD, O_CLOEXEC);
+	greta_child_close_from(LOCK_FD + 1);
+}
+
+static _Noreturn void be_supervisor(const struct agent_paths *paths, const char *dir, bool recover)
+{
+	struct greta_err e = {0};
+	const char *words[] = {"greta-agent", "supervise", dir, recover ? "--recover" : NULL, NULL};
+	launched.n = 0;
+	setsid();
+	greta_child_reset_signals();
+	umask(077);
+	if (chdir("/") != 0)
+		_exit(127); /* not to hold a file system that somebody may want to unmount */
+	title_set("supervise", dir);
+	/* A long session has taught malloc to keep large buffers in its heap: there each would have to be cleared. */
+	mallopt(M_MMAP_THRESHOLD, LARGE);
+	greta_trace_start("greta-agent", (char **)words);
+	int rc = (recover ? supervise_recover : supervise_run)(paths, dir, LOCK_FD, &e);
+	if (rc != 0)
+		greta_error("%s", e.text);
+	greta_trace_exit(rc);
+	_exit(rc == 0 ? 0 : 1);
+}
+
+/* in us */
+
+int launch_supervisor(const struct agent_paths *paths, const char *dir, int lock_fd, bool recover, struct greta_err *e)
+{
+	cleanup_free char *log_path = greta_format("%s/../../supervisor.log", dir);
 	cleanup_fd int lock = lock_fd;
-	cleanup_fd int err = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
+	cleanup_fd int log = open(log_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
 	cleanup_fd int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-	const char *const argv[] = {program, "supervise", dir, recover ? "--recover" : NULL, NULL};
-	const struct greta_child_fd fds[] = {{null, 0}, {null, 1}, {err >= 0 ? err : null, 2}, {lock, LOCK_FD}};
-	const struct greta_child_spec spec = {
-		.argv = argv,
-		.cwd = "/",
-		.fds = fds,
-		.n_fds = GRETA_COUNT(fds),
-		.new_session = true,
-	};
-	pid_t pid = greta_child_spawn(&spec, e);
+	if (null < 0)
+		return greta_err_sys(e, "can't open /dev/null");
+	pid_t pid = fork();
 	if (pid < 0)
-		return -1;
+		return greta_err_sys(e, "can't start a supervisor");
+	if (pid == 0) {
+		keep_only(lock, log >= 0 ? log : null, null);
+		be_supervisor(paths, dir, recover);
+	}
 	*GRETA_PUSH(launched.items, launched.n, launched.cap) = pid;
 	return 0;
 }
 
-bool launch_adopt(const char *dir, struct greta_err *e)
+bool launch_adopt(const struct agent_paths *paths, const char *dir, struct greta_err *e)
 {
 	char note[SPOOL_RECORD];
 	int fd = spool_is_finished(dir) ? -1 : spool_lock(dir, NULL);
@@ -60,7 +96,7 @@ bool launch_adopt(const char *dir, struct greta_err *e)
 		return false;
 	/* It may have published and gone between the two looks. */
 	if (!spool_is_finished(dir))
-		return launch_supervisor(dir, fd, spool_engine_note(dir, note), e) == 0;
+		return launch_supervisor(paths, dir, fd, spool_engine_note(dir, note), e) == 0;
 	close(fd);
 	return false;
 }

@@ -1,4 +1,5 @@
 #include "agent/cmd.h"
+#include "agent/title.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/trace.h"
@@ -10,7 +11,7 @@
 #define EXIT_INFRASTRUCTURE 3
 
 static const struct agent_cmd *const commands[] = {
-	&cmd_run, &cmd_status, &cmd_facts, &cmd_gc, &cmd_quarantine, &cmd_hash, &cmd_session, &cmd_supervise,
+	&cmd_run, &cmd_status, &cmd_facts, &cmd_gc, &cmd_quarantine, &cmd_hash, &cmd_session,
 };
 
 int cmd_parse(const struct greta_opts *o, int argc, char **argv, void *values, struct greta_strs *operands,
@@ -66,6 +67,7 @@ static int run(const struct agent_cmd *c, int argc, char **argv)
 int main(int argc, char **argv)
 {
 	greta_trace_start("greta-agent", argv);
+	title_init(argc, argv);
 	greta_log_init("greta-agent", GRETA_LOG_INFO);
 	const char *name = argc > 1 ? argv[1] : "--help";
 	int code = 0;

@@ -77,8 +77,15 @@ static void wake_watch(struct relays *rs, int watch)
 			rs->items[i]->maybe_more = true;
 }
 
-void relays_wake(struct relays *rs, bool all)
+/* Of the other files in the folder the controller hears nothing. */
+static bool concerns_us(const struct inotify_event *ev)
 {
+	return ev->len && (strcmp(ev->name, "events") == 0 || strcmp(ev->name, "outcome.json") == 0);
+}
+
+bool relays_wake(struct relays *rs, bool all)
+{
+	bool ended = false;
 	char buf[4096] __attribute__((aligned(__alignof__(struct inotify_event))));
 	ssize_t n;
 	while (rs->inotify >= 0 && (n = read(rs->inotify, buf, sizeof buf)) > 0) {
@@ -87,12 +94,14 @@ void relays_wake(struct relays *rs, bool all)
 			at += (ssize_t)(sizeof *ev + ev->len);
 			if (ev->mask & IN_Q_OVERFLOW)
 				all = true;
-			else
+			else if (concerns_us(ev))
 				wake_watch(rs, ev->wd);
+			ended |= (ev->mask & IN_MOVED_TO) != 0;
 		}
 	}
 	for (size_t i = 0; all && i < rs->n; i++)
 		rs->items[i]->maybe_more = true;
+	return ended;
 }
 
 static bool is_bulk(enum greta_event_kind kind)

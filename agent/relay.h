@@ -38,8 +38,9 @@ struct relay *relays_attach(struct relays *rs, const char *attempt, const char *
 			    struct greta_err *e);
 void relays_drop(struct relays *rs, struct relay *r);
 
-/* Reads what inotify has to say; all: looks at every attempt regardless. */
-void relays_wake(struct relays *rs, bool all);
+/* Reads what inotify has to say; all: looks at every attempt regardless. True when an outcome has appeared: that can't
+ * wait, while events may until more of them have come. */
+bool relays_wake(struct relays *rs, bool all);
 
 /* Appends the next frame that may go out. False: none now. A damaged spool comes back in *broken, once. */
 bool relays_next(struct relays *rs, struct greta_buf *out, struct relay **broken, struct greta_err *e);

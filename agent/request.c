@@ -105,7 +105,7 @@ static int create_and_launch(struct session *s, const struct greta_spec *spec, s
 	cleanup_free char *dir = spool_attempt_dir(s->paths->spool, spec->attempt);
 	if (spool_create(s->paths->spool, spec, s->db, &lock_fd, e) != 0)
 		return -1;
-	if (launch_supervisor(dir, lock_fd, false, e) == 0)
+	if (launch_supervisor(s->paths, dir, lock_fd, false, e) == 0)
 		return 0;
 	spool_remove(s->paths->spool, spec->attempt, NULL);
 	return -1;
@@ -116,7 +116,7 @@ static int attach(struct session *s, const char *attempt, int64_t seq, int64_t c
 	cleanup_free char *dir = NULL;
 	if (find(s, attempt, &dir, e) != 0)
 		return -1;
-	launch_adopt(dir, NULL);
+	launch_adopt(s->paths, dir, NULL);
 	return relays_attach(&s->relays, attempt, dir, seq, credit, e) ? 0 : -1;
 }
 
@@ -220,7 +220,7 @@ static int cancel(struct session *s, const struct greta_msg *m, struct greta_err
 		return 0;
 	if (spool_cancel(dir, m->text, e) != 0)
 		return -1;
-	launch_adopt(dir, NULL);
+	launch_adopt(s->paths, dir, NULL);
 	return 0;
 }
 
@@ -267,7 +267,7 @@ static void list_one(const struct session *s, const char *uuid, struct greta_msg
 	cleanup_free char *dir = spool_attempt_dir(s->paths->spool, uuid);
 	if (spool_read_owner(dir, held.db, NULL) != 0)
 		return;
-	launch_adopt(dir, NULL);
+	launch_adopt(s->paths, dir, NULL);
 	greta_str_copy(held.attempt, sizeof held.attempt, uuid);
 	held.last_seq = last_seq(dir, &held.finished);
 	held.acked_seq = spool_acked(dir);

@@ -15,6 +15,7 @@
 #define READ_BYTES (64 * 1024)
 #define SENDING_BYTES (32 * 1024) /* gathered for one write */
 #define LOOK_MS 1000              /* how soon a dead supervisor is noticed */
+#define GATHER_MS 2               /* events of short attempts come in fours: one packet instead of so many */
 
 void session_send(struct session *s, const struct greta_msg *m)
 {
@@ -50,6 +51,7 @@ static void gather(struct session *s)
 /* Writes until nothing is left or the other side takes no more. */
 void session_flush(struct session *s)
 {
+	s->gathering = false;
 	for (;;) {
 		if (!s->sending.len)
 			gather(s);
@@ -85,8 +87,18 @@ static void on_notify(struct greta_watch *w, uint32_t events, void *arg)
 {
 	struct session *s = arg;
 	(void)w, (void)events;
-	relays_wake(&s->relays, false);
-	session_flush(s);
+	if (relays_wake(&s->relays, false)) {
+		session_flush(s);
+	} else if (!s->gathering) {
+		s->gathering = true;
+		greta_watch_rearm(s->gather, GATHER_MS);
+	}
+}
+
+static void on_gathered(struct greta_watch *w, uint32_t events, void *arg)
+{
+	(void)w, (void)events;
+	session_flush(arg);
 }
 
 /* Supervisors die without a word: their locks tell. */
@@ -96,7 +108,7 @@ static void on_look(struct greta_watch *w, uint32_t events, void *arg)
 	(void)w, (void)events;
 	launch_reap();
 	for (size_t i = 0; i < s->relays.n; i++)
-		launch_adopt(s->relays.items[i]->dir, NULL);
+		launch_adopt(s->paths, s->relays.items[i]->dir, NULL);
 	relays_wake(&s->relays, s->relays.inotify < 0);
 	session_flush(s);
 }
@@ -160,6 +172,7 @@ static int set_up(struct session *s, struct greta_err *e)
 	if (s->relays.inotify >= 0)
 		s->notify = greta_loop_fd(s->loop, s->relays.inotify, EPOLLIN, on_notify, s);
 	greta_loop_timer(s->loop, LOOK_MS, LOOK_MS, on_look, s);
+	s->gather = greta_loop_timer(s->loop, -1, 0, on_gathered, s);
 	return 0;
 }
 

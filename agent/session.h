@@ -21,7 +21,8 @@
 struct session {
 	struct greta_loop *loop;
 	const struct agent_paths *paths; /* borrowed */
-	struct greta_watch *in, *out, *notify;
+	struct greta_watch *in, *out, *notify, *gather;
+	bool gathering;           /* events wait for more of them */
 	struct greta_buf received;
 	struct greta_buf urgent;  /* answers, waiting */
 	struct greta_buf sending; /* going out now: whole frames */

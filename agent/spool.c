@@ -114,21 +114,21 @@ static void print_spec(const struct greta_spec *spec, const char *db, struct gre
 	greta_buf_addf(out, "{\"db\":\"%s\",%s", db, greta_buf_str(&text) + 1);
 }
 
+/* Everything is there before the first sync, so that file systems with a journal have one commit to make, not two. */
 static int fill(const char *dir, const struct greta_spec *spec, const char *db, struct greta_err *e)
 {
 	cleanup_buf struct greta_buf text = {0};
 	cleanup_free char *events = greta_fs_join(dir, "events");
 	cleanup_free char *scratch = greta_fs_join(dir, "scratch");
-	print_spec(spec, db, &text);
-	if (write_synced(dir, "spec.json", text.data, text.len, e) != 0 ||
-	    write_reserve(dir, "outcome.part", SPOOL_OUTCOME_RESERVE, e) != 0)
+	if (write_reserve(dir, "outcome.part", SPOOL_OUTCOME_RESERVE, e) != 0)
 		return -1;
 	cleanup_fd int fd = open(events, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return greta_err_sys(e, "can't create %s", events);
 	if (mkdir(scratch, 0700) != 0)
 		return greta_err_sys(e, "can't make %s", scratch);
-	return greta_fs_sync_dir(dir, e);
+	print_spec(spec, db, &text);
+	return write_synced(dir, "spec.json", text.data, text.len, e) == 0 ? greta_fs_sync_dir(dir, e) : -1;
 }
 
 /* The control file with its lock taken, as a descriptor. */

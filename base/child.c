@@ -1,5 +1,6 @@
-/* fork, prepare, exec. Between fork and exec only async-signal-safe calls are made, on memory laid out before, since
- * another thread may have held any lock at the fork. A pipe that closes on exec brings back what went wrong. */
+/* vfork, prepare, exec: copying our page tables would cost more than the rest. Until exec the child runs in our memory
+ * while we wait, so it makes only async-signal-safe calls (another thread may hold any lock), and writes only what is
+ * its own: the plan. A pipe that closes on exec brings back what went wrong. */
 #include "base/child.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
@@ -59,7 +60,7 @@ static _Noreturn void fail(const struct plan *p, enum step step)
 	_exit(127);
 }
 
-static void reset_signals(void)
+void greta_child_reset_signals(void)
 {
 	struct sigaction dfl = {.sa_handler = SIG_DFL};
 	for (int i = 1; i < NSIG; i++)
@@ -67,6 +68,20 @@ static void reset_signals(void)
 	sigset_t none;
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+static int open_max(void)
+{
+	long max = sysconf(_SC_OPEN_MAX);
+	return max > 0 && max < MAX_OPEN ? (int)max : MAX_OPEN;
+}
+
+void greta_child_close_from(int first)
+{
+	if (syscall(SYS_close_range, (unsigned)first, ~0u, 0u) == 0)
+		return;
+	for (int fd = first, max = open_max(); fd < max; fd++)
+		close(fd);
 }
 
 /* Closed by exec rather than here, so that what is still needed need not be spared. */
@@ -145,7 +160,7 @@ static _Noreturn void exec_child(struct plan *p)
 	place_fds(p);
 	if (p->spec->cwd && chdir(p->spec->cwd) != 0)
 		fail(p, STEP_CWD);
-	reset_signals();
+	greta_child_reset_signals();
 	int why = ENOENT;
 	for (size_t i = 0; i < p->paths.n; i++) {
 		execve(p->paths.items[i], p->argv, p->env);
@@ -171,9 +186,7 @@ static const char *search_path(const struct greta_child_spec *spec)
 
 static void plan_init(struct plan *p, const struct greta_child_spec *spec)
 {
-	*p = (struct plan){.spec = spec, .first_high = 3, .parent = getpid()};
-	long open_max = sysconf(_SC_OPEN_MAX);
-	p->open_max = open_max > 0 && open_max < MAX_OPEN ? (int)open_max : MAX_OPEN;
+	*p = (struct plan){.spec = spec, .first_high = 3, .parent = getpid(), .open_max = open_max()};
 	/* execve takes both without const for old callers' sake, and changes neither. */
 	memcpy(&p->argv, &spec->argv, sizeof p->argv);
 	if (spec->env)
@@ -217,7 +230,7 @@ static pid_t start(const struct greta_child_spec *spec, int *error_fd, struct gr
 	/* No handler of ours may run in the child before its dispositions are reset. */
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &was);
-	pid_t pid = fork();
+	pid_t pid = vfork();
 	if (pid == 0)
 		exec_child(&p);
 	int why = errno;
