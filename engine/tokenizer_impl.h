@@ -1,6 +1,8 @@
 /* Inside of the tokenizer, for its own files only.
  *
- * tokenizer.c   the vocabulary, special tokens in the text, BOS and EOS, pieces
+ * tokenizer.c   special tokens in the text, BOS and EOS, pieces
+ * tokenizer_load.c   the vocabulary out of a file
+ * tokenizer_names.c   strings to numbers
  * tokenizer_spm.c, tokenizer_bpe.c   the text between special tokens, each in its way
  * tokenizer_split.c   BPE's cutting of text into words
  * tokenizer_merge.c   what both ways share: joining the best pair of neighbours until none is left
