@@ -1,4 +1,4 @@
-/* gguf values: metadata by key and type. Whoever asks says what type is expected; a message names the file and the key. */
+/* gguf values: metadata by key and type. Who asks says which type is expected; messages name the file and the key. */
 #include "engine/gguf.h"
 
 #include <inttypes.h>

@@ -1,5 +1,5 @@
-/* tokenizer names: strings to numbers, by open addressing. FNV-1a can be fed in parts, so that a pair of strings is looked
- * up without being put together first. */
+/* tokenizer names: strings to numbers, by open addressing. FNV-1a takes a string in parts, so a pair is looked up without
+ * being put together first. */
 #include "engine/tokenizer_impl.h"
 
 #include "base/mem.h"
