@@ -1,4 +1,5 @@
 #include "agent/engine.h"
+#include "agent/breadcrumb.h"
 #include "agent/kill.h"
 #include "base/child.h"
 #include "base/cleanup.h"
@@ -10,13 +11,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #define PIPE_BYTES (1024 * 1024) /* fewer wake-ups when it floods; the default stays where the user's limit forbids it */
 #define PROGRESS_FD 3
 #define PAGE_FD 4
-#define PAGE_BYTES 4096
 #define FIRST_SLOT_FD 16
 #define OOM_SCORE_ADJ "500"      /* when memory runs out, the engine goes before its supervisor and sshd */
 
@@ -163,22 +162,6 @@ static void prefer_for_oom(pid_t pid)
 		return; /* a wish, not a need */
 }
 
-/* Memory without a file: drivers refuse to pin pages of a disk's file for long. */
-static int make_page(void)
-{
-	int fd = memfd_create("greta-gpu-page", MFD_CLOEXEC);
-	if (fd >= 0 && ftruncate(fd, PAGE_BYTES) == 0)
-		return fd;
-	if (fd >= 0)
-		close(fd);
-	return -1;
-}
-
-bool engine_work(const struct engine *eng, struct engine_work *out)
-{
-	return eng->page >= 0 && pread(eng->page, out, sizeof *out, 0) == sizeof *out && out->executing != 0;
-}
-
 int engine_start(struct engine *eng, const struct greta_spec *spec, const struct slots *slots, const struct cgroup *cg,
 		 const char *cwd, struct greta_err *e)
 {
@@ -186,7 +169,7 @@ int engine_start(struct engine *eng, const struct greta_spec *spec, const struct
 	cleanup_strs struct greta_strs env = {0}, argv = {0};
 	*eng = (struct engine){.out = -1, .err = -1, .progress = -1, .page = -1};
 	if (spec->slot != GRETA_SLOT_CPU)
-		eng->page = make_page();
+		eng->page = breadcrumb_page();
 	engine_environment(spec, slots, (const char *const *)environ, &env);
 	node_arguments(spec, slots, &argv);
 	int n_fds = 0, n_slots = (int)slots->n_fds;

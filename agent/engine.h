@@ -11,20 +11,12 @@ struct engine {
 	pid_t pid;                  /* leader of its own session and process group; 0: not started */
 	int out, err, progress;     /* our ends, non-blocking; -1: closed */
 	bool in_cgroup;
-	int page;                   /* of a gpu or node slot: the page that GPU kernels report in (engine_work); -1: none */
+	int page;                   /* of a gpu or node slot: the page that GPU kernels report in (breadcrumb); -1: none */
 };
 
 /* cwd: where spec->cwd is NULL. -1: nothing runs, and *e says why in words for the outcome. */
 int engine_start(struct engine *eng, const struct greta_spec *spec, const struct slots *slots, const struct cgroup *cg,
 		 const char *cwd, struct greta_err *e);
-
-/* What the engine's own GPU kernels say in the page that GRETA_GPU_PAGE names: what executes now, and how much of it is
- * done, in their own units. False: nothing, or nothing that counts. */
-struct engine_work {
-	uint64_t executing;         /* changes with every kernel: sequence << 32 | layer << 16 | op */
-	uint32_t done, total;       /* blocks of that kernel; total 0: it does not count */
-};
-bool engine_work(const struct engine *eng, struct engine_work *out);
 
 void engine_close(struct engine *eng); /* our pipe ends */
 

@@ -87,16 +87,21 @@ static void find_devices(struct supervise *s)
 	greta_facts_release(&all);
 }
 
-/* NAN where the kernel that executes does not count. */
-static double work_delta(struct supervise *s)
+/* What the GPU says it executes is nearer than what the engine last told; a load or a tokenizer runs beside a stale page. */
+static void take_crumb(struct supervise *s, struct watchdog_sample *sample)
 {
-	struct engine_work now, before = s->watch.work;
-	if (!engine_work(&s->engine, &now))
-		return NAN;
-	s->watch.work = now;
-	if (now.executing != before.executing)
-		return 1;
-	return now.total > 0 && now.done < now.total ? (double)(now.done - before.done) : NAN;
+	struct breadcrumb now, before = s->watch.crumb;
+	enum greta_phase p = s->progress.last.phase;
+	sample->gpu.work_delta = NAN;
+	if (!breadcrumb_read(s->engine.page, &now))
+		return;
+	s->watch.crumb = now;
+	sample->gpu.work_delta = breadcrumb_work(&before, &now);
+	if (!now.executing[0] || (p != GRETA_PHASE_WARMUP && p != GRETA_PHASE_PREFILL && p != GRETA_PHASE_DECODE))
+		return;
+	greta_str_copy(s->progress.last.at, sizeof s->progress.last.at, now.executing);
+	sample->executing = s->watch.crumb.executing;
+	sample->enqueued = s->watch.crumb.enqueued;
 }
 
 static void take_gauge(struct supervise *s, int64_t now_ns, struct watchdog_gpu *out)
@@ -104,8 +109,7 @@ static void take_gauge(struct supervise *s, int64_t now_ns, struct watchdog_gpu 
 	struct watch *w = &s->watch;
 	struct gauge_record before = w->gauge;
 	bool fresh = gauge_take(w->gauge_fd, &w->gauge);
-	*out = (struct watchdog_gpu){.expected = s->spec.slot == GRETA_SLOT_GPU, .clock_ratio = NAN, .mem_busy_max = NAN,
-				     .work_delta = work_delta(s)};
+	*out = (struct watchdog_gpu){.expected = s->spec.slot == GRETA_SLOT_GPU, .clock_ratio = NAN, .mem_busy_max = NAN};
 	out->seen = w->gauge.n > 0 && now_ns - w->gauge.t_ns < GAUGE_STALE_NS;
 	out->busy_min = INFINITY;
 	for (int i = 0; out->seen && i < w->gauge.n; i++) {
@@ -201,6 +205,15 @@ static void sample_host(const struct supervise *s, struct sample_host *out)
 
 /* evidence */
 
+static void tell_crumb(struct supervise *s)
+{
+	cleanup_buf struct greta_buf text = {0};
+	if (s->watch.crumb.place == 0)
+		return;
+	breadcrumb_tell(&s->watch.crumb, &text);
+	watch_tell_item(s, "breadcrumb", text.data, text.len);
+}
+
 static void evidence_done(struct supervise *s)
 {
 	struct watch *w = &s->watch;
@@ -213,6 +226,7 @@ static void evidence_done(struct supervise *s)
 	w->evidence = w->evidence_deadline = NULL;
 	close(w->evidence_fd);
 	kill(w->collector, SIGKILL);
+	tell_crumb(s);
 	watch_tell_item(s, "log_tail", tail, logs_tail(&s->logs, s->logs.streams[LOGS_ERR].total ? LOGS_ERR : LOGS_OUT, tail, sizeof tail));
 	greta_buf_adds(&kernel, s->klog.blind[0] ? s->klog.blind : greta_buf_str(&s->klog.lines));
 	watch_tell_item(s, "kernel_log", greta_buf_str(&kernel), kernel.len);
@@ -299,6 +313,7 @@ static void feed(struct supervise *s, const struct greta_progress *progress, con
 	struct watchdog_sample sample = {.t_ns = greta_clock_mono_ns(), .progress = progress,
 					 .output_bytes = logs_total(&s->logs), .host = host};
 	take_gauge(s, sample.t_ns, &sample.gpu);
+	take_crumb(s, &sample);
 	take_kernel(s, &lines, &sample.kernel);
 	act(s, watchdog_feed(&s->watch.dog, &sample));
 	kernel_lines_release(&lines);

@@ -3,6 +3,7 @@
 #ifndef AGENT_WATCH_H
 #define AGENT_WATCH_H
 
+#include "agent/breadcrumb.h"
 #include "agent/engine.h"
 #include "agent/finish.h"
 #include "agent/gauge.h"
@@ -22,7 +23,7 @@ struct watch {
 	pid_t reader;
 	int gauge_fd;
 	struct gauge_record gauge;
-	struct engine_work work;        /* as last read */
+	struct breadcrumb crumb;        /* as last read */
 	/* the collector of evidence, and what follows when it is done */
 	pid_t collector;
 	int evidence_fd;

@@ -243,8 +243,9 @@ static bool judge_asleep(const struct watchdog *w, int64_t now_ns, struct watchd
 static void judge_busy_gpu(const struct watchdog *w, struct watchdog_verdict *v)
 {
 	if (w->n_work >= SAMPLES_MIN && w->always.work_still)
-		say(v, GRETA_CLASS_GPU_KERNEL, GRETA_ESTABLISHED, true, "the GPU is at %.0f %% and the kernel's work counter stands still",
-		    w->gpu_busy);
+		say(v, GRETA_CLASS_GPU_KERNEL, GRETA_ESTABLISHED, true,
+		    "the GPU is at %.0f %% and the kernel's work counter stands still%s%s", w->gpu_busy,
+		    w->enqueued[0] ? ", queued up to " : "", w->enqueued);
 	else if (w->n_work >= SAMPLES_MIN)
 		say(v, GRETA_CLASS_SLOW, GRETA_ESTABLISHED, false, "the GPU is at %.0f %% and the kernel's work counter moves", w->gpu_busy);
 	else if (w->always.gpu_slow_clock)
@@ -418,9 +419,19 @@ static enum watchdog_action judge_silence(struct watchdog *w, int64_t now_ns)
 	return v.act ? WATCHDOG_STOP_HUNG : WATCHDOG_TELL;
 }
 
+/* Where its GPU is says more than the engine's last word. */
+static void take_place(struct watchdog *w, const struct watchdog_sample *s)
+{
+	if (s->executing)
+		greta_str_copy(w->last.at, sizeof w->last.at, s->executing);
+	if (s->enqueued)
+		greta_str_copy(w->enqueued, sizeof w->enqueued, s->enqueued);
+}
+
 enum watchdog_action watchdog_feed(struct watchdog *w, const struct watchdog_sample *s)
 {
 	bool moved = take_progress(w, s);
+	take_place(w, s);
 	take_kernel(w, &s->kernel);
 	if (s->host)
 		take_host(w, s->host);

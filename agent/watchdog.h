@@ -45,6 +45,7 @@ struct watchdog_sample {
 	const struct sample_host *host;        /* NULL: not sampled */
 	struct watchdog_gpu gpu;
 	struct watchdog_kernel kernel;
+	const char *executing, *enqueued;      /* by the engine's GPU, in its own words; NULL: not known */
 };
 
 enum watchdog_action {
@@ -95,6 +96,7 @@ struct watchdog {
 	int n_host, n_gpu, n_work; /* samples with each of them seen */
 	bool gpu_expected, kernel_blind, throttled;
 	double gpu_busy;           /* percent, of the last sample */
+	char enqueued[96];         /* what its host queued last, where that is known */
 	char fault[160];           /* a line of the kernel log that explains it */
 	enum greta_class fault_class;
 	/* what was said */

@@ -104,8 +104,9 @@ struct context_gpu {
 	float *logits;         /* [LOGIT_ROWS][n_vocab] */
 	uint32_t *counters;    /* [n_layer]: attention blocks that have ended */
 	int64_t ld_h, ld_a, ld_wide;
-	const struct greta_gpu_page *page;
+	struct greta_gpu_page *page;
 	struct greta_gpu_page *device_page;
+	enum { CRUMBS_ALWAYS, CRUMBS_NEVER, CRUMBS_ALTERNATE } crumbs;
 	int64_t spin_layer;    /* an injected fault: that layer never ends; -1: none */
 	uint32_t sequence;     /* of the forward call */
 	uint32_t told;         /* layers told of it */
@@ -426,6 +427,79 @@ static uint32_t gpu_default_batch(const struct backend *base)
 	return greta_gpu_info(b->gpu)->vram_bytes >= GPU_PLENTY ? GPU_BATCH_LARGE : GPU_BATCH;
 }
 
+/* --- progress ----------------------------------------------------------------------------------------------------- */
+
+/* Not always, so that what they cost can be measured, call by call in one process. */
+static bool drops_crumbs(const struct context_gpu *c)
+{
+	return c->crumbs == CRUMBS_ALWAYS || (c->crumbs == CRUMBS_ALTERNATE && c->sequence % 2 == 0);
+}
+
+/* The crumb of the kernel that is queued next, noted in the page as queued. */
+static struct gpu_crumb queue_op(struct context_gpu *c, uint32_t layer, enum gpu_op op)
+{
+	uint64_t place = (uint64_t)c->sequence << 32 | (uint64_t)(layer & 0xffff) << 16 | op;
+
+	__atomic_store_n(&c->page->enqueued, place, __ATOMIC_RELAXED);
+	if (!drops_crumbs(c))
+		return (struct gpu_crumb){ 0 };
+	return (struct gpu_crumb){ .page = c->device_page, .executing = place };
+}
+
+static const char *op_name(const struct context_gpu *c, enum gpu_op op)
+{
+	return op == GPU_OP_ATTN ? c->attn_op : op_names[op];
+}
+
+/* The page, with the names of what will stand in it. */
+static int open_page(struct context_gpu *c, struct greta_err *e)
+{
+	const char *off = getenv("GRETA_GPU_NO_CRUMBS");
+
+	if (greta_gpu_watch(c->b->gpu, getenv("GRETA_GPU_PAGE"), &c->page, &c->device_page, e))
+		return -1;
+	for (int op = 0; op < GPU_OP_COUNT; op++)
+		greta_str_copy(c->page->ops[op], sizeof c->page->ops[op], op_name(c, op));
+	if (off)
+		c->crumbs = greta_str_eq(off, "alternate") ? CRUMBS_ALTERNATE : CRUMBS_NEVER;
+	return 0;
+}
+
+/* Tells every layer up to the one that the page says is executing, each once, and its parts as they are seen. */
+static void tell_executing(struct context_gpu *c)
+{
+	uint64_t now = __atomic_load_n(&c->page->executing, __ATOMIC_ACQUIRE);
+	uint32_t layer = now >> 16 & 0xffff;
+	enum gpu_op op = now & 0xffff;
+
+	if (now >> 32 != c->sequence || op >= GPU_OP_COUNT || op == GPU_OP_EMBED)
+		return;
+	while (c->told < layer + 1) {
+		c->told++;
+		c->told_op = c->told == layer + 1 ? op : GPU_OP_ATTN;
+		c->progress(c->progress_arg, c->told - 1, op_name(c, c->told_op));
+	}
+	if (op != c->told_op && c->told == layer + 1) {
+		c->told_op = op;
+		c->progress(c->progress_arg, layer, op_name(c, op));
+	}
+}
+
+static int wait_telling(struct context_gpu *c, struct greta_err *e)
+{
+	const struct timespec nap = { .tv_nsec = POLL_NS };
+	bool busy = true;
+
+	for (;;) {
+		if (greta_gpu_busy(c->b->gpu, &busy, e))
+			return -1;
+		tell_executing(c);
+		if (!busy)
+			return 0;
+		nanosleep(&nap, NULL);
+	}
+}
+
 /* --- context ------------------------------------------------------------------------------------------------------ */
 
 static void gpu_context_destroy(struct backend_context *base)
@@ -541,13 +615,10 @@ static int gpu_context_create(struct backend *base, const struct backend_context
 	c->n_batch = p->n_batch;
 	c->progress = p->progress;
 	c->progress_arg = p->progress_arg;
-	if (choose_attn(c, p->attn, e) || inject_faults(c, e) || allocate(c, e) || make_angles(c, e) ||
-	    greta_gpu_watch(c->b->gpu, getenv("GRETA_GPU_PAGE"), &c->page, &c->device_page, e)) {
+	if (choose_attn(c, p->attn, e) || inject_faults(c, e) || allocate(c, e) || make_angles(c, e) || open_page(c, e)) {
 		gpu_context_destroy(&c->base);
 		return -1;
 	}
-	if (getenv("GRETA_GPU_NO_CRUMBS")) /* to measure what they cost */
-		c->device_page = NULL;
 	*out = &c->base;
 	return 0;
 }
@@ -555,49 +626,6 @@ static int gpu_context_create(struct backend *base, const struct backend_context
 static const char *gpu_attn(const struct backend_context *base)
 {
 	return greta_attn_name(((const struct context_gpu *)base)->attn);
-}
-
-/* --- progress ----------------------------------------------------------------------------------------------------- */
-
-static struct gpu_crumb crumb_of(const struct context_gpu *c, uint32_t layer, enum gpu_op op)
-{
-	return (struct gpu_crumb){ .page = c->device_page,
-				   .executing = (uint64_t)c->sequence << 32 | (uint64_t)(layer & 0xffff) << 16 | op };
-}
-
-/* Tells every layer up to the one that the page says is executing, each once, and its parts as they are seen. */
-static void tell_executing(struct context_gpu *c)
-{
-	uint64_t now = __atomic_load_n(&c->page->executing, __ATOMIC_ACQUIRE);
-	uint32_t layer = now >> 16 & 0xffff;
-	enum gpu_op op = now & 0xffff;
-
-	if (now >> 32 != c->sequence || op >= GPU_OP_COUNT || op == GPU_OP_EMBED)
-		return;
-	while (c->told < layer + 1) {
-		c->told++;
-		c->told_op = c->told == layer + 1 ? op : GPU_OP_ATTN;
-		c->progress(c->progress_arg, c->told - 1, c->told_op == GPU_OP_ATTN ? c->attn_op : op_names[c->told_op]);
-	}
-	if (op != c->told_op && c->told == layer + 1) {
-		c->told_op = op;
-		c->progress(c->progress_arg, layer, op == GPU_OP_ATTN ? c->attn_op : op_names[op]);
-	}
-}
-
-static int wait_telling(struct context_gpu *c, struct greta_err *e)
-{
-	const struct timespec nap = { .tv_nsec = POLL_NS };
-	bool busy = true;
-
-	for (;;) {
-		if (greta_gpu_busy(c->b->gpu, &busy, e))
-			return -1;
-		tell_executing(c);
-		if (!busy)
-			return 0;
-		nanosleep(&nap, NULL);
-	}
 }
 
 /* --- forward ------------------------------------------------------------------------------------------------------ */
@@ -634,19 +662,19 @@ static int attend(struct context_gpu *c, uint32_t layer, uint32_t n, uint32_t po
 	size_t n_kv = (size_t)m->n_head_kv * m->head_dim, cache = (size_t)layer * c->n_ctx * n_kv;
 	int64_t ld_qkv = l->qkv.n_out + (8 - l->qkv.n_out % 8) % 8;
 	const struct rope_args rope = {
-		.crumb = crumb_of(c, layer, GPU_OP_ROPE), .qkv = c->wide, .bias = l->qkv_bias, .table = c->angles, .q = c->q,
+		.crumb = queue_op(c, layer, GPU_OP_ROPE), .qkv = c->wide, .bias = l->qkv_bias, .table = c->angles, .q = c->q,
 		.k = c->k + cache, .v = c->v + cache, .ld_qkv = ld_qkv, .ldq = c->ld_a, .ld_kv = (int64_t)n_kv,
 		.pos0 = (int32_t)pos, .n_heads = (int32_t)m->n_head, .n_kv_heads = (int32_t)m->n_head_kv,
 		.head_dim = (int32_t)m->head_dim, .n_rot = (int32_t)m->n_rot,
 	};
 	struct attn_args attn = {
-		.crumb = crumb_of(c, layer, GPU_OP_ATTN), .q = c->q, .k = rope.k, .v = rope.v, .o = c->a, .q_stride = c->ld_a,
+		.crumb = queue_op(c, layer, GPU_OP_ATTN), .q = c->q, .k = rope.k, .v = rope.v, .o = c->a, .q_stride = c->ld_a,
 		.kv_stride = (int64_t)n_kv, .o_stride = c->ld_a, .n = (int32_t)n, .pos0 = (int32_t)pos,
 		.n_heads = (int32_t)m->n_head, .n_kv_heads = (int32_t)m->n_head_kv, .head_dim = (int32_t)m->head_dim,
 		.scale_log2 = (float)(1.4426950408889634 / sqrt((double)m->head_dim)),
 	};
 
-	attn.crumb.counter = c->counters + layer;
+	attn.crumb.counter = attn.crumb.page ? c->counters + layer : NULL;
 	return product(c, &l->qkv, c->h, padded(m->n_embd), n, c->wide, ld_qkv, GEMM_OUT_ELEMENT, e) ||
 	       greta_gpu_rope(c->b->gpu, c->b->dtype, &rope, (int)n, e) ||
 	       greta_gpu_attn(c->b->gpu, c->attn, c->b->dtype, &attn, e) ||
@@ -658,7 +686,7 @@ static int feed_forward(struct context_gpu *c, uint32_t layer, uint32_t n, struc
 	const struct model *m = c->b->model;
 	const struct gpu_layer *l = &c->b->layers[layer];
 	int64_t ld_gu = 2 * (int64_t)m->n_ff + (8 - 2 * m->n_ff % 8) % 8, ld_ff = padded(m->n_ff);
-	const struct swiglu_args swiglu = { .crumb = crumb_of(c, layer, GPU_OP_SWIGLU), .gu = c->wide, .h = c->h, .ld_gu = ld_gu,
+	const struct swiglu_args swiglu = { .crumb = queue_op(c, layer, GPU_OP_SWIGLU), .gu = c->wide, .h = c->h, .ld_gu = ld_gu,
 					    .ldh = ld_ff, .n_ff = (int32_t)m->n_ff, .n_pad = (int32_t)ld_ff };
 
 	return product(c, &l->gate_up, c->h, padded(m->n_embd), n, c->wide, ld_gu, GEMM_OUT_ELEMENT, e) ||
@@ -670,7 +698,7 @@ static int feed_forward(struct context_gpu *c, uint32_t layer, uint32_t n, struc
 static int begin(struct context_gpu *c, const uint32_t *tokens, uint32_t n, struct greta_err *e)
 {
 	const struct model *m = c->b->model;
-	const struct embed_args embed = { .crumb = crumb_of(c, 0, GPU_OP_EMBED), .table = c->b->embd.data, .tokens = c->tokens,
+	const struct embed_args embed = { .crumb = queue_op(c, 0, GPU_OP_EMBED), .table = c->b->embd.data, .tokens = c->tokens,
 					  .x = c->x, .ld_table = c->b->embd.ld, .ldx = m->n_embd, .n_embd = (int32_t)m->n_embd };
 
 	c->n_last = n;
@@ -691,10 +719,10 @@ static int gpu_forward(struct backend_context *base, const uint32_t *tokens, uin
 	for (uint32_t i = 0; i < c->b->model->n_layer; i++) {
 		const struct gpu_layer *l = &c->b->layers[i];
 
-		if (norm(c, c->x, l->attn_norm, n, crumb_of(c, i, GPU_OP_NORM), e) || attend(c, i, n, pos, e) ||
-		    norm(c, c->x, l->ffn_norm, n, crumb_of(c, i, GPU_OP_FFN_NORM), e) || feed_forward(c, i, n, e))
+		if (norm(c, c->x, l->attn_norm, n, queue_op(c, i, GPU_OP_NORM), e) || attend(c, i, n, pos, e) ||
+		    norm(c, c->x, l->ffn_norm, n, queue_op(c, i, GPU_OP_FFN_NORM), e) || feed_forward(c, i, n, e))
 			return greta_err_wrap(e, "layer %u", i);
-		if (i == c->spin_layer && greta_gpu_spin(c->b->gpu, crumb_of(c, i, GPU_OP_ATTN), e))
+		if (i == c->spin_layer && greta_gpu_spin(c->b->gpu, queue_op(c, i, GPU_OP_ATTN), e))
 			return -1;
 		tell_executing(c);
 	}
@@ -714,7 +742,7 @@ static int gpu_logits(struct backend_context *base, uint32_t row, uint32_t n, fl
 						.n = (int32_t)m->n_vocab };
 
 		if (norm(c, c->x + (size_t)(row + i) * m->n_embd, c->b->output_norm, k,
-			 crumb_of(c, m->n_layer - 1, GPU_OP_LOGITS), e) ||
+			 queue_op(c, m->n_layer - 1, GPU_OP_LOGITS), e) ||
 		    product(c, &c->b->output, c->h, padded(m->n_embd), k, c->logits, m->n_vocab, GEMM_OUT_F32, e) ||
 		    (bias.bias && greta_gpu_bias(c->b->gpu, &bias, (int)k, e)) ||
 		    greta_gpu_download(c->b->gpu, out + (size_t)i * m->n_vocab, c->logits, (size_t)k * m->n_vocab * 4, e))

@@ -53,9 +53,9 @@ int greta_gpu_seconds(struct greta_gpu *g, int from, int to, double *s, struct g
 
 int greta_gpu_busy(struct greta_gpu *g, bool *busy, struct greta_err *e); /* whether the stream has work left */
 
-/* The page that kernels given `device` as crumb.page write; *page is its host side. path: the file to keep it in, NULL:
- * none. One per GPU, valid until it is closed or this is called again. */
-int greta_gpu_watch(struct greta_gpu *g, const char *path, const struct greta_gpu_page **page, struct greta_gpu_page **device,
+/* The page that kernels given `device` as crumb.page write; *page is its host side, zeroed. path: the file to keep it in,
+ * NULL: none. One per GPU, valid until it is closed or this is called again. */
+int greta_gpu_watch(struct greta_gpu *g, const char *path, struct greta_gpu_page **page, struct greta_gpu_page **device,
 		    struct greta_err *e);
 
 /* --- element types ------------------------------------------------------------------------------------------------ */
@@ -111,7 +111,7 @@ int greta_gpu_bias(struct greta_gpu *g, const struct bias_args *a, int n, struct
 int greta_gpu_convert(struct greta_gpu *g, enum greta_gpu_dtype t, const struct convert_args *a, int64_t rows,
 		      struct greta_err *e);
 
-/* Queues a kernel that never ends (fault injection); only the process's end frees the GPU of it. */
+/* Queues a kernel that never ends (fault injection), with a block to count that never comes; only the process's end frees the GPU of it. */
 int greta_gpu_spin(struct greta_gpu *g, struct gpu_crumb crumb, struct greta_err *e);
 
 /* Loading: take a slot of pinned memory, fill it (at most slot_bytes), hand it over as it is or to be converted

@@ -6,7 +6,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { PAGE = 4096, MAPPED = 2 | 1, NOT_READY = 600 /* of both drivers */ };
+enum { PAGE = GRETA_GPU_PAGE_BYTES, MAPPED = 2 | 1, NOT_READY = 600 /* of both drivers */ };
 
 static void *map_page(const char *path, struct greta_err *e)
 {
@@ -42,7 +42,7 @@ void gpu_watch_stop(struct greta_gpu *g)
 	g->page = NULL;
 }
 
-int greta_gpu_watch(struct greta_gpu *g, const char *path, const struct greta_gpu_page **page, struct greta_gpu_page **device,
+int greta_gpu_watch(struct greta_gpu *g, const char *path, struct greta_gpu_page **page, struct greta_gpu_page **device,
 		    struct greta_err *e)
 {
 	void *on_device;

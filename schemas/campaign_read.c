@@ -98,7 +98,7 @@ static bool valid_env_name(const char *s)
 /* Why a campaign may not set a variable; NULL: it may. */
 static const char *reserved_env(const char *name)
 {
-	static const char *const agent[] = {"GRETA_ATTEMPT", "GRETA_PROGRESS_FD", "GRETA_SLOT"};
+	static const char *const agent[] = {"GRETA_ATTEMPT", "GRETA_PROGRESS_FD", "GRETA_GPU_PAGE", "GRETA_SLOT"};
 	static const char *const devices[] = {"ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES",
 					      "GPU_DEVICE_ORDINAL"};
 

@@ -2,16 +2,11 @@
 #ifndef KERNELS_DEV_TYPES_H
 #define KERNELS_DEV_TYPES_H
 
+#include "base/gpu_page.h"
 #include <stdint.h>
 
-/* What is executing now, in a page that the host (and the supervisor, which maps the same file) reads while kernels
- * run. The first block of a kernel writes it at entry; attention blocks count themselves in as they end. */
-struct greta_gpu_page {
-	uint64_t executing;   /* sequence << 32 | layer << 16 | op */
-	uint32_t blocks_done; /* of that kernel, where it counts them */
-	uint32_t blocks;      /* it will count to */
-};
-
+/* The first block of a kernel writes what executes to the page at entry; attention blocks count themselves in as they
+ * end. */
 struct gpu_crumb {
 	struct greta_gpu_page *page; /* as the device sees it; null: no breadcrumbs */
 	uint32_t *counter;           /* device memory, zeroed before the launch; null: blocks are not counted */
@@ -56,6 +51,15 @@ struct gemm_args {
 	int64_t ldx, ldw, ldc;
 	int32_t m, n, k;
 	int32_t out; /* enum gemm_out */
+};
+
+/* The kernel for many rows also takes Hopper's tensor maps of x and w, and how many tiles of rows run side by side so that
+ * theirs of x stay in the cache (both unused on AMD). */
+struct gemm_tiled_args {
+	struct gemm_args a;
+	int32_t band;
+	uint8_t map_x[128] __attribute__((aligned(64)));
+	uint8_t map_w[128] __attribute__((aligned(64)));
 };
 
 /* x[i,:] = table[tokens[i],:], as float32 */

@@ -43,8 +43,9 @@ int greta_gpu_convert(struct greta_gpu *g, enum greta_gpu_dtype t, const struct 
 int greta_gpu_spin(struct greta_gpu *g, struct gpu_crumb crumb, struct greta_err *e)
 {
 	uint32_t *stop = greta_gpu_alloc(g, sizeof *stop, "a word that stays 0", e);
-	const struct spin_args a = { .crumb = crumb, .stop = stop };
+	struct spin_args a = { .crumb = crumb, .stop = stop };
 
+	a.crumb.counter = stop;
 	if (!stop || greta_gpu_fill(g, stop, 0, sizeof *stop, e))
 		return -1;
 	return gpu_launch(g, GPU_K_spin, 1, 1, 1, &a, e);

@@ -223,7 +223,7 @@ GPU_KERNEL(THREADS, 2) void add_bias(bias_args a)
 
 GPU_KERNEL(THREADS, 1) void spin(spin_args a)
 {
-	gpu_crumb_enter(a.crumb, 0);
+	gpu_crumb_enter(a.crumb, 1);
 	while (*(const volatile uint32_t *)a.stop == 0)
 		;
 }

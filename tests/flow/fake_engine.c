@@ -434,7 +434,11 @@ static volatile uint64_t *gpu_page(void)
 		perror("GRETA_GPU_PAGE");
 		exit(1);
 	}
+	/* as base/gpu_page.h has it */
+	snprintf((char *)p + 72 + 4 * 64, 64, "attn q_lds");
+	snprintf((char *)p + 72 + 6 * 64, 64, "swiglu, \x1b down");
 	volatile uint64_t *page = p;
+	page[8] = 1ull << 32 | 31 << 16 | 6;
 	page[0] = 1ull << 32 | 7 << 16 | 4;
 	page[1] = (uint64_t)opt.bytes << 32;
 	return page;
