@@ -51,6 +51,11 @@ int gpu_launch(struct greta_gpu *g, enum gpu_kernel k, unsigned gx, unsigned gy,
 /* Loads it now, so that no launch pays for it. */
 int gpu_kernel_load(struct greta_gpu *g, enum gpu_kernel k, struct greta_err *e);
 
+/* Describes [rows][heads][width] to Hopper's copy engine, in boxes of 64 columns of one head by 128 rows; what is beyond the
+ * end reads as zeros. Only where the api has tensor_map. */
+int gpu_tensor_map(struct greta_gpu *g, uint8_t map[128], enum greta_gpu_dtype t, const uint16_t *p, int heads, int rows,
+		   int width, int64_t stride, struct greta_err *e);
+
 void gpu_blas_stop(struct greta_gpu *g);
 void gpu_watch_stop(struct greta_gpu *g);
 

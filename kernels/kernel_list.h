@@ -30,7 +30,7 @@
 	X(flash_mma_v2, flash_mma_v2_##e##_d128, attn_v2_args, 512, 384, 163968)
 
 #define KERNELS_MODEL(X, e)                                                                                            \
-	X(gemm, gemm_##e, gemm_args, 256, 128, 98304)                                                                  \
+	X(gemm, gemm_##e, gemm_tiled_args, 256, 384, 196672) /* 4 stages of 384 rows and 8 barriers */                 \
 	X(gemm, gemv_##e, gemm_args, 256, 256, 0)                                                                      \
 	X(model, embed_##e, embed_args, 256, 256, 0)                                                                   \
 	X(model, norm_##e, norm_args, 256, 256, 0)                                                                     \

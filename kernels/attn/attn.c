@@ -91,27 +91,6 @@ static int check_args(const struct attn_args *a, struct greta_err *e)
 	return 0;
 }
 
-/* cuda.h: numbers of cuTensorMapEncodeTiled. */
-enum { TMA_F16 = 6, TMA_BF16 = 9, TMA_SWIZZLE_128 = 3, TMA_L2_256 = 3 };
-
-/* [tokens][heads][head_dim] in boxes of 64 columns of one head by 128 tokens; tokens beyond the end read as zeros. */
-static int tensor_map(struct greta_gpu *g, uint8_t *map, enum greta_gpu_dtype t, const uint16_t *p, int heads, int tokens,
-		      int head_dim, int64_t stride, struct greta_err *e)
-{
-	const uint64_t dims[] = { (uint64_t)head_dim, (uint64_t)heads, (uint64_t)tokens };
-	const uint64_t strides[] = { (uint64_t)head_dim * 2, (uint64_t)stride * 2 };
-	const uint32_t box[] = { 64, 1, 128 }, ones[] = { 1, 1, 1 };
-	union {
-		const uint16_t *in;
-		void *out;
-	} base = { p };
-
-	return gpu_check(&g->api,
-			 g->api.tensor_map(map, t == GRETA_GPU_BF16 ? TMA_BF16 : TMA_F16, 3, base.out, dims, strides, box, ones, 0,
-					   TMA_SWIZZLE_128, TMA_L2_256, 0),
-			 e, "describing q, k and v to the copy engine");
-}
-
 /* Heads whose K and V together take half of a 50 MB cache. */
 static int heads_side_by_side(const struct attn_args *a)
 {
@@ -128,9 +107,9 @@ static int launch_v2(struct greta_gpu *g, enum gpu_kernel k, enum greta_gpu_dtyp
 	int keys = a->pos0 + a->n;
 
 	if (g->api.tensor_map &&
-	    (tensor_map(g, v.map_q, t, a->q, a->n_heads, a->n, a->head_dim, a->q_stride, e) ||
-	     tensor_map(g, v.map_k, t, a->k, a->n_kv_heads, keys, a->head_dim, a->kv_stride, e) ||
-	     tensor_map(g, v.map_v, t, a->v, a->n_kv_heads, keys, a->head_dim, a->kv_stride, e)))
+	    (gpu_tensor_map(g, v.map_q, t, a->q, a->n_heads, a->n, a->head_dim, a->q_stride, e) ||
+	     gpu_tensor_map(g, v.map_k, t, a->k, a->n_kv_heads, keys, a->head_dim, a->kv_stride, e) ||
+	     gpu_tensor_map(g, v.map_v, t, a->v, a->n_kv_heads, keys, a->head_dim, a->kv_stride, e)))
 		return -1;
 	return gpu_launch(g, k, (unsigned)(tiles * a->n_heads), 1, 1, &v, e);
 }

@@ -12,6 +12,7 @@
 #include <string.h>
 
 enum { WORKSPACE_BYTES = 32 << 20 };
+enum { BAND = 16 }; /* tiles of 256 rows: at k 4096 their X takes 34 MB, and a wave of blocks some 8 tiles of W */
 
 /* cublas_v2.h: operations, types and compute types by number, the same since cuBLAS 11. */
 enum { CUBLAS_N = 0, CUBLAS_T = 1, CUDA_R_32F = 0, CUDA_R_16F = 2, CUDA_R_16BF = 14, CUBLAS_COMPUTE_32F = 68 };
@@ -149,15 +150,29 @@ static int by_rocblas(const struct gpu_blas *b, enum greta_gpu_dtype t, const st
 			       (int)a->ldx, &beta, a->c, out, (int)a->ldc, a->c, out, (int)a->ldc, ROCBLAS_F32, 0, 0, 0);
 }
 
-static int by_own(struct greta_gpu *g, enum greta_gpu_dtype t, const struct gemm_args *a, struct greta_err *e)
+/* Tiles as the kernels have them: 128 x 128 on AMD, where blocks are dealt to dies in turn, 256 x 128 on NVIDIA. */
+static int tiled(struct greta_gpu *g, enum greta_gpu_dtype t, const struct gemm_args *a, struct greta_err *e)
 {
 	static const enum gpu_kernel gemm[] = { GPU_K_gemm_f16, GPU_K_gemm_bf16 };
+	struct gemm_tiled_args v = { .a = *a, .band = BAND };
+	unsigned cols = ((unsigned)a->n + 127) / 128;
+
+	if (!g->api.tensor_map)
+		return gpu_launch(g, gemm[t], ((unsigned)a->m + 127) / 128, cols, 1, &v, e);
+	if (gpu_tensor_map(g, v.map_x, t, a->x, 1, a->m, a->k, a->ldx, e) ||
+	    gpu_tensor_map(g, v.map_w, t, a->w, 1, a->n, a->k, a->ldw, e))
+		return -1;
+	return gpu_launch(g, gemm[t], ((unsigned)a->m + 255) / 256 * cols, 1, 1, &v, e);
+}
+
+static int by_own(struct greta_gpu *g, enum greta_gpu_dtype t, const struct gemm_args *a, struct greta_err *e)
+{
 	static const enum gpu_kernel gemv[] = { GPU_K_gemv_f16, GPU_K_gemv_bf16 };
 	unsigned waves = (unsigned)(256 / g->info.wave);
 
 	if (a->m == 1)
 		return gpu_launch(g, gemv[t], ((unsigned)a->n + waves - 1) / waves, 1, 1, a, e);
-	return gpu_launch(g, gemm[t], ((unsigned)a->m + 127) / 128, ((unsigned)a->n + 127) / 128, 1, a, e);
+	return tiled(g, t, a, e);
 }
 
 int greta_gpu_gemm(struct greta_gpu *g, enum greta_gpu_dtype t, const struct gemm_args *a, struct greta_err *e)

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """The GGUF reference cases through greta-infer --backend gpu: prompt to logits against llama.cpp's.
 
-usage: gguf_cases.py GRETA_INFER DATA_FOLDER [quick]
+usage: [JOBS=N] gguf_cases.py GRETA_INFER DATA_FOLDER [quick]      (N models at a time, 1 by default)
 
 Limits are those of the data's README for 16-bit activations: 1e-2 of the row's standard deviation for F16, 4e-2 for BF16.
 quick: half of the prompts, greedy continuations of a few models. Exits 77 (skipped) where the data is absent. Over the emulator this is the whole AMD path; on a GPU, that GPU's.
 """
+import concurrent.futures
 import glob
 import json
 import os
@@ -57,7 +58,12 @@ def check_greedy(exe, model, ref, tmp):
             raise SystemExit(f"{ref['model']}: greedy {ids}, want {g['next'][:6]}")
 
 
-def check_model(exe, data, ref, tmp):
+def check_model(exe, data, ref):
+    with tempfile.TemporaryDirectory() as tmp:
+        check_model_in(tmp, exe, data, ref)
+
+
+def check_model_in(tmp, exe, data, ref):
     name = os.path.basename(ref["model"])[:-5]
     model = os.path.join(data, "gguf", ref["model"])
     want = floats(os.path.join(data, "gguf", "ref", ref["logits_file"]))
@@ -83,11 +89,11 @@ def main():
     if not files:
         print(f"skipped: no reference cases in {data}")
         return 77
-    with tempfile.TemporaryDirectory() as tmp:
-        for path in files:
-            ref = json.load(open(path))
-            if isinstance(ref, dict):  # long.json is a list, of prompts too long for an emulator
-                check_model(exe, data, ref, tmp)
+    refs = [json.load(open(path)) for path in files]
+    with concurrent.futures.ThreadPoolExecutor(int(os.environ.get("JOBS", 1))) as pool:
+        # long.json is a list, of prompts too long for an emulator
+        for done in [pool.submit(check_model, exe, data, ref) for ref in refs if isinstance(ref, dict)]:
+            done.result()
     return 0
 
 

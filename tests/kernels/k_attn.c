@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "kernels/gpu.h"
+#include "tests/kernels/elements.h"
 #include "tests/kernels/emu/emu.h"
 #include <dlfcn.h>
 #include <math.h>
@@ -24,7 +25,6 @@
 static struct greta_gpu *gpu;
 static struct emu_settings *emu; /* NULL on a real GPU */
 static void (*emu_forget)(void);
-static uint64_t seed;
 
 struct shape {
 	int n, pos0, n_heads, n_kv_heads, head_dim;
@@ -45,53 +45,6 @@ struct problem {
 	uint16_t *q, *k, *v;
 	float *o, *want;
 };
-
-static float uniform(void)
-{
-	seed = seed * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
-	return (float)(seed >> 40) / (float)(1 << 24);
-}
-
-static float normal(void)
-{
-	return sqrtf(-2 * logf(uniform() + 1e-9f)) * cosf(6.2831853f * uniform());
-}
-
-static uint16_t element(enum greta_gpu_dtype t, float f)
-{
-	union {
-		float f;
-		uint32_t u;
-	} x = { f };
-	_Float16 h = (_Float16)f;
-	uint16_t bits;
-
-	if (t == GRETA_GPU_BF16)
-		return (uint16_t)((x.u + 0x7fff + (x.u >> 16 & 1)) >> 16);
-	memcpy(&bits, &h, sizeof bits);
-	return bits;
-}
-
-static double value(enum greta_gpu_dtype t, uint16_t bits)
-{
-	union {
-		uint32_t u;
-		float f;
-	} x = { (uint32_t)bits << 16 };
-	_Float16 h;
-
-	memcpy(&h, &bits, sizeof h);
-	return t == GRETA_GPU_BF16 ? (double)x.f : (double)h;
-}
-
-static uint16_t *random_elements(size_t n, enum greta_gpu_dtype t)
-{
-	uint16_t *p = greta_alloc(n * sizeof *p);
-
-	for (size_t i = 0; i < n; i++)
-		p[i] = element(t, normal());
-	return p;
-}
 
 static void make(struct problem *p, struct shape s, enum greta_gpu_dtype t)
 {
