@@ -15,7 +15,7 @@
 #define FLAT_PERCENT 3.0      /* of the memory controller */
 #define SLOW_CLOCK 0.15       /* of the clock's limit */
 #define SLOW_TIMES 3          /* in a row before a missed budget is told */
-#define SLOW_MIN_SHARE 0.05   /* of a phase done before on_slow: stop may act */
+#define SLOW_MIN_SHARE 0.05   /* of a phase done before a missed budget is foreseen: the first bytes of a file come late */
 #define RETELL_NS (30 * GRETA_NS_PER_S)
 
 /* Whom a class blames, and whether running it again is worth a try. */
@@ -351,12 +351,12 @@ static enum watchdog_action foresee(struct watchdog *w, int64_t now_ns)
 {
 	double end_s = 0;
 	char text[sizeof w->verdict.text];
-	bool known = watchdog_projection(w, now_ns, &end_s, text, sizeof text);
+	bool known = watchdog_projection(w, now_ns, &end_s, text, sizeof text) &&
+		     w->last.done - w->phase_from >= SLOW_MIN_SHARE * w->last.total;
 	w->n_slow = known && w->wall_s > 0 && end_s > w->wall_s ? w->n_slow + 1 : 0;
 	if (w->n_slow < SLOW_TIMES)
 		return WATCHDOG_NOTHING;
-	bool enough = (w->last.done - w->phase_from) >= SLOW_MIN_SHARE * w->last.total;
-	bool stop = w->on_slow == GRETA_ON_SLOW_STOP && enough;
+	bool stop = w->on_slow == GRETA_ON_SLOW_STOP;
 	if (!stop && now_ns - w->told_ns < RETELL_NS)
 		return WATCHDOG_NOTHING;
 	w->verdict = (struct watchdog_verdict){.projection_s = end_s};

@@ -383,6 +383,10 @@ static void test_watchdog__slow_has_a_projection(void **state)
 	p.dog.on_slow = GRETA_ON_SLOW_STOP;
 	layers(&p, 11, 30);
 	assert_true(p.n_slow > 0);
+	begin(&p, 60, 1, false); /* one layer of 32 is too little to foresee anything from */
+	for (int i = 0; i < 6; i++, tick(&p, 1))
+		progress(&p, GRETA_PHASE_PREFILL, 0.2 * i, 32);
+	assert_int_equal(p.n_told, 0);
 }
 
 static void test_watchdog__a_phase_has_a_limit(void **state)
