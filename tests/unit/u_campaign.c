@@ -100,7 +100,7 @@ static void test_campaign__contradictory_files(void **state)
 
 static void test_campaign__examples(void **state)
 {
-	static const char *const examples[] = {"quickstart.json", "b3_89.json", "long_context.json"};
+	static const char *const examples[] = {"quickstart.json", "b3_89.json", "ladder.json", "long_context.json"};
 
 	(void)state;
 	for (size_t i = 0; i < GRETA_COUNT(examples); i++) {
