@@ -37,7 +37,7 @@ struct local_stream {
 	char said[SAID_MAX]; /* the end of its stderr */
 	int exit_status;
 	bool eof, reaped;
-	bool *gone; /* set when a callback closed the stream that called it */
+	bool busy, closed; /* closed by a callback of its own: freed when that returns */
 };
 
 static void hear_errors(struct local_stream *s)
@@ -97,7 +97,7 @@ static void stream_eof(struct local_stream *s)
 }
 
 /* Bounded, so that one talkative node does not keep the loop from the others. */
-static void stream_read(struct local_stream *s, bool *gone)
+static void stream_read(struct local_stream *s)
 {
 	char bytes[64 * 1024];
 
@@ -111,7 +111,7 @@ static void stream_read(struct local_stream *s, bool *gone)
 			return;
 		}
 		s->ev->data(s->arg, bytes, (size_t)n);
-		if (*gone || (size_t)n < sizeof bytes)
+		if (s->closed || (size_t)n < sizeof bytes)
 			return;
 	}
 }
@@ -119,18 +119,18 @@ static void stream_read(struct local_stream *s, bool *gone)
 static void on_io(struct greta_watch *w, uint32_t events, void *arg)
 {
 	struct local_stream *s = arg;
-	bool gone = false;
 
 	(void)w;
-	s->gone = &gone;
+	s->busy = true;
 	if (events & EPOLLOUT) {
 		greta_watch_events(s->io, EPOLLIN);
 		s->ev->writable(s->arg);
 	}
-	if (!gone && (events & (EPOLLIN | EPOLLHUP | EPOLLERR)))
-		stream_read(s, &gone);
-	if (!gone)
-		s->gone = NULL;
+	if (!s->closed && (events & (EPOLLIN | EPOLLHUP | EPOLLERR)))
+		stream_read(s);
+	s->busy = false;
+	if (s->closed)
+		free(s);
 }
 
 static void on_soon(struct greta_watch *w, uint32_t events, void *arg)
@@ -167,8 +167,6 @@ static void local_close(struct stream *base)
 {
 	struct local_stream *s = (struct local_stream *)base;
 
-	if (s->gone)
-		*s->gone = true;
 	greta_watch_remove(s->io);
 	greta_watch_remove(s->soon);
 	greta_watch_remove(s->errors);
@@ -178,7 +176,9 @@ static void local_close(struct stream *base)
 	}
 	close(s->fd);
 	close(s->err_fd);
-	free(s);
+	s->closed = true;
+	if (!s->busy)
+		free(s);
 }
 
 static const struct stream_ops local_stream_ops = {local_write, local_close};
