@@ -1,11 +1,12 @@
 #include "agent/relay.h"
 #include "base/mem.h"
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/inotify.h>
 #include <unistd.h>
 
-#define WATCHED (IN_MODIFY | IN_MOVED_TO | IN_ONLYDIR)
+#define WATCHED (IN_MODIFY | IN_MOVED_TO | IN_DELETE_SELF | IN_ONLYDIR)
 
 void relays_init(struct relays *rs)
 {
@@ -115,6 +116,8 @@ static bool fetch(struct relay *r, struct greta_err *e)
 	if (r->have || r->broken || !r->maybe_more)
 		return r->have;
 	int got = tail_next(&r->tail, e);
+	if (got == 0 && access(r->dir, F_OK) != 0 && errno == ENOENT)
+		got = greta_err_set(e, GRETA_ENOENT, "%s is gone: does something clean up there while attempts run?", r->dir);
 	r->have = got == 1;
 	r->maybe_more = got == 1;
 	r->broken = got < 0;

@@ -208,11 +208,10 @@ static void reclaim(struct ctl_node *n, const struct greta_held *held)
 	}
 }
 
-static void absent(struct ctl_attempt *a)
+static void absent(struct ctl_attempt *a, const char *why)
 {
 	if (a->state == GRETA_ATTEMPT_RUNNING)
-		work_end_here(a, ATTEMPT_EV_ABSENT, GRETA_OUTCOME_LOST, "spool",
-			      "the node no longer knows of it (spool removed or disk replaced)");
+		work_end_here(a, ATTEMPT_EV_ABSENT, GRETA_OUTCOME_LOST, "spool", why);
 	else if (a->state >= GRETA_ATTEMPT_ENDED)
 		a->final = true;
 	else
@@ -234,7 +233,7 @@ static void on_attempts(struct ctl_node *n, const struct greta_msg *m)
 		if (find_held(m, a->uuid))
 			work_event(a, ATTEMPT_EV_HELD);
 		else
-			absent(a);
+			absent(a, "the node no longer knows of it (spool removed or disk replaced)");
 	}
 	for (size_t i = 0; i < m->n_held; i++)
 		if (!strcmp(m->held[i].db, greta_db_uuid(c->db)) && !work_attempt(n, m->held[i].attempt))
@@ -256,6 +255,8 @@ static void on_refused(struct ctl_node *n, const struct greta_msg *m)
 	} else if (a && m->re && m->re == a->start_re) {
 		work_end_here(a, ATTEMPT_EV_REFUSED, GRETA_OUTCOME_INFRA,
 			      m->code == GRETA_ENOSPC ? "disk" : "start", text);
+	} else if (a && !m->re) {
+		absent(a, text); /* its spool can't be read any more: nothing will come of it */
 	} else if (m->re && m->re == n->probe_re) {
 		struct greta_err why = {0};
 

@@ -364,6 +364,57 @@ static void test_faults__the_environment_is_an_allow_list(void **state)
 	seen_release(&s);
 }
 
+static bool is_gone(void *pid)
+{
+	return kill(*(pid_t *)pid, 0) != 0;
+}
+
+/* An engine that attacks what it can reach spoils its own attempt, and no other: not one that runs beside it, not the
+ * session, not those that come after it. */
+static void test_faults__an_attacker_spoils_only_itself(void **state)
+{
+	struct node *n = *state;
+	char *pids = greta_format("%s/pids", n->root);
+	struct driver d, next;
+	struct greta_spec victim, attacker, later;
+	struct seen begun = {0}, good = {0};
+	struct greta_msg ping = {.type = GRETA_MSG_PING, .stamp_ns = 1}, m;
+	struct greta_buf text = {0};
+	spec_make(n, &victim, ARGS("ok", "--layers", "20", "--layer-ms", "100"));
+	spec_make(n, &attacker, ARGS("attack", "--pid", pids, "--cell", victim.attempt));
+	spec_make(n, &later, ARGS("ok"));
+	driver_open(&d, DRIVER_DB, 1, NULL);
+	driver_start(&d, &victim);
+	driver_until(&d, victim.attempt, GRETA_EVENT_STARTED, &begun, 20000);
+	driver_start(&d, &attacker);
+	driver_follow(&d, victim.attempt, begun.last_seq, &good, 30000);
+	assert_int_equal(good.end.outcome, GRETA_OUTCOME_GOOD);
+	assert_int_equal(good.end.samples.n, 1);
+	assert_true(good.end.wall_s > 1.9);
+	driver_answer(&d, driver_send(&d, &ping), &m);
+	assert_int_equal(m.type, GRETA_MSG_PONG);
+	greta_msg_release(&m);
+	driver_ack(&d, victim.attempt, good.last_seq);
+	driver_kill(&d);
+	driver_open(&next, DRIVER_DB, 1, NULL); /* a fresh look at what is left there */
+	seen_release(&good);
+	good = (struct seen){0};
+	driver_start(&next, &later);
+	driver_follow(&next, later.attempt, 0, &good, 20000);
+	assert_int_equal(good.end.outcome, GRETA_OUTCOME_GOOD);
+	driver_ack(&next, later.attempt, good.last_seq);
+	driver_close(&next);
+	assert_int_equal(greta_fs_read(pids, 1000, &text, NULL), 0);
+	for (char *at = text.data, *end; *at; at = end + 1) {
+		pid_t pid = (pid_t)strtol(at, &end, 10);
+		assert_true(wait_until(is_gone, &pid, 20000));
+	}
+	seen_release(&begun), seen_release(&good);
+	greta_buf_release(&text);
+	free(pids);
+	greta_spec_release(&victim), greta_spec_release(&attacker), greta_spec_release(&later);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -377,6 +428,7 @@ int main(void)
 		T(test_faults__verify_refuses_changed_files),
 		T(test_faults__the_budget_ends_every_hang),
 		T(test_faults__a_runaway_child_is_killed),
+		T(test_faults__an_attacker_spoils_only_itself),
 		T(test_faults__a_flood_is_bounded),
 		T(test_faults__progress_is_thinned_out),
 		T(test_faults__device_memory),

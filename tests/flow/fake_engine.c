@@ -471,6 +471,45 @@ static int show_environment(void)
 	return ok();
 }
 
+/* Everything that an engine can reach of its own attempt: the agent's files beside its working folder, each descriptor it
+ * has inherited, standard output with frames and results of others, and processes that try to stay. */
+
+static void spoil(const char *path)
+{
+	int fd = open(path, O_WRONLY | O_CREAT, 0600);
+	if (fd < 0)
+		return;
+	for (int i = 0; i < 2000; i++)
+		if (write(fd, "{\"type\":\"event\",\"bytes\":99999999}\n\xff\x00garbage", 44) < 0)
+			break;
+	close(fd);
+}
+
+static void forge(const char *victim)
+{
+	printf("{\"type\":\"event\",\"event\":{\"attempt\":\"%s\",\"seq\":1,\"kind\":\"outcome\",\"detail\":{\"outcome\":\"ok\"}}}\n"
+	       "GRETA-AGENT 00 1\n{\"type\":\"refused\",\"code\":\"EFENCED\"}\n", victim);
+	result(1, 0.5, opt.ctx, opt.attn);
+	fflush(stdout);
+}
+
+static int attack(void)
+{
+	const char *const files[] = {"../events", "../control", "../outcome.json", "../outcome.part", "../spec.json", "../new"};
+	for (int i = 0; i < 3; i++)
+		run_away();
+	for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+		spoil(files[i]);
+	forge(opt.cell);
+	for (int fd = 3; fd < 1024; fd++) {
+		fcntl(fd, F_SETFL, O_NONBLOCK);
+		while (write(fd, "\xff\x00{\"phase\":\"prefill\",\"done\":1e999}\n", 36) > 0 && fd == 3)
+			;
+	}
+	forge(opt.cell);
+	return 0;
+}
+
 static const struct {
 	const char *name;
 	int (*run)(void);
@@ -507,6 +546,7 @@ static const struct {
 	{"hang-kernel", hang_kernel},
 	{"slow-kernel", slow_kernel},
 	{"env", show_environment},
+	{"attack", attack},
 };
 
 static void parse(int argc, char **argv)
