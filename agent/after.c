@@ -40,27 +40,33 @@ static char *probe_program(void)
 	return NULL;
 }
 
-/* Why the GPU is not well; "" if it is. */
-static void probe_gpu(const struct supervise *s, const char *program, const struct greta_device *d, char *why, size_t cap)
+enum health { HEALTHY, SICK, NOT_KNOWN }; /* what probe_all exits with */
+#define PROBE_UNSUPPORTED 3               /* greta-gpu-probe's: no driver it knows, no kernels for this GPU */
+
+/* why: what is wrong with a GPU that is SICK. */
+static enum health probe_gpu(const struct supervise *s, const char *program, const struct greta_device *d, char *why, size_t cap)
 {
 	struct greta_err e = {0};
 	struct greta_child_result r;
 	cleanup_buf struct greta_buf out = {0};
 	cleanup_strs struct greta_strs env = {0};
-	const char *const argv[] = {program, NULL};
+	const char *const argv[] = {program, "--driver", greta_str_eq(d->kind, "nvidia") ? "cuda" : "hip", NULL};
 	char how[64];
 	engine_environment(&s->spec, &s->slots, (const char *const *)environ, &env);
-	greta_strs_addf(&env, "%s=%s", devices_visible_variable(d), d->uuid);
+	cleanup_free char *visible = greta_format("%s=%s", devices_visible_variable(d), d->uuid);
+	engine_environment_set(&env, visible);
 	const struct greta_child_spec spec = {.argv = argv, .env = (const char *const *)env.items, .new_group = true,
 					      .death_signal = SIGKILL};
-	why[0] = '\0';
 	if (greta_child_run(&spec, PROBE_MS, PROBE_OUTPUT_MAX, &out, &r, &e) != 0)
 		snprintf(why, cap, "the probe could not run: %.250s", e.text);
 	else if (r.timed_out)
 		snprintf(why, cap, "the probe did not end within %d s", PROBE_MS / 1000);
-	else if (!WIFEXITED(r.status) || WEXITSTATUS(r.status) != 0)
+	else if (WIFEXITED(r.status) && (WEXITSTATUS(r.status) == 0 || WEXITSTATUS(r.status) == PROBE_UNSUPPORTED))
+		return WEXITSTATUS(r.status) == 0 ? HEALTHY : NOT_KNOWN;
+	else
 		snprintf(why, cap, "the probe: %s: %.200s", greta_child_status_text(r.status, how), greta_buf_str(&out));
 	why[strcspn(why, "\n")] = '\0';
+	return SICK;
 }
 
 static void quarantine_gpu(const struct supervise *s, const struct greta_device *d, const char *why)
@@ -77,14 +83,15 @@ static void quarantine_gpu(const struct supervise *s, const struct greta_device 
 static _Noreturn void probe_all(const struct supervise *s, const char *program)
 {
 	char why[320];
-	int failed = 0;
+	enum health all = HEALTHY;
 	for (size_t i = 0; i < s->watch.gpus.n_devices; i++) {
-		probe_gpu(s, program, &s->watch.gpus.devices[i], why, sizeof why);
-		if (why[0])
+		enum health one = probe_gpu(s, program, &s->watch.gpus.devices[i], why, sizeof why);
+		if (one == SICK)
 			quarantine_gpu(s, &s->watch.gpus.devices[i], why);
-		failed += why[0] != '\0';
+		if (all == HEALTHY || one == SICK)
+			all = one;
 	}
-	_exit(failed ? 1 : 0);
+	_exit(all);
 }
 
 static void add_blind(struct supervise *s, const char *what)
@@ -125,7 +132,9 @@ static void hear_driver(struct supervise *s)
 void after_probed(struct supervise *s, int status)
 {
 	s->probe = 0;
-	if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
+	if (WIFEXITED(status) && WEXITSTATUS(status) == NOT_KNOWN)
+		add_blind(s, "health of the GPU after the kill (greta-gpu-probe has no driver or no kernels for it)");
+	else if (!WIFEXITED(status) || WEXITSTATUS(status) != HEALTHY)
 		greta_str_copy(s->quarantined, sizeof s->quarantined, "a GPU failed its probe after the kill and is in quarantine");
 	supervise_finish(s);
 }

@@ -38,8 +38,7 @@ static bool is_inherited(const char *entry)
 	return false;
 }
 
-/* Later settings of a name replace earlier ones. */
-static void set(struct greta_strs *env, const char *entry)
+void engine_environment_set(struct greta_strs *env, const char *entry)
 {
 	size_t name = strcspn(entry, "=") + 1;
 	for (size_t i = 0; i < env->n; i++) {
@@ -55,7 +54,7 @@ static void set(struct greta_strs *env, const char *entry)
 static void setf(struct greta_strs *env, const char *name, const char *value)
 {
 	cleanup_free char *entry = greta_format("%s=%s", name, value);
-	set(env, entry);
+	engine_environment_set(env, entry);
 }
 
 void engine_environment(const struct greta_spec *spec, const struct slots *slots, const char *const *ours,
@@ -65,11 +64,11 @@ void engine_environment(const struct greta_spec *spec, const struct slots *slots
 	cleanup_buf struct greta_buf names = {0};
 	for (size_t i = 0; ours[i]; i++)
 		if (is_inherited(ours[i]))
-			set(out, ours[i]);
+			engine_environment_set(out, ours[i]);
 	for (size_t i = 0; i < slots->visible.n; i++)
-		set(out, slots->visible.items[i]);
+		engine_environment_set(out, slots->visible.items[i]);
 	for (size_t i = 0; i < spec->env.n; i++)
-		set(out, spec->env.items[i]);
+		engine_environment_set(out, spec->env.items[i]);
 	for (size_t i = 0; i < slots->names.n; i++)
 		greta_buf_addf(&names, "%s%s", i ? "," : "", slots->names.items[i]);
 	snprintf(fd, sizeof fd, "%d", PROGRESS_FD);

@@ -23,5 +23,6 @@ void engine_close(struct engine *eng); /* our pipe ends */
 /* The environment an engine gets: an allow-list of ours, what the slot needs, then the spec's own. */
 void engine_environment(const struct greta_spec *spec, const struct slots *slots, const char *const *ours,
 			struct greta_strs *out);
+void engine_environment_set(struct greta_strs *env, const char *entry); /* "K=V", in place of what K was */
 
 #endif

@@ -3,7 +3,7 @@
 # holds links to them.
 include(GNUInstallDirs)
 
-set(GRETA_PROGRAMS greta-orch greta-agent greta-infer greta-gguf)
+set(GRETA_PROGRAMS greta-orch greta-agent greta-infer greta-gguf greta-gpu-probe)
 set(GRETA_HOME ${CMAKE_INSTALL_LIBDIR}/greta)
 install(TARGETS ${GRETA_PROGRAMS} greta_sqlite DESTINATION ${GRETA_HOME})
 install(FILES ${PROJECT_BINARY_DIR}/bin/libcjson.so.1 DESTINATION ${GRETA_HOME})

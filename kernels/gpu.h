@@ -32,7 +32,7 @@ struct greta_gpu_info {
 	size_t vram_bytes;
 };
 
-/* EUNSUPPORTED, in plain words, where there is no driver, no device, no code for its architecture. */
+/* EUNSUPPORTED, in plain words, where there is no driver, no device (e->sys is ENODEV), no code for its architecture. */
 int greta_gpu_open(struct greta_gpu **out, const struct greta_gpu_options *o, struct greta_err *e);
 void greta_gpu_close(struct greta_gpu *g); /* NULL is fine; frees what was allocated with it, sync or not */
 const struct greta_gpu_info *greta_gpu_info(const struct greta_gpu *g);

@@ -3,6 +3,7 @@
 #include "base/str.h"
 #include "kernels/code_objects.h"
 #include "kernels/gpu_internal.h"
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -118,9 +119,13 @@ static int pick_device(struct greta_gpu *g, int ordinal, struct greta_err *e)
 
 	if (r == 0)
 		r = a->device_count(&n);
-	if (r != 0 || n == 0)
-		return greta_err_set(e, GRETA_EUNSUPPORTED, "no GPU: %s is there but shows no device (%s)", a->lib_path,
-				     r ? gpu_api_error_text(a, r, text) : "count 0");
+	if (r != 0 || n == 0) {
+		greta_err_set(e, GRETA_EUNSUPPORTED, "no GPU: %s is there but shows no device (%s)", a->lib_path,
+			      r ? gpu_api_error_text(a, r, text) : "count 0");
+		if (e)
+			e->sys = ENODEV;
+		return -1;
+	}
 	if (ordinal < 0 || ordinal >= n)
 		return greta_err_set(e, GRETA_EINVAL, "GPU %d: there are %d, numbered from 0", ordinal, n);
 	return gpu_check(a, a->device_get(&g->device, ordinal), e, "device");

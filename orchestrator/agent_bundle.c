@@ -74,6 +74,7 @@ int agent_bundle_hash(struct agent_bundle *b, struct greta_err *e)
 		add(b, greta_strdup(b->agent), "greta-agent");
 		add(b, cjson, "libcjson.so.1");
 		add(b, beside_agent(b, "greta-gguf"), "greta-gguf");
+		add(b, beside_agent(b, "greta-gpu-probe"), "greta-gpu-probe");
 	}
 	greta_sha256_init(&all);
 	for (int i = 0; i < b->n_files; i++) {

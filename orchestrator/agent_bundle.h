@@ -1,6 +1,6 @@
 /* agent_bundle: what has to lie on a node so that the agent runs there: greta-agent, beside it the one library that
- * Debian has no static archive of, and the programs that the agent asks (greta-gguf, for a model's identity).
- * Content-addressed: the folder is named by the hash of it all. */
+ * Debian has no static archive of, and the programs that the agent asks (greta-gguf for a model's identity,
+ * greta-gpu-probe for a GPU's health). Content-addressed: the folder is named by the hash of it all. */
 #ifndef ORCHESTRATOR_AGENT_BUNDLE_H
 #define ORCHESTRATOR_AGENT_BUNDLE_H
 
@@ -8,7 +8,7 @@
 #include "base/sha256.h"
 #include <stdint.h>
 
-#define AGENT_BUNDLE_FILES 3
+#define AGENT_BUNDLE_FILES 4
 
 struct bundle_file {
 	char *local;                      /* path here */

@@ -203,6 +203,7 @@ static int doctor_exec(struct cmd_ctx *ctx, const void *values, struct greta_err
 	check_controller(&d);
 	check_program(&d, "greta-agent");
 	check_program(&d, "greta-infer");
+	check_program(&d, "greta-gpu-probe");
 	check_ssh(&d);
 	check_disk(&d);
 	check_limits(&d);

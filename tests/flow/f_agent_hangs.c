@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define ARGS(...) ((const char *const[]){__VA_ARGS__, NULL})
 
@@ -445,6 +446,36 @@ static void test_hangs__a_gpu_that_fails_its_probe_is_kept_out(void **state)
 	no_gpu_node();
 }
 
+/* Exit 3, as greta-gpu-probe on a machine whose GPU it has no kernels for: said, and no reason for quarantine. The probe is
+ * told the vendor's driver, and that GPU alone. */
+static void test_hangs__a_probe_that_can_t_tell(void **state)
+{
+	struct node *n = *state;
+	struct greta_spec spec;
+	struct found f;
+	char *probe = greta_format("%s/probe", n->root), *asked = greta_format("%s/asked", n->root);
+	char text[128] = "";
+	gpu_node(n);
+	gpu_reads(n, 0, 0, 2100);
+	tree_file(n->root, "probe", "#!/bin/sh\necho \"$* $ROCR_VISIBLE_DEVICES\" >%s\nexit 3\n", asked);
+	chmod(probe, 0755);
+	setenv("GRETA_GPU_PROBE", probe, 1);
+	spec_short(n, &spec, ARGS("hang-spin"));
+	spec.slot = GRETA_SLOT_GPU, spec.n_gpus = 1;
+	run_it(n, &spec, &f);
+	expect_class(&f, GRETA_OUTCOME_HUNG, GRETA_CLASS_HOST_SPIN, GRETA_SUPPORTED);
+	assert_null(strstr(f.seen.end.reason, "in quarantine"));
+	assert_non_null(strstr(f.seen.end.blind, "health of the GPU after the kill"));
+	found_release(&f);
+	FILE *in = fopen(asked, "r");
+	assert_non_null(in);
+	assert_non_null(fgets(text, sizeof text, in));
+	assert_string_equal(text, "--driver hip GPU-8af705259683161c\n");
+	fclose(in);
+	no_gpu_node();
+	free(probe), free(asked);
+}
+
 static bool put(const char *dir, const char *name, const char *text)
 {
 	char *path = greta_format("%s/%s", dir, name);
@@ -518,6 +549,7 @@ int main(void)
 		T(test_hangs__the_kernel_says_why),
 		T(test_hangs__the_driver_speaks_after_the_kill),
 		T(test_hangs__a_gpu_that_fails_its_probe_is_kept_out),
+		T(test_hangs__a_probe_that_can_t_tell),
 		T(test_hangs__unkillable),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -15,6 +15,7 @@ extern "C" {
 #include <string>
 #include <sys/mman.h>
 #include <time.h>
+#include <unistd.h>
 
 enum {
 	HIP_OK = 0,
@@ -64,8 +65,17 @@ struct function {
 };
 
 static int sticky; /* a failed launch stays failed, as on the device */
+static bool launched;
 static std::map<void *, size_t> allocations;
 static size_t used;
+
+/* EMU_GPU_FAULT=hang, wrong or fault: a GPU that is not well, for programs that can't reach the settings. */
+static bool has_fault(const char *name)
+{
+	const char *set = getenv("EMU_GPU_FAULT");
+
+	return set && strcmp(set, name) == 0;
+}
 
 static int refuse(int code, const char *what, const char *name)
 {
@@ -183,7 +193,13 @@ int hipMemsetD8Async(void *p, unsigned char v, size_t n, void *)
 
 int hipStreamCreateWithFlags(void **s, unsigned) { *s = malloc(1); return HIP_OK; }
 int hipStreamDestroy(void *s) { free(s); return HIP_OK; }
-int hipStreamSynchronize(void *) { return sticky; }
+int hipStreamSynchronize(void *)
+{
+	while (launched && has_fault("hang"))
+		pause();
+	return sticky;
+}
+
 int hipStreamQuery(void *) { return sticky; }
 int hipStreamWaitEvent(void *, void *, unsigned) { return HIP_OK; }
 int hipEventCreateWithFlags(void **e, unsigned) { *e = calloc(1, sizeof(timespec)); return HIP_OK; }
@@ -281,7 +297,8 @@ int hipModuleLaunchKernel(void *fn, unsigned gx, unsigned gy, unsigned gz, unsig
 		return HIP_INVALID_VALUE;
 	if (sticky)
 		return sticky;
-	if (emu_run(&l))
+	launched = true;
+	if (has_fault("fault") || (!has_fault("wrong") && emu_run(&l)))
 		sticky = HIP_LAUNCH_FAILURE;
 	return HIP_OK; /* as on the device: found at the next synchronisation */
 }
