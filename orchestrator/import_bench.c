@@ -8,9 +8,11 @@
 #include "db/campaigns.h"
 #include "db/db.h"
 #include "db/jobs.h"
+#include "db/nodes.h"
 #include "db/records.h"
 #include "schemas/json.h"
 #include "schemas/result.h"
+#include "schemas/spec.h"
 #include <ctype.h>
 #include <math.h>
 #include <stdlib.h>
@@ -37,12 +39,20 @@ struct result { /* what one object says */
 	char *variant;
 	int64_t context, ended_ns;
 	struct greta_samples samples;
+	enum greta_outcome outcome; /* as it says, of a run without a result; UNKNOWN: the samples decide */
+	struct greta_fact *env;     /* variables it ran with, as environments have them: env.NAME */
+	size_t n_env, cap_env;
 };
 
 static void result_release(struct result *r)
 {
 	free(r->variant);
 	greta_samples_release(&r->samples);
+	for (size_t i = 0; i < r->n_env; i++) {
+		free(r->env[i].key);
+		free(r->env[i].value);
+	}
+	free(r->env);
 }
 
 /* ---- reading an object */
@@ -81,19 +91,52 @@ static int read_llama(const struct greta_json_val *o, struct result *out, struct
 	return 0;
 }
 
+/* {"HIP_LAUNCH_BLOCKING":"1"}; values of secrets are left out, as everywhere. */
+static int read_env(const struct greta_json_val *env, struct result *out, struct greta_err *e)
+{
+	if (env && greta_json_type(env) != GRETA_JSON_OBJECT)
+		return greta_err_set(e, GRETA_EINVAL, "env: variables are an object: {\"HIP_LAUNCH_BLOCKING\":\"1\"}");
+	for (const struct greta_json_val *v = env ? greta_json_first(env) : NULL; v; v = greta_json_next(v)) {
+		const char *name = greta_json_key(v), *value;
+		if (greta_json_str(v, &value))
+			return greta_err_set(e, GRETA_EINVAL, "env: the value of %.80s must be text, \"1\" for a number", name);
+		if (!greta_secret_name(name))
+			*GRETA_PUSH(out->env, out->n_env, out->cap_env) =
+				(struct greta_fact){greta_format("env.%s", name), greta_strdup(value)};
+	}
+	return 0;
+}
+
+/* A run that hung or failed has no times, and says so: "outcome":"hung". That it was good is for its result to show. */
+static int read_outcome(const struct greta_json_val *o, struct result *out, struct greta_err *e)
+{
+	const char *name = text_of(o, "outcome");
+	out->outcome = name ? greta_outcome_parse(name) : GRETA_OUTCOME_UNKNOWN;
+	if (name && out->outcome == GRETA_OUTCOME_UNKNOWN)
+		return greta_err_set(e, GRETA_EINVAL, "outcome \"%.40s\" is none (ok, hung, failed, timed_out, oom ...)", name);
+	if (out->outcome == GRETA_OUTCOME_GOOD)
+		out->outcome = GRETA_OUTCOME_UNKNOWN;
+	return 0;
+}
+
 static int read_generic(const struct greta_json_val *o, struct result *out, struct greta_err *e)
 {
 	cleanup_buf struct greta_buf why = {0};
 	const char *variant = text_of(o, "variant");
 	double prefill_s;
+	if (read_env(greta_json_get(o, "env"), out, e) || read_outcome(o, out, e))
+		return -1;
+	bool timed = greta_json_f64(greta_json_get(o, "prefill_s"), &prefill_s) == 0;
 	if (!variant || greta_json_i64(greta_json_get(o, "context"), &out->context) || out->context < 1 ||
-	    out->context > CONTEXT_MAX || greta_json_f64(greta_json_get(o, "prefill_s"), &prefill_s))
+	    out->context > CONTEXT_MAX || (!timed && out->outcome == GRETA_OUTCOME_UNKNOWN))
 		return greta_err_set(e, GRETA_EINVAL,
 				     "neither a llama-bench test (\"n_prompt\", \"samples_ns\") nor a result"
 				     " ({\"variant\":\"x\",\"context\":4096,\"prefill_s\":1.2})");
-	struct greta_sample *s = GRETA_PUSH(out->samples.items, out->samples.n, out->samples.cap);
-	greta_sample_read(s, o, &why);
-	s->sample_no = 1;
+	if (timed) {
+		struct greta_sample *s = GRETA_PUSH(out->samples.items, out->samples.n, out->samples.cap);
+		greta_sample_read(s, o, &why);
+		s->sample_no = 1;
+	}
 	out->variant = greta_strdup(variant);
 	out->ended_ns = time_of(o);
 	return 0;
@@ -117,12 +160,25 @@ static int end_attempt(struct bench *b, struct result *r, int64_t attempt_id, st
 	struct greta_applied applied;
 	struct greta_end end = {.wall_s = NAN, .cpu_user_s = NAN, .cpu_system_s = NAN, .peak_rss_bytes = -1,
 				.samples = r->samples, .finished_wall_ns = r->ended_ns, .started_wall_ns = r->ended_ns};
-	end.outcome = greta_result_judge(&end.samples, &contract, &end.tokens_verified, &why);
+	end.outcome = r->outcome;
+	if (r->outcome == GRETA_OUTCOME_UNKNOWN)
+		end.outcome = greta_result_judge(&end.samples, &contract, &end.tokens_verified, &why);
 	end.reason = why.len ? why.data : NULL;
 	b->summary->n_added++;
 	b->summary->n_ok += end.outcome == GRETA_OUTCOME_GOOD;
 	b->summary->n_invalid += end.outcome == GRETA_OUTCOME_INVALID;
+	b->summary->n_failed += end.outcome != GRETA_OUTCOME_GOOD && end.outcome != GRETA_OUTCOME_INVALID;
 	return greta_attempts_end(b->db, attempt_id, &end, &applied, e);
+}
+
+static int place(struct bench *b, const struct result *r, int64_t attempt_id, struct greta_err *e)
+{
+	struct greta_attempt_place where = {0};
+	if (r->n_env == 0)
+		return 0;
+	if (greta_environments_add(b->db, 0, r->env, r->n_env, &where.environment_id, e))
+		return -1;
+	return greta_attempts_place(b->db, attempt_id, &where, e);
 }
 
 static int store(struct bench *b, struct result *r, const struct greta_json_val *o, struct greta_err *e)
@@ -146,7 +202,7 @@ static int store(struct bench *b, struct result *r, const struct greta_json_val 
 	    greta_jobs_ensure(b->db, b->summary->campaign_id, variant_id, r->context, repeat, &a.job_id, e))
 		return -1;
 	job_id = a.job_id;
-	if (greta_attempts_plan(b->db, &a, &attempt_id, e) || end_attempt(b, r, attempt_id, e) ||
+	if (greta_attempts_plan(b->db, &a, &attempt_id, e) || place(b, r, attempt_id, e) || end_attempt(b, r, attempt_id, e) ||
 	    greta_jobs_set_state(b->db, job_id, GRETA_JOB_DONE, NULL, e))
 		return -1;
 	return greta_imports_add(b->db, key, b->request->dir, b->summary->campaign_id, attempt_id, e);

@@ -52,10 +52,35 @@ static void test_import_bench__json_lines(void **state)
 	assert_int_equal(s.n_added, 0);
 }
 
+/* An investigation by hand: what each run had in its environment, and the one that gave no result. */
+static void test_import_bench__environment_and_hang(void **state)
+{
+	struct help *h = *state;
+	struct greta_err e = {0};
+	struct import_summary s;
+	write_file("{\"variant\":\"v3\",\"context\":2048,\"prefill_s\":7,\"prompt_tokens\":2048,"
+		   "\"env\":{\"HIP_LAUNCH_BLOCKING\":\"1\",\"HF_TOKEN\":\"secret\"}}\n"
+		   "{\"variant\":\"v3\",\"context\":8192,\"outcome\":\"hung\",\"env\":{}}\n"
+		   "{\"variant\":\"v3\",\"context\":4096,\"outcome\":\"ok\",\"prefill_s\":0}\n");
+	assert_ok(take(h, "in.jsonl", &s, &e));
+	assert_int_equal(s.n_added, 3);
+	assert_int_equal(s.n_ok, 1);
+	assert_int_equal(s.n_failed, 1);
+	assert_int_equal(s.n_invalid, 1); /* calling itself ok makes no result of it */
+	assert_string_equal(help_str(h->db, "SELECT group_concat(key || '=' || value) FROM environment_row WHERE environment_id ="
+					    " (SELECT environment_id FROM result WHERE context = 2048)"),
+			    "env.HIP_LAUNCH_BLOCKING=1");
+	assert_string_equal(help_str(h->db, "SELECT outcome FROM hang WHERE context = 8192"), "hung");
+	assert_int_equal(help_i64(h->db, "SELECT count(environment_id) FROM result"), 1);
+}
+
 static void test_import_bench__refuses_what_is_neither(void **state)
 {
 	static const char *const bad[] = {
 		"", " \n", "nonsense\n", "{\"context\":4096}\n", "[{\"n_prompt\":0,\"n_gen\":128,\"samples_ns\":[1]}]",
+		"{\"variant\":\"x\",\"context\":1,\"prefill_s\":1,\"env\":{\"A\":1}}",
+		"{\"variant\":\"x\",\"context\":1,\"prefill_s\":1,\"env\":[\"A=1\"]}",
+		"{\"variant\":\"x\",\"context\":1,\"outcome\":\"stuck\"}", "{\"variant\":\"x\",\"context\":1,\"outcome\":\"ok\"}",
 		"[1,2]", "{\"variant\":\"x\",\"context\":-1,\"prefill_s\":1}", "[{\"n_prompt\":512,\"n_gen\":0}]", "[{\"n_prompt\":512",
 		"{\"variant\":\"x\",\"context\":4096,\"prefill_s\":1}\n{\"variant\":\"x\"\n",
 	};
@@ -75,6 +100,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_import_bench__llama_bench, help_setup, help_teardown),
 		cmocka_unit_test_setup_teardown(test_import_bench__json_lines, help_setup, help_teardown),
+		cmocka_unit_test_setup_teardown(test_import_bench__environment_and_hang, help_setup, help_teardown),
 		cmocka_unit_test_setup_teardown(test_import_bench__refuses_what_is_neither, help_setup, help_teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
