@@ -26,6 +26,8 @@ struct client {
 	struct greta_buf in;
 	struct greta_json *lines[LINES_MAX];
 	size_t n_lines;
+	struct greta_json **early;    /* answers that nobody has waited for yet */
+	size_t n_early, cap_early;
 };
 
 /* ---- opening */
@@ -170,6 +172,9 @@ void client_close(struct client *c)
 		return;
 	for (size_t i = 0; i < c->n_lines; i++)
 		greta_json_destroy(c->lines[i]);
+	for (size_t i = 0; i < c->n_early; i++)
+		greta_json_destroy(c->early[i]);
+	free(c->early);
 	close(c->fd);
 	greta_buf_release(&c->in);
 	free(c);
@@ -238,7 +243,7 @@ int client_next(struct client *c, int timeout_ms, struct greta_json **out, struc
 	return 1;
 }
 
-static int send_request(struct client *c, const char *op, const char *args, struct greta_err *e)
+int64_t client_ask(struct client *c, const char *op, const char *args, struct greta_err *e)
 {
 	cleanup_buf struct greta_buf line = {0};
 	struct greta_jsonw w = greta_jsonw(&line);
@@ -252,7 +257,7 @@ static int send_request(struct client *c, const char *op, const char *args, stru
 	else
 		greta_jsonw_end_object(&w);
 	greta_buf_addc(&line, '\n');
-	return greta_fs_write_all(c->fd, line.data, line.len, e);
+	return greta_fs_write_all(c->fd, line.data, line.len, e) < 0 ? -1 : c->next_re;
 }
 
 static int refusal(const struct greta_json_val *error, struct greta_err *e)
@@ -264,30 +269,57 @@ static int refusal(const struct greta_json_val *error, struct greta_err *e)
 	return greta_err_set(e, parse_code(code, strlen(code)), "%s", text);
 }
 
-struct greta_json *client_call(struct client *c, const char *op, const char *args, struct greta_err *e)
+static int64_t answers_what(const struct greta_json *j)
 {
-	struct greta_json *j;
+	int64_t re = 0;
 
-	if (send_request(c, op, args, e) < 0)
-		return NULL;
-	for (;;) {
-		const struct greta_json_val *error;
-		int64_t re = 0;
+	greta_json_i64(greta_json_get(greta_json_root(j), "re"), &re);
+	return re;
+}
 
+/* An answer that came while another was waited for; NULL: it is still to come. */
+static struct greta_json *early_answer(struct client *c, int64_t re)
+{
+	for (size_t i = 0; i < c->n_early; i++) {
+		struct greta_json *j = c->early[i];
+
+		if (answers_what(j) != re)
+			continue;
+		c->early[i] = c->early[--c->n_early];
+		return j;
+	}
+	return NULL;
+}
+
+struct greta_json *client_answer(struct client *c, int64_t re, struct greta_err *e)
+{
+	struct greta_json *j = early_answer(c, re);
+	const struct greta_json_val *error;
+
+	while (!j) {
 		if (next_line(c, -1, &j, e) < 0)
 			return NULL;
-		greta_json_i64(greta_json_get(greta_json_root(j), "re"), &re);
-		if (re != c->next_re) {
+		if (answers_what(j) == re)
+			break;
+		if (answers_what(j))
+			*GRETA_PUSH(c->early, c->n_early, c->cap_early) = j;
+		else
 			keep_line(c, j);
-			continue;
-		}
-		error = greta_json_get(greta_json_root(j), "error");
-		if (!error)
-			return j;
-		refusal(error, e);
-		greta_json_destroy(j);
-		return NULL;
+		j = NULL;
 	}
+	error = greta_json_get(greta_json_root(j), "error");
+	if (!error)
+		return j;
+	refusal(error, e);
+	greta_json_destroy(j);
+	return NULL;
+}
+
+struct greta_json *client_call(struct client *c, const char *op, const char *args, struct greta_err *e)
+{
+	int64_t re = client_ask(c, op, args, e);
+
+	return re < 0 ? NULL : client_answer(c, re, e);
 }
 
 struct greta_json *client_action(const char *db_path, const char *name, const char *args, struct greta_err *e)

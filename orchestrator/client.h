@@ -22,9 +22,13 @@ void client_close(struct client *c);
 pid_t client_pid(const struct client *c);     /* of the controller */
 int client_fd(const struct client *c);
 
-/* One request, its answer, whose members stand in the member "ok" of the root: the members of args (a JSON object's text, or NULL) go with it. The answer's document is the
- * caller's (greta_json_destroy); the error is the controller's own. */
+/* One request, its answer, whose members stand in the member "ok" of the root: the members of args (a JSON object's
+ * text, or NULL) go with it. The answer's document is the caller's (greta_json_destroy); the error is the controller's
+ * own. Several may be asked before the first is answered: client_ask returns the number that client_answer waits for,
+ * -1 when the controller is gone. */
 struct greta_json *client_call(struct client *c, const char *op, const char *args, struct greta_err *e);
+int64_t client_ask(struct client *c, const char *op, const char *args, struct greta_err *e);
+struct greta_json *client_answer(struct client *c, int64_t re, struct greta_err *e);
 
 /* The next line the controller sends by itself (after op "watch"): 1 with a document, 0 within timeout_ms nothing (or a
  * signal), -1. */

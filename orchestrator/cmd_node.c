@@ -62,7 +62,7 @@ static int add_request(const char *name, const struct add_values *v, struct gret
 	return 0;
 }
 
-static int check_one(struct cmd_ctx *ctx, struct client *client, const char *name, struct greta_err *e);
+static int check_nodes(struct cmd_ctx *ctx, struct client *client, const struct greta_strs *names, struct greta_err *e);
 
 static int add_exec(struct cmd_ctx *ctx, const void *values, struct greta_err *e)
 {
@@ -88,7 +88,7 @@ static int add_exec(struct cmd_ctx *ctx, const void *values, struct greta_err *e
 		printf("node %s added\n", name);
 	fflush(stdout);
 	if (!v->no_check)
-		rc = check_one(ctx, client, name, e);
+		rc = check_nodes(ctx, client, &ctx->operands, e);
 	client_close(client);
 	return rc;
 }
@@ -179,17 +179,23 @@ static void print_check(const struct greta_json_val *o)
 	       text(o, "survives_why") ? ": " : "", text(o, "survives_why") ? text(o, "survives_why") : "");
 }
 
-static int check_one(struct cmd_ctx *ctx, struct client *client, const char *name, struct greta_err *e)
+static int64_t ask_check(struct client *client, const char *name, struct greta_err *e)
 {
-	cleanup_buf struct greta_buf request = {0}, out = {0};
+	cleanup_buf struct greta_buf request = {0};
 	struct greta_jsonw w = greta_jsonw(&request);
-	const struct greta_json_val *ok;
-	struct greta_json *answer;
 
 	greta_jsonw_object(&w, NULL);
 	greta_jsonw_str(&w, "name", name);
 	greta_jsonw_end_object(&w);
-	answer = client_call(client, "node_check", greta_buf_str(&request), e);
+	return client_ask(client, "node_check", greta_buf_str(&request), e);
+}
+
+static int show_check(struct cmd_ctx *ctx, struct client *client, int64_t re, struct greta_err *e)
+{
+	cleanup_buf struct greta_buf out = {0};
+	struct greta_json *answer = client_answer(client, re, e);
+	const struct greta_json_val *ok;
+
 	if (!answer)
 		return -1;
 	ok = greta_json_get(greta_json_root(answer), "ok");
@@ -217,12 +223,37 @@ static int check_all(struct cmd_ctx *ctx, struct greta_strs *names, struct greta
 	return rc;
 }
 
+/* All nodes at once; told in the order of their names, so that two runs can be compared. */
+static int check_nodes(struct cmd_ctx *ctx, struct client *client, const struct greta_strs *names, struct greta_err *e)
+{
+	cleanup_free int64_t *asked = greta_alloc((names->n + 1) * sizeof *asked);
+	size_t n_bad = 0;
+
+	for (size_t i = 0; i < names->n; i++) {
+		asked[i] = ask_check(client, names->items[i], e);
+		if (asked[i] < 0)
+			return -1;
+	}
+	for (size_t i = 0; i < names->n; i++) {
+		struct greta_err why = {0};
+
+		if (show_check(ctx, client, asked[i], &why) == CMD_OK)
+			continue;
+		n_bad++;
+		greta_err_set(e, why.code, "%s", why.text);
+		if (names->n > 1)
+			fprintf(stderr, "node %s: %s\n", names->items[i], why.text);
+	}
+	if (n_bad && names->n > 1)
+		return greta_err_set(e, GRETA_EFAIL, "%zu of %zu nodes can't be used", n_bad, names->n);
+	return n_bad ? -1 : CMD_OK;
+}
+
 static int check_exec(struct cmd_ctx *ctx, const void *values, struct greta_err *e)
 {
 	cleanup_strs struct greta_strs all = {0};
-	const struct greta_strs *names = ctx->operands.n ? &ctx->operands : &all;
 	struct client *client;
-	size_t n_bad = 0;
+	int rc;
 
 	(void)values;
 	if (!ctx->operands.n && check_all(ctx, &all, e) < 0)
@@ -230,20 +261,9 @@ static int check_exec(struct cmd_ctx *ctx, const void *values, struct greta_err 
 	client = client_open(ctx->db_path, true, e);
 	if (!client)
 		return -1;
-	for (size_t i = 0; i < names->n; i++) {
-		struct greta_err why = {0};
-
-		if (check_one(ctx, client, names->items[i], &why) < 0) {
-			n_bad++;
-			greta_err_set(e, why.code, "%s", why.text);
-			if (names->n > 1)
-				fprintf(stderr, "node %s: %s\n", names->items[i], why.text);
-		}
-	}
+	rc = check_nodes(ctx, client, ctx->operands.n ? &ctx->operands : &all, e);
 	client_close(client);
-	if (n_bad && names->n > 1)
-		return greta_err_set(e, GRETA_EFAIL, "%zu of %zu nodes can't be used", n_bad, names->n);
-	return n_bad ? -1 : CMD_OK;
+	return rc;
 }
 
 const struct cmd cmd_node_check = {
@@ -252,8 +272,9 @@ const struct cmd cmd_node_check = {
 	.summary = "connect to nodes and show what they are",
 	.operands = "[NAME...]",
 	.max_operands = -1,
-	.details = "Says whether attempts survive the end of the connection, which GPUs there are, how much disk is free, and\n"
-		   "how far the node's clock is off. Exit code 3 when a node can't be used.",
+	.details = "Asks all that are named, or all there are, at once. Says whether attempts survive the end of the connection,\n"
+		   "which GPUs there are, how much disk is free, and how far the node's clock is off. Exit code 3 when a node\n"
+		   "can't be used.",
 	.exec = check_exec,
 };
 

@@ -46,7 +46,7 @@ static void conn_destroy(struct conn *k)
 		at = &(*at)->next;
 	*at = k->next;
 	greta_watch_remove(k->io);
-	greta_watch_remove(k->check_deadline);
+	control_forget_checks(k);
 	close(k->fd);
 	greta_buf_release(&k->in);
 	greta_buf_release(&k->out);
@@ -236,7 +236,7 @@ static void handle(struct conn *k, const char *line, size_t n)
 
 	while (op < GRETA_COUNT(ops) && !greta_str_eq(name, ops[op].op))
 		op++;
-	k->check_re = re;
+	k->re = re;
 	greta_jsonw_object(&w, NULL);
 	if (!j)
 		rc = -1;

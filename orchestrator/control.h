@@ -14,7 +14,8 @@
  *	status      [campaign]                                     status
  *	node_add    name transport settings labels                 name
  *	node_state  name state [reason]                            name state
- *	node_check  name                                           facts and what the link says; waits for the node
+ *	node_check  name                                           facts and what the link says; waits for the node, while
+ *	                                                           other requests are answered
  *	action      name args                                      of the action (action.h)
  *	stop                                                       the controller ends in order; nodes go on
  */

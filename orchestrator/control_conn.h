@@ -21,10 +21,8 @@ struct conn {
 	bool watches, told_end;
 	bool holds;              /* left only on purpose: submit and resume, not watch */
 	int64_t campaign_id, period_ns, sent_ns, news_n;
-	/* node_check, waiting */
-	int64_t check_re;
-	struct ctl_node *check_node;
-	struct greta_watch *check_deadline;
+	int64_t re;              /* of the request at hand */
+	struct check *checks;    /* node_check, waiting for the nodes */
 };
 
 struct control {
@@ -54,6 +52,7 @@ control_fn control_submit, control_resume, control_cancel;
 control_fn control_watch, control_status;
 control_fn control_node_add, control_node_state, control_node_check;
 
+void control_forget_checks(struct conn *k); /* it goes away */
 void control_send_end(struct conn *k, const char *state, const char *why);
 
 #endif

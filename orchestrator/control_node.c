@@ -3,6 +3,7 @@
 
 #include "base/cleanup.h"
 #include "base/jsonw.h"
+#include "base/mem.h"
 
 #define CHECK_MS 45000
 
@@ -71,38 +72,59 @@ int control_node_state(struct conn *k, const struct greta_json_val *args, struct
 	return 0;
 }
 
-static void check_done(struct conn *k)
+struct check {
+	struct check *next;
+	struct conn *conn;
+	int64_t re;
+	struct ctl_node *node;
+	struct greta_watch *deadline;
+};
+
+static void check_done(struct check *check)
 {
-	greta_watch_remove(k->check_deadline);
-	k->check_deadline = NULL;
-	k->check_node = NULL;
+	struct check **at = &check->conn->checks;
+
+	while (*at != check)
+		at = &(*at)->next;
+	*at = check->next;
+	greta_watch_remove(check->deadline);
+	free(check);
+}
+
+void control_forget_checks(struct conn *k)
+{
+	while (k->checks)
+		check_done(k->checks);
 }
 
 static void on_check_deadline(struct greta_watch *w, uint32_t events, void *arg)
 {
-	struct conn *k = arg;
+	struct check *check = arg;
 	struct greta_err why = {0};
 
 	(void)w;
 	(void)events;
-	greta_err_set(&why, GRETA_ETIMEOUT, "node %s gave no answer within %d s (%s)", k->check_node->name,
-		      CHECK_MS / 1000, link_state_name(link_state(k->check_node->link)));
-	check_done(k);
-	control_answer_error(k, k->check_re, &why);
+	greta_err_set(&why, GRETA_ETIMEOUT, "node %s gave no answer within %d s (%s)", check->node->name, CHECK_MS / 1000,
+		      link_state_name(link_state(check->node->link)));
+	control_answer_error(check->conn, check->re, &why);
+	check_done(check);
 }
 
-/* Answered by control_facts or control_node_failed. */
+/* Answered by control_facts or control_node_failed; a connection may wait for many. */
 int control_node_check(struct conn *k, const struct greta_json_val *args, struct greta_jsonw *reply,
 			 struct greta_err *e)
 {
 	struct ctl *c = k->control->ctl;
 	struct ctl_node *n = find_node(c, args, e);
+	struct check *check;
 
 	(void)reply;
 	if (!n)
 		return -1;
-	k->check_node = n;
-	k->check_deadline = greta_loop_timer(c->loop, CHECK_MS, 0, on_check_deadline, k);
+	check = greta_alloc(sizeof *check);
+	*check = (struct check){.next = k->checks, .conn = k, .re = k->re, .node = n};
+	check->deadline = greta_loop_timer(c->loop, CHECK_MS, 0, on_check_deadline, check);
+	k->checks = check;
 	fleet_check(c, n);
 	return 1;
 }
@@ -149,26 +171,36 @@ static void print_facts(struct greta_jsonw *w, const struct ctl_node *n)
 	greta_jsonw_end_object(w);
 }
 
+/* Each check of this node, whoever waits for it; answering may not end a connection, so the lists hold still. */
+static struct check *next_check(struct ctl *c, const struct ctl_node *n)
+{
+	for (struct conn *k = c->control ? c->control->conns : NULL; k; k = k->next)
+		for (struct check *check = k->checks; check; check = check->next)
+			if (check->node == n)
+				return check;
+	return NULL;
+}
+
 void control_facts(struct ctl *c, struct ctl_node *n)
 {
-	for (struct conn *k = c->control ? c->control->conns : NULL; k; k = k->next) {
+	struct check *check;
+
+	while ((check = next_check(c, n))) {
 		cleanup_buf struct greta_buf members = {0};
 		struct greta_jsonw w = greta_jsonw(&members);
 
-		if (k->check_node != n)
-			continue;
-		check_done(k);
 		print_facts(&w, n);
-		control_answer(k, k->check_re, &members);
+		control_answer(check->conn, check->re, &members);
+		check_done(check);
 	}
 }
 
 void control_node_failed(struct ctl *c, struct ctl_node *n, const struct greta_err *why)
 {
-	for (struct conn *k = c->control ? c->control->conns : NULL; k; k = k->next) {
-		if (k->check_node != n)
-			continue;
-		check_done(k);
-		control_answer_error(k, k->check_re, why);
+	struct check *check;
+
+	while ((check = next_check(c, n))) {
+		control_answer_error(check->conn, check->re, why);
+		check_done(check);
 	}
 }

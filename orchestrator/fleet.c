@@ -418,8 +418,12 @@ int fleet_load(struct ctl *c, struct greta_err *e)
 void fleet_forget(struct ctl *c, int64_t alias_id)
 {
 	for (size_t i = 0; i < c->n_nodes; i++) {
+		struct greta_err why = {0};
+
 		if (c->nodes[i]->alias_id != alias_id || c->nodes[i]->n_attempts)
 			continue;
+		greta_err_set(&why, GRETA_ECLOSED, "node %s was added anew meanwhile", c->nodes[i]->name);
+		control_node_failed(c, c->nodes[i], &why);
 		node_destroy(c->nodes[i]);
 		c->nodes[i] = c->nodes[--c->n_nodes];
 		return;
