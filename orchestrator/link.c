@@ -466,13 +466,22 @@ static void on_failed(void *arg, enum transport_failure kind, const struct greta
 
 static const struct transport_events transport_events = {on_connected, on_failed};
 
+static link_open_fn *open_instead;
+
+void link_open_by(link_open_fn *open)
+{
+	open_instead = open;
+}
+
 static void connect_now(struct link *l)
 {
 	const struct link_config *c = &l->config;
 
 	set_timer(l, 0, NULL);
 	l->state = LINK_CONNECTING;
-	if (greta_str_eq(c->transport, "local"))
+	if (open_instead)
+		l->transport = open_instead(c->loop, c->settings, &transport_events, l);
+	else if (greta_str_eq(c->transport, "local"))
 		l->transport = transport_local(c->loop, l->agent, &transport_events, l);
 	else
 		l->transport = transport_ssh(c->pool, c->settings, l->agent, &transport_events, l);

@@ -52,6 +52,12 @@ struct link_config {
 	const char *peer;              /* host:pid of ours */
 };
 
+/* How links reach their nodes, instead of what the nodes' transport says: for benches whose nodes are simulated.
+ * NULL: as usual. */
+typedef struct transport *link_open_fn(struct greta_loop *loop, const struct node_settings *settings,
+				       const struct transport_events *ev, void *arg);
+void link_open_by(link_open_fn *open);
+
 struct link;
 struct link *link_create(const struct link_config *c, const struct link_events *ev, void *arg);
 void link_destroy(struct link *l);             /* not from inside its callbacks */
