@@ -12,10 +12,12 @@
 #include "base/version.h"
 
 extern const char db_schema_0001[];
+extern const char db_schema_0002[];
 extern const char db_views_sql[];
 
 const struct db_migration db_migrations[] = {
 	{1, db_schema_0001},
+	{2, db_schema_0002},
 };
 const int db_n_migrations = GRETA_COUNT(db_migrations);
 

@@ -28,6 +28,7 @@ INSERT INTO main.attempt SELECT * FROM source.attempt WHERE id IN (SELECT id FRO
 INSERT INTO main.attempt_text SELECT * FROM source.attempt_text WHERE attempt_id IN (SELECT id FROM wanted_attempt);
 INSERT INTO main.attempt_device SELECT * FROM source.attempt_device WHERE attempt_id IN (SELECT id FROM wanted_attempt);
 INSERT INTO main.sample SELECT * FROM source.sample WHERE attempt_id IN (SELECT id FROM wanted_attempt);
+INSERT INTO main.validity_mark SELECT * FROM source.validity_mark WHERE attempt_id IN (SELECT id FROM wanted_attempt);
 INSERT INTO main.event SELECT * FROM source.event WHERE attempt_id IN (SELECT id FROM wanted_attempt);
 INSERT INTO main.log_chunk SELECT * FROM source.log_chunk WHERE attempt_id IN (SELECT id FROM wanted_attempt);
 INSERT INTO main.log_filter SELECT * FROM source.log_filter WHERE chunk_id IN (SELECT id FROM main.log_chunk);

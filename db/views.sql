@@ -80,6 +80,21 @@ FROM (
               ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING))
 WHERE place = (n + 1) / 2;
 
+-- Good results that statistics leave out, one row a reason. They are still their cells' counted results.
+CREATE VIEW validity AS
+SELECT
+  c.id AS campaign_id, c.name AS campaign, v.name AS variant, j.context, j.repeat, a.id AS attempt_id, a.uuid AS attempt,
+  j.counted_attempt IS a.id AS counted, k.kind, k.reason, a.prefill_s, coalesce(l.name, n.hostname) AS node,
+  (SELECT group_concat(d.uuid, ' ') FROM attempt_device t JOIN device d ON d.id = t.device_id
+   WHERE t.attempt_id = a.id) AS devices
+FROM campaign c
+JOIN job j ON j.campaign_id = c.id
+JOIN variant v ON v.id = j.variant_id
+JOIN attempt a ON a.job_id = j.id
+JOIN validity_mark k ON k.attempt_id = a.id
+LEFT JOIN alias l ON l.id = a.alias_id
+LEFT JOIN node n ON n.id = a.node_id;
+
 -- How a variant's prefill grows: against its smallest context (ratio, beside what linear and quadratic growth would
 -- give), and against the context before (step; exponent 1 is linear, 2 quadratic).
 CREATE VIEW scaling AS

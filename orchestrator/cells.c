@@ -13,7 +13,8 @@ static const char cells_sql[] =
 	"       a.id, a.state, a.outcome, a.id = job.counted_attempt, a.tokens_verified, a.reason, a.excluded,"
 	"       a.attn_impl, coalesce(alias.name, node.hostname), a.class, a.n_samples, a.prefill_s, a.prefill_min_s,"
 	"       a.prefill_max_s, a.model_load_s, a.decode_s, a.wall_s,"
-	"       (SELECT max(value) FROM sample WHERE attempt_id = a.id AND name = 'flops')"
+	"       (SELECT max(value) FROM sample WHERE attempt_id = a.id AND name = 'flops'),"
+	"       (SELECT group_concat(reason, '; ') FROM validity_mark WHERE attempt_id = a.id)"
 	" FROM job JOIN variant ON variant.id = job.variant_id"
 	" LEFT JOIN attempt a ON a.id = coalesce(job.counted_attempt, (SELECT max(id) FROM attempt WHERE job_id = job.id))"
 	" LEFT JOIN alias ON alias.id = a.alias_id LEFT JOIN node ON node.id = a.node_id"
@@ -24,6 +25,7 @@ enum column {
 	C_VARIANT, C_CONTEXT, C_JOB, C_REPEAT, C_STATE, C_REASON, C_ATTEMPTS, C_ATTEMPT, C_ATTEMPT_STATE, C_OUTCOME,
 	C_COUNTED, C_VERIFIED, C_WHY, C_EXCLUDED, C_ATTN, C_NODE, C_CLASS, C_SAMPLES, C_PREFILL, C_PREFILL_MIN,
 	C_PREFILL_MAX, C_LOAD, C_DECODE, C_WALL, C_FLOPS,
+	C_EXCLUDED_REASON,
 };
 
 static char *text(struct greta_query *q, int column)
@@ -56,6 +58,7 @@ static void read_job(struct greta_query *q, struct cell_job *j)
 	j->reason = text(q, C_REASON);
 	j->why = text(q, C_WHY);
 	j->excluded = text(q, C_EXCLUDED);
+	j->excluded_reason = text(q, C_EXCLUDED_REASON);
 	j->attn_impl = text(q, C_ATTN);
 	j->node = text(q, C_NODE);
 	j->class_ = text(q, C_CLASS);
@@ -100,19 +103,29 @@ static int load_jobs(struct greta_db *db, struct cells *out, struct greta_err *e
 	return rc;
 }
 
-static void sum_up(struct cell *cell)
+static void sum_up(struct cell *cell, bool with_marked, struct validity_tally *marked)
 {
 	stats_release(&cell->runs);
 	cell->flops = NAN;
 	for (size_t i = 0; i < cell->n; i++) {
 		const struct cell_job *j = &cell->jobs[i];
-		if (!j->counted || j->excluded)
+		if (!j->counted)
+			continue;
+		validity_tally_add(marked, j->excluded);
+		if (j->excluded && !with_marked)
 			continue;
 		stats_add(&cell->runs, j->prefill_s);
 		if (!isnan(j->flops))
 			cell->flops = j->flops;
 	}
 	cell->prefill = stats_median(&cell->runs);
+}
+
+static void sum_all_up(struct cells *c)
+{
+	validity_tally_release(&c->marked);
+	for (size_t i = 0; i < c->n; i++)
+		sum_up(&c->items[i], c->with_marked, &c->marked);
 }
 
 int cells_load(struct greta_db *db, int64_t campaign_id, struct cells *out, struct greta_err *e)
@@ -122,9 +135,14 @@ int cells_load(struct greta_db *db, int64_t campaign_id, struct cells *out, stru
 		cells_release(out);
 		return -1;
 	}
-	for (size_t i = 0; i < out->n; i++)
-		sum_up(&out->items[i]);
+	sum_all_up(out);
 	return 0;
+}
+
+void cells_take_marked(struct cells *c)
+{
+	c->with_marked = true;
+	sum_all_up(c);
 }
 
 static void job_release(struct cell_job *j)
@@ -133,6 +151,7 @@ static void job_release(struct cell_job *j)
 	free(j->reason);
 	free(j->why);
 	free(j->excluded);
+	free(j->excluded_reason);
 	free(j->attn_impl);
 	free(j->node);
 	free(j->class_);
@@ -147,6 +166,7 @@ void cells_release(struct cells *c)
 		free(c->items[i].jobs);
 		free(c->items[i].variant);
 	}
+	validity_tally_release(&c->marked);
 	free(c->items);
 	free(c->campaign);
 	free(c->mode);
@@ -167,8 +187,8 @@ void cells_keep_node(struct cells *c, const char *node)
 				job_release(&cell->jobs[k]);
 		}
 		cell->n = kept;
-		sum_up(cell);
 	}
+	sum_all_up(c);
 }
 
 static bool comparable(const struct cells *c, size_t i, size_t k)
@@ -192,7 +212,7 @@ const struct cell *cells_first(const struct cells *c, size_t i)
 	return NULL;
 }
 
-void cells_job_text(const struct cell_job *j, struct greta_buf *out)
+void cells_job_outcome(const struct cell_job *j, struct greta_buf *out)
 {
 	const char *why = j->why;
 	if (j->attempt_id == 0 || greta_str_eq(j->state, "skipped") || greta_str_eq(j->state, "cancelled")) {
@@ -207,8 +227,13 @@ void cells_job_text(const struct cell_job *j, struct greta_buf *out)
 	}
 	if (why)
 		greta_buf_addf(out, ": %s", why);
+}
+
+void cells_job_text(const struct cell_job *j, struct greta_buf *out)
+{
+	cells_job_outcome(j, out);
 	if (j->excluded)
-		greta_buf_addf(out, " [left out: %s]", j->excluded);
+		greta_buf_addf(out, " [left out: %s]", j->excluded_reason ? j->excluded_reason : j->excluded);
 }
 
 bool cells_all_good(const struct cells *c)

@@ -8,6 +8,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "orchestrator/stats.h"
+#include "orchestrator/validity.h"
 #include "schemas/outcome.h"
 #include <stdbool.h>
 #include <stdint.h>
@@ -22,7 +23,8 @@ struct cell_job {
 	enum greta_outcome outcome;
 	bool counted, verified;
 	char *why;                  /* of an outcome that is not ok; NULL: none */
-	char *excluded;             /* why statistics leave it out; NULL: they take it */
+	char *excluded;             /* why statistics leave it out, in a word; NULL: they take it */
+	char *excluded_reason;      /* the same in a sentence; NULL: none */
 	char *attn_impl, *node, *class_; /* NULL: not known */
 	int64_t n_samples;
 	double prefill_s, prefill_min_s, prefill_max_s, model_load_s, decode_s, wall_s; /* NAN: not measured */
@@ -44,11 +46,15 @@ struct cells {
 	char *campaign, *mode, *state, *kind;
 	struct cell *items;         /* by variant in campaign order, then by context */
 	size_t n, cap;
+	struct validity_tally marked; /* counted results that statistics leave out, unless: */
+	bool with_marked;
 };
 
 int cells_load(struct greta_db *db, int64_t campaign_id, struct cells *out, struct greta_err *e);
 void cells_release(struct cells *c);
 
+/* Takes counted results into the statistics that are marked, too. */
+void cells_take_marked(struct cells *c);
 /* Leaves only the runs of this node (by its alias, else its host name); cells stay. */
 void cells_keep_node(struct cells *c, const char *node);
 
@@ -56,7 +62,9 @@ void cells_keep_node(struct cells *c, const char *node);
 const struct cell *cells_previous(const struct cells *c, size_t i);
 const struct cell *cells_first(const struct cells *c, size_t i); /* its smallest such one, itself perhaps; NULL: none */
 
-/* "ok", "never ran", "skipped: ...", "invalid: prefill_s is 0": what a person reads of a job. */
+/* "ok", "never ran", "skipped: ...", "invalid: prefill_s is 0": what a person reads of a job; then, by the second, why
+ * statistics leave it out. */
+void cells_job_outcome(const struct cell_job *j, struct greta_buf *out);
 void cells_job_text(const struct cell_job *j, struct greta_buf *out);
 /* True when every job of the campaign has a counted result. */
 bool cells_all_good(const struct cells *c);

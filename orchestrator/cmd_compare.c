@@ -14,6 +14,7 @@ struct compare_values {
 	struct cmd_common common;
 	struct output_options output;
 	double threshold_percent;
+	bool with_marked;
 };
 
 struct sides {
@@ -34,23 +35,28 @@ static void sides_release(struct sides *s)
 	envdiff_release(&s->differs);
 }
 
-static int load_side(struct greta_db *db, const struct selection *s, struct history *out, struct greta_err *e)
+static int load_side(struct greta_db *db, struct selection *s, bool with_marked, struct history *out, struct greta_err *e)
 {
+	s->filter.with_marked = with_marked;
 	if (history_load(db, &s->filter, out, e))
 		return -1;
 	if (out->n == 0)
-		return greta_err_set(e, GRETA_EINVAL, "'%s' has no counted run (greta-orch results shows what became of them)",
-				     s->text);
+		return greta_err_set(e, GRETA_EINVAL, "'%s' has no counted run%s", s->text,
+				     out->marked.total ? " that is not marked; --include-marked takes those in"
+						       : " (greta-orch results shows what became of them)");
 	return 0;
 }
 
-static int load(struct cmd_ctx *ctx, double threshold, struct sides *s, struct greta_err *e)
+static int load(struct cmd_ctx *ctx, const struct compare_values *v, struct sides *s, struct greta_err *e)
 {
+	double threshold = v->threshold_percent > 0 ? v->threshold_percent / 100 : COMPARE_THRESHOLD;
 	const char *a = ctx->operands.items[0], *b = ctx->operands.items[1];
 	if (selection_parse(ctx->db, a, &s->select_a, e) || selection_parse(ctx->db, b, &s->select_b, e) ||
-	    load_side(ctx->db, &s->select_a, &s->a, e) || load_side(ctx->db, &s->select_b, &s->b, e))
+	    load_side(ctx->db, &s->select_a, v->with_marked, &s->a, e) ||
+	    load_side(ctx->db, &s->select_b, v->with_marked, &s->b, e))
 		return -1;
-	struct history_filter f = {.mode = s->a.items[0].mode, .last_campaigns = PAST_CAMPAIGNS};
+	struct history_filter f = {.mode = s->a.items[0].mode, .last_campaigns = PAST_CAMPAIGNS,
+				   .with_marked = v->with_marked};
 	if (history_load(ctx->db, &f, &s->past, e) || compare_pair(&s->a, &s->b, &s->past, &s->result, e) ||
 	    envdiff_make(ctx->db, &s->a, &s->b, &s->past, &s->differs, e))
 		return -1;
@@ -58,7 +64,7 @@ static int load(struct cmd_ctx *ctx, double threshold, struct sides *s, struct g
 	return 0;
 }
 
-static void print_json(const struct sides *s)
+static void print_json(const struct sides *s, bool with_marked)
 {
 	struct table *cells = compare_table(&s->result), *differs = envdiff_table(&s->differs);
 	cleanup_buf struct greta_buf out = {0};
@@ -66,6 +72,9 @@ static void print_json(const struct sides *s)
 	greta_jsonw_object(&w, NULL);
 	greta_jsonw_str(&w, "a", s->select_a.text);
 	greta_jsonw_str(&w, "b", s->select_b.text);
+	greta_jsonw_i64(&w, "n_marked_a", (int64_t)s->a.marked.total);
+	greta_jsonw_i64(&w, "n_marked_b", (int64_t)s->b.marked.total);
+	greta_jsonw_bool(&w, "marked_included", with_marked);
 	table_write_json(cells, &w, "cells");
 	table_write_json(differs, &w, "differs");
 	greta_jsonw_bool(&w, "same_code", s->differs.same_code);
@@ -75,12 +84,20 @@ static void print_json(const struct sides *s)
 	table_destroy(differs);
 }
 
-static void print_text(const struct output *o, const struct sides *s)
+static void say_side(const struct output *o, char name, const struct selection *s, const struct history *h, bool with_marked)
+{
+	cleanup_buf struct greta_buf marked = {0};
+	validity_tally_text(&h->marked, with_marked, &marked);
+	output_say(o, "%c %s: %zu runs%s%s", name, s->text, h->n, marked.len ? "; " : "\n", greta_buf_str(&marked));
+}
+
+static void print_text(const struct output *o, const struct sides *s, bool with_marked)
 {
 	struct table *cells = compare_table(&s->result), *differs = envdiff_table(&s->differs);
 	cleanup_buf struct greta_buf words = {0};
 	compare_words(&s->result, &words);
-	output_say(o, "A %s: %zu runs\nB %s: %zu runs\n", s->select_a.text, s->a.n, s->select_b.text, s->b.n);
+	say_side(o, 'A', &s->select_a, &s->a, with_marked);
+	say_side(o, 'B', &s->select_b, &s->b, with_marked);
 	output_table(o, cells);
 	if (o->form != OUTPUT_CSV) {
 		if (table_rows(differs)) {
@@ -102,12 +119,11 @@ static int compare_exec(struct cmd_ctx *ctx, const void *values, struct greta_er
 	const struct compare_values *v = values;
 	struct output o = output_of(ctx, &v->output);
 	struct sides s = {0};
-	double threshold = v->threshold_percent > 0 ? v->threshold_percent / 100 : COMPARE_THRESHOLD;
-	int rc = load(ctx, threshold, &s, e);
+	int rc = load(ctx, v, &s, e);
 	if (rc == 0 && o.form == OUTPUT_JSON)
-		print_json(&s);
+		print_json(&s, v->with_marked);
 	else if (rc == 0)
-		print_text(&o, &s);
+		print_text(&o, &s, v->with_marked);
 	sides_release(&s);
 	return rc ? -1 : CMD_OK;
 }
@@ -115,6 +131,7 @@ static int compare_exec(struct cmd_ctx *ctx, const void *values, struct greta_er
 static const struct greta_opt compare_opts[] = {
 	{"threshold", 0, GRETA_OPT_F64, offsetof(struct compare_values, threshold_percent), "PERCENT",
 	 "smaller differences do not matter (default: 1)"},
+	VALIDITY_OPTION(struct compare_values, with_marked),
 	OUTPUT_OPTIONS(struct compare_values, output),
 	{0},
 };

@@ -11,6 +11,7 @@ struct regress_values {
 	struct cmd_common common;
 	struct output_options output;
 	const char *baseline, *junit;
+	bool with_marked;
 	double threshold_percent;
 };
 
@@ -22,6 +23,9 @@ static void print_json(const struct regress *r)
 	greta_jsonw_object(&w, NULL);
 	greta_jsonw_i64(&w, "campaign", r->campaign_id);
 	greta_jsonw_str(&w, "against", r->against);
+	greta_jsonw_i64(&w, "n_marked", (int64_t)r->runs.marked.total);
+	greta_jsonw_i64(&w, "n_marked_history", (int64_t)r->past.marked.total);
+	greta_jsonw_bool(&w, "marked_included", r->with_marked);
 	greta_jsonw_bool(&w, "regressed", regress_count(r, COMPARE_SLOWER) > 0);
 	table_write_json(cells, &w, "cells");
 	greta_jsonw_array(&w, "changes");
@@ -72,11 +76,11 @@ static int regress_exec(struct cmd_ctx *ctx, const void *values, struct greta_er
 {
 	const struct regress_values *v = values;
 	struct output o = output_of(ctx, &v->output);
-	double threshold = v->threshold_percent > 0 ? v->threshold_percent / 100 : COMPARE_THRESHOLD;
+	const struct regress_how how = {v->baseline, v->threshold_percent / 100, v->with_marked};
 	struct regress r;
 	int64_t id;
 	if (greta_campaigns_find(ctx->db, ctx->operands.n ? ctx->operands.items[0] : NULL, &id, e) ||
-	    regress_make(ctx->db, id, v->baseline, threshold, &r, e))
+	    regress_make(ctx->db, id, &how, &r, e))
 		return -1;
 	int code = regress_count(&r, COMPARE_SLOWER) ? CMD_REGRESSED : r.runs.n ? CMD_OK : CMD_NOT_ALL_OK;
 	print(&o, &r);
@@ -96,6 +100,7 @@ static const struct greta_opt regress_opts[] = {
 	{"threshold", 0, GRETA_OPT_F64, offsetof(struct regress_values, threshold_percent), "PERCENT",
 	 "smaller differences do not matter (default: 1)"},
 	{"junit", 0, GRETA_OPT_STR, offsetof(struct regress_values, junit), "FILE", "write JUnit XML there, too"},
+	VALIDITY_OPTION(struct regress_values, with_marked),
 	OUTPUT_OPTIONS(struct regress_values, output),
 	{0},
 };

@@ -16,7 +16,7 @@ struct results_values {
 	const char *variant;
 	int64_t context;
 	const char *outcome;
-	bool runs;
+	bool runs, with_marked;
 };
 
 static bool wanted_cell(const struct results_values *v, const struct cell *c)
@@ -55,12 +55,14 @@ static const struct table_column run_columns[] = {
 	{"attn_impl", "attention", TABLE_TEXT, 0},
 	{"node", "node", TABLE_TEXT, 0},
 	{"why", "why", TABLE_TEXT, 0},
+	{"excluded", "left out", TABLE_TEXT, 0}, /* and this only where some run is */
+	{"excluded_reason", "because", TABLE_TEXT, 0},
 };
 
-static void add_run(struct table *t, const struct cell *c, const struct cell_job *j)
+static void add_run(struct table *t, const struct cell *c, const struct cell_job *j, bool with_marks)
 {
 	cleanup_buf struct greta_buf text = {0};
-	cells_job_text(j, &text);
+	cells_job_outcome(j, &text);
 	const char *colon = strstr(greta_buf_str(&text), ": ");
 	cleanup_buf struct greta_buf outcome = {0};
 	greta_buf_add(&outcome, greta_buf_str(&text), colon ? (size_t)(colon - text.data) : text.len);
@@ -80,15 +82,21 @@ static void add_run(struct table *t, const struct cell *c, const struct cell_job
 	table_str(t, j->attn_impl);
 	table_str(t, j->node);
 	table_str(t, colon ? colon + 2 : NULL);
+	if (with_marks) {
+		table_str(t, j->excluded);
+		table_str(t, j->excluded_reason);
+	}
 }
 
-static struct table *runs_table(const struct results_values *v, const struct cells *cells)
+#define MARK_COLUMNS 2
+
+static struct table *runs_table(const struct results_values *v, const struct cells *cells, bool with_marks)
 {
-	struct table *t = table_create(run_columns, sizeof run_columns / sizeof *run_columns);
+	struct table *t = table_create(run_columns, GRETA_COUNT(run_columns) - (with_marks ? 0 : MARK_COLUMNS));
 	for (size_t i = 0; i < cells->n; i++)
 		for (size_t k = 0; k < cells->items[i].n; k++)
 			if (wanted_cell(v, &cells->items[i]) && wanted_job(v, &cells->items[i].jobs[k]))
-				add_run(t, &cells->items[i], &cells->items[i].jobs[k]);
+				add_run(t, &cells->items[i], &cells->items[i].jobs[k], with_marks);
 	return t;
 }
 
@@ -186,15 +194,20 @@ static int results_exec(struct cmd_ctx *ctx, const void *values, struct greta_er
 	if (greta_campaigns_find(ctx->db, ctx->operands.n ? ctx->operands.items[0] : NULL, &id, e) ||
 	    cells_load(ctx->db, id, &cells, e))
 		return -1;
+	if (v->with_marked)
+		cells_take_marked(&cells);
 	/* Data wants every run; people want the matrix, unless they ask for runs. */
-	bool runs = v->runs || v->outcome || o.form == OUTPUT_JSON || o.form == OUTPUT_CSV;
-	struct table *t = runs ? runs_table(v, &cells) : cells_table(v, &cells);
+	bool data = o.form == OUTPUT_JSON || o.form == OUTPUT_CSV, runs = v->runs || v->outcome || data;
+	struct table *t = runs ? runs_table(v, &cells, data || cells.marked.total) : cells_table(v, &cells);
 	output_say(&o, "campaign %" PRId64 " %s (%s, %s)\n", id, cells.campaign, cells.mode, cells.state);
 	output_table(&o, t);
 	if (table_rows(t) == 0)
 		output_say(&o, "nothing in this campaign matches\n");
 	else if (!runs)
 		output_say(&o, "prefill s: median over n counted runs; from..to covers the true median with the probability given\n");
+	cleanup_buf struct greta_buf marked = {0};
+	validity_tally_text(&cells.marked, cells.with_marked, &marked);
+	output_say(&o, "%s", greta_buf_str(&marked));
 	int code = table_rows(t) && cells_all_good(&cells) ? CMD_OK : CMD_NOT_ALL_OK;
 	table_destroy(t);
 	cells_release(&cells);
@@ -208,6 +221,7 @@ static const struct greta_opt results_opts[] = {
 	 "only runs that ended so: ok invalid failed infra oom timed_out hung lost preempted collateral cancelled"},
 	{"runs", 'r', GRETA_OPT_FLAG, offsetof(struct results_values, runs), NULL,
 	 "a row for each run instead of each cell (always so with --json and --csv)"},
+	VALIDITY_OPTION(struct results_values, with_marked),
 	OUTPUT_OPTIONS(struct results_values, output),
 	{0},
 };

@@ -19,6 +19,7 @@ struct scaling_values {
 	struct cmd_common common;
 	struct output_options output;
 	const char *variant, *node, *predict;
+	bool with_marked;
 };
 
 struct contexts {
@@ -52,6 +53,7 @@ static void print_json(const struct scaling *s, const struct contexts *predict, 
 		table_write_json(t[i], &w, keys[i]);
 		table_destroy(t[i]);
 	}
+	greta_jsonw_i64(&w, "n_marked", (int64_t)s->cells->marked.total);
 	greta_jsonw_array(&w, "remarks");
 	for (const char *line = greta_buf_str(remarks); *line;) {
 		size_t n = strcspn(line, "\n");
@@ -100,6 +102,8 @@ static int scaling_exec(struct cmd_ctx *ctx, const void *values, struct greta_er
 	    greta_campaigns_find(ctx->db, ctx->operands.n ? ctx->operands.items[0] : NULL, &id, e) ||
 	    cells_load(ctx->db, id, &cells, e))
 		return -1;
+	if (v->with_marked)
+		cells_take_marked(&cells);
 	if (v->node)
 		cells_keep_node(&cells, v->node);
 	scaling_make(&cells, v->variant, &s);
@@ -127,6 +131,7 @@ static const struct greta_opt scaling_opts[] = {
 	{"node", 0, GRETA_OPT_STR, offsetof(struct scaling_values, node), "NAME", "only runs on this node"},
 	{"predict", 'p', GRETA_OPT_STR, offsetof(struct scaling_values, predict), "N,...",
 	 "the time at contexts that were not run, by the fit"},
+	VALIDITY_OPTION(struct scaling_values, with_marked),
 	OUTPUT_OPTIONS(struct scaling_values, output),
 	{0},
 };

@@ -57,6 +57,8 @@ static const struct part attempt_parts[] = {
 	 " a.log_dropped, alias.name AS node, node.hostname, a.boot_id, a.fence, a.planned_ns, a.dispatched_ns,"
 	 " a.started_ns, a.ended_ns FROM attempt a JOIN job ON job.id = a.job_id JOIN variant ON variant.id = job.variant_id"
 	 " LEFT JOIN alias ON alias.id = a.alias_id LEFT JOIN node ON node.id = a.node_id WHERE a.id = ?"},
+	{"validity", "why statistics leave it out", false,
+	 "SELECT kind, reason FROM validity_mark WHERE attempt_id = ? ORDER BY kind"},
 	{"build", "engine build", true,
 	 "SELECT build_sha256, engine_sha256, declared_id, version FROM build"
 	 " WHERE id = (SELECT build_id FROM attempt WHERE id = ?)"},

@@ -17,7 +17,7 @@ static const char history_sql[] =
 	"       coalesce(l.name, n.hostname), coalesce(b.declared_id, substr(b.build_sha256, 1, 12)),"
 	"       json_extract(v.detail, '$.command')"
 	"       || coalesce(' args ' || nullif(json_extract(v.detail, '$.args'), '[]'), '')"
-	"       || coalesce(' env ' || nullif(json_extract(v.detail, '$.env'), '[]'), '')"
+	"       || coalesce(' env ' || nullif(json_extract(v.detail, '$.env'), '[]'), ''), a.excluded"
 	" FROM (SELECT id, name, mode, submitted_ns FROM campaign"
 	"       WHERE (id = ? OR ? IS NULL AND kind <> 'rca') AND mode = coalesce(?, mode)"
 	"       AND (? IS NULL OR (submitted_ns, id) < (SELECT submitted_ns, id FROM campaign WHERE id = ?))"
@@ -27,7 +27,7 @@ static const char history_sql[] =
 	" CROSS JOIN attempt a ON a.id = j.counted_attempt"
 	" LEFT JOIN model m ON m.id = a.model_id LEFT JOIN build b ON b.id = a.build_id"
 	" LEFT JOIN alias l ON l.id = a.alias_id LEFT JOIN node n ON n.id = a.node_id"
-	" WHERE a.excluded IS NULL AND a.prefill_s > 0"
+	" WHERE a.prefill_s > 0"
 	" AND (? IS NULL OR l.name = ? OR n.hostname = ?)"
 	" AND (? IS NULL OR b.declared_id = ? OR substr(b.build_sha256, 1, length(?)) = ?)"
 	" AND (? IS NULL OR a.ended_ns >= ?) AND (? IS NULL OR a.ended_ns < ?)"
@@ -36,6 +36,7 @@ static const char history_sql[] =
 enum column {
 	H_VARIANT, H_CONTEXT, H_PREFILL, H_CAMPAIGN, H_ATTEMPT, H_ENVIRONMENT, H_BUILD_ID, H_ENDED, H_SUBMITTED, H_VERIFIED,
 	H_CAMPAIGN_NAME, H_MODE, H_DEVICE, H_DTYPE, H_ATTN, H_MODEL_DATA, H_MODEL, H_NODE, H_BUILD, H_COMMAND,
+	H_EXCLUDED,
 };
 
 static char *text(struct greta_query *q, int column)
@@ -77,8 +78,12 @@ int history_load(struct greta_db *db, const struct history_filter *f, struct his
 		f->before_campaign_id, limit, f->variant, f->context, f->node, f->node, f->node, f->build, f->build,
 		f->build, f->build, f->since_ns, f->since_ns, f->until_ns, f->until_ns);
 	int rc = q ? 0 : -1;
-	while (q && (rc = greta_query_step(q, e)) == 1)
-		read_run(q, GRETA_PUSH(out->items, out->n, out->cap));
+	while (q && (rc = greta_query_step(q, e)) == 1) {
+		const char *excluded = greta_query_str(q, H_EXCLUDED);
+		validity_tally_add(&out->marked, excluded);
+		if (!excluded || f->with_marked)
+			read_run(q, GRETA_PUSH(out->items, out->n, out->cap));
+	}
 	return rc;
 }
 
@@ -91,6 +96,7 @@ void history_release(struct history *h)
 		for (size_t k = 0; k < GRETA_COUNT(texts); k++)
 			free(texts[k]);
 	}
+	validity_tally_release(&h->marked);
 	free(h->items);
 	*h = (struct history){0};
 }

@@ -3,6 +3,7 @@
 #define ORCHESTRATOR_HISTORY_H
 
 #include "base/err.h"
+#include "orchestrator/validity.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -15,6 +16,7 @@ struct history_filter {
 	int64_t campaign_id, context;
 	int64_t before_campaign_id;  /* only campaigns that were submitted before that one */
 	int64_t since_ns, until_ns;  /* when the attempt ended: from .. before */
+	bool with_marked;            /* also runs that are marked (validity.h) */
 	int64_t last_campaigns;      /* only the newest so many of those left by the above */
 };
 
@@ -32,6 +34,7 @@ struct history_run {
 struct history {
 	struct history_run *items;   /* oldest campaign first, then as they ended */
 	size_t n, cap;
+	struct validity_tally marked; /* runs that passed the filter but for their marks, left out or taken in */
 };
 
 int history_load(struct greta_db *db, const struct history_filter *f, struct history *out, struct greta_err *e); /* adds */

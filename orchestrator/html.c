@@ -338,7 +338,7 @@ int html_data(struct greta_db *db, int64_t campaign_id, struct greta_buf *out, s
 	struct page p = {.db = db, .campaign_id = campaign_id, .w = greta_jsonw(out)};
 	if (cells_load(db, campaign_id, &p.cells, e))
 		return -1;
-	int rc = regress_make(db, campaign_id, NULL, COMPARE_THRESHOLD, &p.regress, e);
+	int rc = regress_make(db, campaign_id, &(struct regress_how){0}, &p.regress, e);
 	if (rc == 0) {
 		scaling_make(&p.cells, NULL, &p.scaling);
 		rc = write_page(&p, e);

@@ -9,6 +9,7 @@
 #include "db/logs.h"
 #include "db/records.h"
 #include "orchestrator/b389.h"
+#include "orchestrator/validity.h"
 #include "schemas/campaign.h"
 #include "schemas/result.h"
 #include <math.h>
@@ -323,6 +324,7 @@ static int import_all(struct import *im, struct greta_err *e)
 			return greta_err_wrap(e, "%s/%s: ", im->tree.root, im->tree.runs[i].dir);
 	/* What the executor said of a cell comes first: it knows why. */
 	if (import_skips(im, e) || import_planned(im, e) || count_never_ran(im, e) ||
+	    validity_judge(im->db, im->summary->campaign_id, NULL, e) ||
 	    greta_campaigns_finish(im->db, im->summary->campaign_id, e) ||
 	    greta_actions_add(im->db, NULL, "import", NULL, e))
 		return -1;

@@ -10,6 +10,7 @@
 #include "db/jobs.h"
 #include "db/nodes.h"
 #include "db/records.h"
+#include "orchestrator/validity.h"
 #include "schemas/json.h"
 #include "schemas/result.h"
 #include "schemas/spec.h"
@@ -280,6 +281,7 @@ static int take_all(struct bench *b, const struct greta_buf *text, struct greta_
 		return greta_err_set(e, GRETA_EINVAL, "%s is empty", b->request->dir);
 	if (greta_txn_begin(b->db, &txn, e) || find_campaign(b, e) ||
 	    (*s == '[' ? take_array(b, text, e) : take_lines(b, text, e)) ||
+	    validity_judge(b->db, b->summary->campaign_id, NULL, e) ||
 	    greta_campaigns_finish(b->db, b->summary->campaign_id, e) || greta_actions_add(b->db, NULL, "import", NULL, e))
 		return -1;
 	return greta_txn_commit(&txn, e);

@@ -97,7 +97,7 @@ static void add_cell(struct regress *r, const struct history_run *like)
 /* What nobody verified is no yardstick: a prompt that was cut looks fast. */
 static void drop_unverified(struct regress *r)
 {
-	struct history kept = {0}, dropped = {0};
+	struct history kept = {.marked = r->past.marked}, dropped = {0};
 	for (size_t i = 0; i < r->past.n; i++) {
 		struct history *to = r->past.items[i].verified ? &kept : &dropped;
 		*GRETA_PUSH(to->items, to->n, to->cap) = r->past.items[i];
@@ -119,7 +119,7 @@ static size_t n_campaigns(const struct history *h)
 static int load_history(struct greta_db *db, struct regress *r, struct greta_err *e)
 {
 	struct history_filter f = {.before_campaign_id = r->campaign_id, .last_campaigns = REGRESS_PAST_CAMPAIGNS,
-				   .mode = r->runs.items[0].mode};
+				   .mode = r->runs.items[0].mode, .with_marked = r->with_marked};
 	if (history_load(db, &f, &r->past, e))
 		return -1;
 	drop_unverified(r);
@@ -131,7 +131,8 @@ static int load_history(struct greta_db *db, struct regress *r, struct greta_err
 /* A baseline's one variant stands for each variant of the campaign: its runs take their names. */
 static void spread_variant(struct regress *r)
 {
-	struct history spread = {0};
+	struct history spread = {.marked = r->past.marked};
+	r->past.marked = (struct validity_tally){0};
 	for (size_t i = 0; i < r->runs.n; i++) {
 		bool known = false;
 		for (size_t k = 0; k < i; k++)
@@ -162,7 +163,8 @@ static int load_baseline(struct greta_db *db, const char *name, struct regress *
 			found = &rows.items[i];
 	int rc = -1;
 	if (found) {
-		struct history_filter f = {.campaign_id = found->campaign_id, .variant = found->variant};
+		struct history_filter f = {.campaign_id = found->campaign_id, .variant = found->variant,
+					   .with_marked = r->with_marked};
 		r->against = greta_format("baseline %s (%s%s%s)", name, found->campaign, found->variant ? ":" : "",
 					  found->variant ? found->variant : "");
 		rc = history_load(db, &f, &r->past, e);
@@ -182,7 +184,7 @@ static int load_baseline(struct greta_db *db, const char *name, struct regress *
 static int load_campaign(struct greta_db *db, struct regress *r, struct greta_err *e)
 {
 	struct greta_campaign_row row;
-	struct history_filter f = {.campaign_id = r->campaign_id};
+	struct history_filter f = {.campaign_id = r->campaign_id, .with_marked = r->with_marked};
 	if (greta_campaigns_get(db, r->campaign_id, &row, e))
 		return -1;
 	r->campaign = greta_strdup(row.name);
@@ -197,17 +199,17 @@ static int by_cell(const void *a, const void *b)
 	return order ? order : (x->context > y->context) - (x->context < y->context);
 }
 
-int regress_make(struct greta_db *db, int64_t campaign_id, const char *baseline, double threshold, struct regress *out,
+int regress_make(struct greta_db *db, int64_t campaign_id, const struct regress_how *how, struct regress *out,
 		 struct greta_err *e)
 {
-	*out = (struct regress){.campaign_id = campaign_id};
+	*out = (struct regress){.campaign_id = campaign_id, .with_marked = how->with_marked};
 	int rc = load_campaign(db, out, e);
 	if (rc == 0 && out->runs.n)
-		rc = baseline ? load_baseline(db, baseline, out, e) : load_history(db, out, e);
+		rc = how->baseline ? load_baseline(db, how->baseline, out, e) : load_history(db, out, e);
 	for (size_t i = 0; rc == 0 && i < out->runs.n; i++)
 		add_cell(out, &out->runs.items[i]);
 	if (rc == 0) {
-		compare_judge(&out->cells, threshold);
+		compare_judge(&out->cells, how->threshold > 0 ? how->threshold : COMPARE_THRESHOLD);
 		if (out->n_series)
 			qsort(out->series, out->n_series, sizeof *out->series, by_cell);
 		rc = envdiff_make(db, &out->yardstick, &out->runs, &out->past, &out->differs, e);
@@ -283,10 +285,20 @@ static void say_differences(const struct regress *r, struct greta_buf *out)
 		greta_buf_adds(out, "nothing that is recorded of environment, build, model or node differs\n");
 }
 
+static void say_marked(const char *of, const struct validity_tally *t, bool included, struct greta_buf *out)
+{
+	if (t->total == 0)
+		return;
+	greta_buf_addf(out, "%s: ", of);
+	validity_tally_text(t, included, out);
+}
+
 void regress_words(const struct regress *r, struct greta_buf *out)
 {
 	if (r->runs.n == 0) {
-		greta_buf_addf(out, "%s has no counted run, so nothing can be said about it\n", r->campaign);
+		greta_buf_addf(out, "%s has no counted run%s, so nothing can be said about it\n", r->campaign,
+			       r->runs.marked.total ? " that is not marked" : "");
+		say_marked(r->campaign, &r->runs.marked, r->with_marked, out);
 		return;
 	}
 	if (!regress_has_yardstick(r))
@@ -296,6 +308,8 @@ void regress_words(const struct regress *r, struct greta_buf *out)
 	if (r->n_unverified)
 		greta_buf_addf(out, "%zu earlier runs are no yardstick: nothing says how many tokens they prefilled\n",
 			       r->n_unverified);
+	say_marked(r->campaign, &r->runs.marked, r->with_marked, out);
+	say_marked("history", &r->past.marked, r->with_marked, out);
 	if (regress_has_yardstick(r))
 		say_differences(r, out);
 	say_changes(r, out);
@@ -392,7 +406,7 @@ int regress_after_campaign(struct greta_db *db, int64_t campaign_id, struct gret
 			   struct greta_err *e)
 {
 	struct regress r;
-	if (regress_make(db, campaign_id, NULL, COMPARE_THRESHOLD, &r, e))
+	if (regress_make(db, campaign_id, &(struct regress_how){0}, &r, e))
 		return -1;
 	if (regress_has_yardstick(&r)) {
 		greta_buf_addf(out, "against %s: ", r.against);

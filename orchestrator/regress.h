@@ -33,6 +33,7 @@ struct regress {
 	char *against;              /* "baseline nightly (b3_88)", "2 earlier campaigns" */
 	struct history runs, past;  /* this campaign's, and what came before */
 	struct history yardstick;   /* of past: what the cells were compared with; its texts are past's */
+	bool with_marked;
 	size_t n_unverified;        /* runs of history left out, since nothing says how many tokens they prefilled */
 	struct compare cells;
 	struct regress_series *series; /* as cells come */
@@ -40,8 +41,12 @@ struct regress {
 	struct envdiff differs;
 };
 
-/* baseline NULL: all comparable history. */
-int regress_make(struct greta_db *db, int64_t campaign_id, const char *baseline, double threshold, struct regress *out,
+struct regress_how {
+	const char *baseline;       /* NULL: all comparable history */
+	double threshold;           /* 0: COMPARE_THRESHOLD */
+	bool with_marked;           /* take in marked results (validity.h), on both sides */
+};
+int regress_make(struct greta_db *db, int64_t campaign_id, const struct regress_how *how, struct regress *out,
 		 struct greta_err *e);
 void regress_release(struct regress *r);
 

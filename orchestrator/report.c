@@ -7,6 +7,7 @@
 #include "db/campaigns.h"
 #include "db/db.h"
 #include "orchestrator/cells.h"
+#include "orchestrator/reference.h"
 #include "orchestrator/regress.h"
 #include "orchestrator/scaling.h"
 #include "orchestrator/table.h"
@@ -172,20 +173,6 @@ static void outcomes_of(const struct cell *c, struct greta_buf *out)
 		greta_buf_addf(out, "%s%d never ran", out->len ? ", " : "", never);
 }
 
-/* The variant that the others are compared with; NULL for an import, which has no campaign file. */
-static char *reference_of(const struct greta_campaign_row *row)
-{
-	struct greta_campaign c = {0};
-	struct greta_problems problems = {0};
-	char *name = NULL;
-	if (row->kind != GRETA_CAMPAIGN_IMPORT &&
-	    greta_campaign_parse(row->name, row->text, strlen(row->text), &c, &problems) == 0)
-		name = greta_strdup(c.reference);
-	greta_campaign_release(&c);
-	greta_problems_release(&problems);
-	return name;
-}
-
 /* NAN: there is nothing to compare with. */
 static double ratio_to(const struct cells *cells, const char *reference, const struct cell *c)
 {
@@ -195,9 +182,11 @@ static double ratio_to(const struct cells *cells, const char *reference, const s
 	return NAN;
 }
 
-static void performance(struct report *r)
+static int performance(struct report *r, struct greta_err *e)
 {
-	cleanup_free char *reference = reference_of(&r->campaign);
+	cleanup_free char *reference = NULL;
+	if (reference_of_campaign(r->db, r->campaign.id, &reference, e))
+		return -1;
 	heading(r, "Performance summary");
 	struct table *t = table_create(performance_columns, sizeof performance_columns / sizeof *performance_columns);
 	for (size_t i = 0; i < r->cells.n; i++) {
@@ -218,6 +207,7 @@ static void performance(struct report *r)
 	add_table(r, t);
 	if (reference)
 		greta_buf_addf(r->out, "\nRatios of medians, to the reference variant %s.\n", reference);
+	return 0;
 }
 
 static void list_lines(struct report *r, const char *lines)
@@ -255,7 +245,7 @@ static int history(struct report *r, struct greta_err *e)
 	cleanup_buf struct greta_buf words = {0};
 	struct regress against;
 	heading(r, "Against history");
-	if (regress_make(r->db, r->campaign.id, NULL, COMPARE_THRESHOLD, &against, e))
+	if (regress_make(r->db, r->campaign.id, &(struct regress_how){0}, &against, e))
 		return -1;
 	regress_words(&against, &words);
 	list_lines(r, greta_buf_str(&words));
@@ -288,7 +278,19 @@ static int hangs(struct report *r, struct greta_err *e)
 
 /* ---- validation, anomalies, artifacts */
 
-static void validation(struct report *r)
+static int marks(struct report *r, struct greta_err *e)
+{
+	cleanup_buf struct greta_buf text = {0};
+	int64_t n;
+	validity_tally_text(&r->cells.marked, false, &text);
+	list_lines(r, text.len ? text.data : "counted results that are left out of the statistics: 0\n");
+	return list_rows(r,
+			 "SELECT variant || ' ' || context || ' #' || (repeat + 1) || ' (' || kind || ')', reason FROM validity"
+			 " WHERE campaign_id = ? AND counted ORDER BY kind, variant, context, repeat",
+			 &n, e);
+}
+
+static int validation(struct report *r, struct greta_err *e)
 {
 	size_t n_unverified = 0, n_invalid = 0, n_never = 0;
 	for (size_t i = 0; i < r->cells.n; i++)
@@ -303,6 +305,7 @@ static void validation(struct report *r)
 	greta_buf_addf(r->out, "- runs whose result can't be true (invalid): %zu\n", n_invalid);
 	greta_buf_addf(r->out, "- counted runs that do not say how many tokens they prefilled: %zu\n", n_unverified);
 	greta_buf_addf(r->out, "- planned runs that never ran: %zu\n", n_never);
+	return marks(r, e);
 }
 
 static void anomalies(struct report *r)
@@ -345,11 +348,13 @@ static int write_sections(struct report *r, struct greta_err *e)
 	if (configuration(r, e) || environment(r, e))
 		return -1;
 	key_metrics(r);
-	performance(r);
+	if (performance(r, e))
+		return -1;
 	scaling(r);
 	if (history(r, e) || hangs(r, e))
 		return -1;
-	validation(r);
+	if (validation(r, e))
+		return -1;
 	anomalies(r);
 	artifacts(r);
 	return 0;

@@ -327,6 +327,7 @@ void scaling_remarks(const struct scaling *s, struct greta_buf *out)
 		greta_buf_addf(out,
 			       "%zu of %zu cells rest on one run: it has no spread, and proves neither a difference nor a regression\n",
 			       n_single, n_cells);
+	validity_tally_text(&c->marked, c->with_marked, out);
 	if (n_cells == 0)
 		greta_buf_adds(out, "no run of these has a counted result, so nothing can be said about scaling\n");
 }

@@ -5,6 +5,7 @@
 #include "base/cleanup.h"
 #include "base/mem.h"
 #include "orchestrator/gates.h"
+#include "orchestrator/validity.h"
 
 #include <stdio.h>
 
@@ -27,18 +28,22 @@ void work_finish_if_done(struct ctl_campaign *cc)
 {
 	struct ctl *c = cc->ctl;
 	struct greta_err why = {0};
-	int64_t n_rejected = 0;
+	int64_t n_rejected = 0, n_marked = 0;
 
 	if (cc->finished || cc->n_open || cc->counts.by_state[GRETA_JOB_QUEUED] ||
 	    cc->counts.by_state[GRETA_JOB_RUNNING])
 		return;
-	if (!cc->cancelled && (gates_apply(c->db, cc->id, &cc->spec, &n_rejected, &why) < 0 ||
-			       greta_campaigns_finish(c->db, cc->id, &why) < 0)) {
+	if ((!cc->cancelled && gates_apply(c->db, cc->id, &cc->spec, &n_rejected, &why) < 0) ||
+	    validity_judge(c->db, cc->id, &n_marked, &why) < 0 ||
+	    (!cc->cancelled && greta_campaigns_finish(c->db, cc->id, &why) < 0)) {
 		batch_fail(c, &why);
 		return;
 	}
 	if (n_rejected)
 		news_add(c, cc->id, "%lld results did not pass the campaign's gates", (long long)n_rejected);
+	if (n_marked)
+		news_add(c, cc->id, "%lld results are marked and left out of the statistics (greta-orch results %lld says why)",
+			 (long long)n_marked, (long long)cc->id);
 	cc->finished = true;
 	batch_urgent(c);
 }

@@ -108,33 +108,37 @@ static void test_db__refuses_a_newer_one(void **state)
 
 /* ---- migrations */
 
-static const struct db_migration to_two[] = {
-	{1, "not run again"},
-	{2, "ALTER TABLE campaign ADD COLUMN color TEXT; UPDATE campaign SET color = 'red'"},
-};
-static const struct db_migration broken[] = {
-	{1, "not run again"},
-	{2, "ALTER TABLE campaign ADD COLUMN color TEXT; DELETE FROM variant"}, /* jobs refer to variants */
-};
+static const char add_color[] = "ALTER TABLE campaign ADD COLUMN color TEXT; UPDATE campaign SET color = 'red'";
+static const char orphan_jobs[] = "ALTER TABLE campaign ADD COLUMN color TEXT; DELETE FROM variant";
+
+/* One step beyond the newest version. */
+static int migrate_on(struct help *h, const char *sql, struct greta_err *e)
+{
+	const struct db_migration list[] = {{db_n_migrations, "not run again"}, {db_n_migrations + 1, sql}};
+
+	return db_migrate(h->db, list, 2, e);
+}
 
 static void test_db__migrates_and_keeps_a_backup(void **state)
 {
 	struct help *h = *state;
 	struct greta_err e = {0};
 	struct greta_db *old;
+	char backup[32];
 
 	greta_log_to_fd(-1);
-	assert_ok(db_migrate(h->db, to_two, 2, &e));
-	assert_int_equal(help_i64(h->db, "PRAGMA user_version"), 2);
+	assert_ok(migrate_on(h, add_color, &e));
+	assert_int_equal(help_i64(h->db, "PRAGMA user_version"), db_n_migrations + 1);
 	assert_int_equal(help_i64(h->db, "PRAGMA foreign_keys"), 1);
 	assert_string_equal(help_str(h->db, "SELECT color FROM campaign"), "red");
 	assert_int_equal(help_i64(h->db, "SELECT count(*) FROM cell"), 8);
-	old = greta_db_open_reader("x.db.v1.bak", &e);
+	snprintf(backup, sizeof backup, "x.db.v%d.bak", db_n_migrations);
+	old = greta_db_open_reader(backup, &e);
 	assert_non_null(old);
 	assert_int_equal(help_i64(old, "SELECT count(*) FROM job"), 8);
 	assert_ok(greta_db_check(old, &e));
 	greta_db_close(old);
-	/* and a reader or writer of version 1 has no business here any more */
+	/* and a reader or writer of today has no business here any more */
 	assert_null(greta_db_open_reader("x.db", &e));
 	assert_int_equal(e.code, GRETA_EVERSION);
 }
@@ -145,13 +149,30 @@ static void test_db__a_failed_migration_changes_nothing(void **state)
 	struct greta_err e = {0};
 
 	greta_log_to_fd(-1);
-	assert_true(db_migrate(h->db, broken, 2, &e) < 0);
+	assert_true(migrate_on(h, orphan_jobs, &e) < 0);
 	assert_non_null(strstr(e.text, "nothing was changed"));
-	assert_int_equal(help_i64(h->db, "PRAGMA user_version"), 1);
+	assert_int_equal(help_i64(h->db, "PRAGMA user_version"), db_n_migrations);
 	assert_int_equal(help_i64(h->db, "SELECT count(*) FROM variant"), 2);
 	assert_int_equal(help_i64(h->db, "SELECT count(*) FROM pragma_table_info('campaign') WHERE name = 'color'"), 0);
 	assert_ok(greta_db_check(h->db, &e));
-	assert_ok(db_migrate(h->db, to_two, 2, &e)); /* its backup does not stand in the way */
+	assert_ok(migrate_on(h, add_color, &e)); /* its backup does not stand in the way */
+}
+
+static void test_db__a_database_of_version_1_is_brought_up(void **state)
+{
+	struct help *h = *state;
+	struct greta_err e = {0};
+
+	greta_log_to_fd(-1);
+	assert_ok(db_script(h->db, "DROP VIEW validity; DROP TABLE validity_mark; PRAGMA user_version = 1", &e));
+	greta_db_close(h->db);
+	assert_null(greta_db_open_reader("x.db", &e));
+	assert_int_equal(e.code, GRETA_EVERSION);
+	help_open(h, "x.db");
+	assert_int_equal(help_i64(h->db, "PRAGMA user_version"), db_n_migrations);
+	assert_int_equal(help_i64(h->db, "SELECT count(*) FROM cell"), 8);
+	assert_int_equal(help_i64(h->db, "SELECT count(*) FROM validity_mark"), 0);
+	assert_int_equal(access("x.db.v1.bak", F_OK), 0);
 }
 
 static void test_db__readers_do_not_migrate(void **state)
@@ -660,6 +681,7 @@ int main(void)
 		T(test_db__refuses_a_newer_one),
 		T(test_db__migrates_and_keeps_a_backup),
 		T(test_db__a_failed_migration_changes_nothing),
+		T(test_db__a_database_of_version_1_is_brought_up),
 		T(test_db__readers_do_not_migrate),
 		T(test_db__views_are_made_anew_when_their_text_changes),
 		T(test_db__a_transaction_left_rolls_back),

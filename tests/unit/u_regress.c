@@ -60,7 +60,7 @@ static struct regress make(struct help *h, const char *baseline)
 {
 	struct regress r;
 	struct greta_err e = {0};
-	assert_ok(regress_make(h->db, h->campaign_id, baseline, COMPARE_THRESHOLD, &r, &e));
+	assert_ok(regress_make(h->db, h->campaign_id, &(struct regress_how){.baseline = baseline}, &r, &e));
 	return r;
 }
 
@@ -117,7 +117,7 @@ static void test_regress__named_baseline(void **state)
 	assert_int_equal(r.cells.n, 4);
 	assert_true(r.cells.items[2].ratio > 2 && r.cells.items[2].a.n == 2);
 	regress_release(&r);
-	assert_fails(regress_make(h->db, h->campaign_id, "none", 0.01, &r, &e), GRETA_EINVAL);
+	assert_fails(regress_make(h->db, h->campaign_id, &(struct regress_how){.baseline = "none"}, &r, &e), GRETA_EINVAL);
 }
 
 /* The same build with other arguments is no drift of the environment. */

@@ -4,6 +4,7 @@
 #include "base/str.h"
 #include "db/nodes.h"
 #include "db/records.h"
+#include "db/validity.h"
 #include <math.h>
 
 #ifndef GRETA_LIB
@@ -140,6 +141,10 @@ static int fill(void **state)
 	fill_b389(h, alias);
 	c = add_campaign(h, "two days later", one, 1, 1);
 	run_well(h, c, 4096, 178, alias, environment(h, alias, "6.2"));
+	c = add_campaign(h, "in the heat", one, 1, 1);
+	run_well(h, c, 4096, 30, alias, environment(h, alias, "6.2"));
+	assert_ok(greta_marks_set(h->db, help_i64(h->db, "SELECT max(id) FROM attempt"),
+				  &(struct greta_mark){GRETA_MARK_THROTTLED, "GPU-0 slowed down"}, 1, &e));
 	return 0;
 }
 
