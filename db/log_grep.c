@@ -256,6 +256,8 @@ static int take_chunk(struct grep *s, struct greta_query *q, struct greta_err *e
 		s->offset = offset;
 	s->end = offset + n;
 	s->stats->n_chunks++;
+	if (s->g->progress && (s->stats->bytes + n) / GRETA_GREP_PROGRESS > s->stats->bytes / GRETA_GREP_PROGRESS)
+		s->g->progress(s->arg, s->stats);
 	s->stats->bytes += n;
 	if (rc || greta_query_i64(q, 2) || !may_match(s, q, 3))
 		return rc;

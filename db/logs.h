@@ -34,21 +34,23 @@ int greta_logs_read(struct greta_db *db, int64_t attempt_id, enum greta_stream s
 int greta_logs_tail_offset(struct greta_db *db, int64_t attempt_id, enum greta_stream stream, int64_t n_lines,
 			   int64_t *offset, struct greta_err *e);
 
+#define GRETA_GREP_PROGRESS (64 << 20)
+struct greta_grep_stats {               /* so far */
+	int64_t n_hits, n_chunks, n_chunks_read, bytes, bytes_read; /* bytes: uncompressed */
+};
 struct greta_grep {
 	const char *pattern;            /* a literal, or a POSIX extended regular expression */
 	bool regex, ignore_case;
 	enum greta_stream stream;
 	int64_t campaign_id, attempt_id; /* 0: any */
 	bool counted_only;              /* only attempts that are counted results */
+	void (*progress)(void *arg, const struct greta_grep_stats *stats); /* every GRETA_GREP_PROGRESS bytes; NULL: nobody asks */
 };
 struct greta_grep_hit {
 	int64_t attempt_id, offset;     /* of the line */
 	enum greta_stream stream;       /* of the line's start */
 	const char *line;               /* without its newline; not NUL-terminated; borrowed */
 	size_t n;
-};
-struct greta_grep_stats {               /* so far, for a progress line */
-	int64_t n_hits, n_chunks, n_chunks_read, bytes, bytes_read; /* bytes: uncompressed */
 };
 /* Lines that match, attempt by attempt, in order. fn as above. EINVAL for a bad expression. A line is at most 64 KiB;
  * a longer one is searched in pieces. `stats` may be NULL; it is kept up to date while fn is called. */

@@ -14,6 +14,8 @@ static const char cells_sql[] =
 	"       a.attn_impl, coalesce(alias.name, node.hostname), a.class, a.n_samples, a.prefill_s, a.prefill_min_s,"
 	"       a.prefill_max_s, a.model_load_s, a.decode_s, a.wall_s,"
 	"       (SELECT max(value) FROM sample WHERE attempt_id = a.id AND name = 'flops'),"
+	"       coalesce((SELECT max(value) FROM sample WHERE attempt_id = a.id AND name = 'limit_tflops'),"
+	"                CAST(json_extract(alias.labels, '$.limit_tflops') AS REAL)),"
 	"       (SELECT group_concat(reason, '; ') FROM validity_mark WHERE attempt_id = a.id)"
 	" FROM job JOIN variant ON variant.id = job.variant_id"
 	" LEFT JOIN attempt a ON a.id = coalesce(job.counted_attempt, (SELECT max(id) FROM attempt WHERE job_id = job.id))"
@@ -24,7 +26,7 @@ static const char cells_sql[] =
 enum column {
 	C_VARIANT, C_CONTEXT, C_JOB, C_REPEAT, C_STATE, C_REASON, C_ATTEMPTS, C_ATTEMPT, C_ATTEMPT_STATE, C_OUTCOME,
 	C_COUNTED, C_VERIFIED, C_WHY, C_EXCLUDED, C_ATTN, C_NODE, C_CLASS, C_SAMPLES, C_PREFILL, C_PREFILL_MIN,
-	C_PREFILL_MAX, C_LOAD, C_DECODE, C_WALL, C_FLOPS,
+	C_PREFILL_MAX, C_LOAD, C_DECODE, C_WALL, C_FLOPS, C_LIMIT,
 	C_EXCLUDED_REASON,
 };
 
@@ -53,6 +55,7 @@ static void read_job(struct greta_query *q, struct cell_job *j)
 		.decode_s = greta_query_f64(q, C_DECODE),
 		.wall_s = greta_query_f64(q, C_WALL),
 		.flops = greta_query_f64(q, C_FLOPS),
+		.limit_tflops = greta_query_f64(q, C_LIMIT),
 	};
 	j->state = text(q, C_STATE);
 	j->reason = text(q, C_REASON);
@@ -105,6 +108,7 @@ static int load_jobs(struct greta_db *db, struct cells *out, struct greta_err *e
 
 static void sum_up(struct cell *cell, bool with_marked, struct validity_tally *marked)
 {
+	struct stats_sample shares = {0};
 	stats_release(&cell->runs);
 	cell->flops = NAN;
 	for (size_t i = 0; i < cell->n; i++) {
@@ -117,7 +121,11 @@ static void sum_up(struct cell *cell, bool with_marked, struct validity_tally *m
 		stats_add(&cell->runs, j->prefill_s);
 		if (!isnan(j->flops))
 			cell->flops = j->flops;
+		if (j->limit_tflops > 0)
+			stats_add(&shares, j->flops / j->prefill_s / 1e12 / j->limit_tflops);
 	}
+	cell->limit_share = stats_median(&shares).median;
+	stats_release(&shares);
 	cell->prefill = stats_median(&cell->runs);
 }
 

@@ -29,6 +29,7 @@ struct cell_job {
 	int64_t n_samples;
 	double prefill_s, prefill_min_s, prefill_max_s, model_load_s, decode_s, wall_s; /* NAN: not measured */
 	double flops;               /* of one prefill, as the engine counts them; NAN: not said */
+	double limit_tflops;        /* what the device reaches at most: the engine's word, else the node's label; NAN: not known */
 };
 
 struct cell {
@@ -39,6 +40,7 @@ struct cell {
 	struct stats_sample runs;   /* seconds, one a run that counts and is not excluded */
 	struct stats_median prefill;
 	double flops;               /* NAN: not known */
+	double limit_share;         /* of the device's limit: median over the runs; NAN: not known */
 };
 
 struct cells {

@@ -13,6 +13,7 @@
 #include <regex.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #define FOLLOW_EVERY_MS 300
 
@@ -186,8 +187,25 @@ struct grep_output {
 	struct greta_db *db;
 	struct term term;
 	bool json;
+	bool watched;       /* somebody sees the progress line */
 	int64_t attempt_id; /* of the heading printed last */
 };
+
+#define LINE_CLEAR "\r\033[K"
+
+static void print_progress(void *arg, const struct greta_grep_stats *s)
+{
+	const struct grep_output *o = arg;
+	if (o->watched)
+		fprintf(stderr, LINE_CLEAR "%.1f GB searched, %.1f GB of them looked into, %" PRId64 " lines found",
+			(double)s->bytes / 1e9, (double)s->bytes_read / 1e9, s->n_hits);
+}
+
+static void clear_progress(const struct grep_output *o)
+{
+	if (o->watched)
+		fputs(LINE_CLEAR, stderr);
+}
 
 static int print_heading(struct grep_output *o, int64_t attempt_id, struct greta_err *e)
 {
@@ -207,6 +225,7 @@ static int print_heading(struct grep_output *o, int64_t attempt_id, struct greta
 static int print_hit(void *arg, const struct greta_grep_hit *hit, struct greta_err *e)
 {
 	struct grep_output *o = arg;
+	clear_progress(o);
 	if (o->json) {
 		cleanup_buf struct greta_buf out = {0};
 		struct greta_jsonw w = greta_jsonw(&out);
@@ -232,14 +251,18 @@ static int grep_logs(struct cmd_ctx *ctx, const struct logs_values *v, struct gr
 		.regex = v->regex,
 		.ignore_case = v->ignore_case,
 		.stream = stream_of(v->stream),
+		.progress = print_progress,
 	};
 	if ((v->attempt || v->job) && choose_attempt(ctx, v, &g.attempt_id, e))
 		return -1;
 	if (v->campaign && greta_campaigns_find(ctx->db, v->campaign, &g.campaign_id, e))
 		return -1;
-	struct grep_output o = {.db = ctx->db, .term = term_of(1, ctx->color), .json = ctx->json};
+	struct grep_output o = {.db = ctx->db, .term = term_of(1, ctx->color), .json = ctx->json,
+				.watched = isatty(STDERR_FILENO)};
 	struct greta_grep_stats stats = {0};
-	if (greta_logs_grep(ctx->db, &g, print_hit, &o, &stats, e))
+	int rc = greta_logs_grep(ctx->db, &g, print_hit, &o, &stats, e);
+	clear_progress(&o);
+	if (rc)
 		return -1;
 	return stats.n_hits ? CMD_OK : CMD_NOT_ALL_OK;
 }

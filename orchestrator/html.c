@@ -135,6 +135,7 @@ static void cells(struct page *p)
 		greta_jsonw_f64(&p->w, "level", c->prefill.level);
 		greta_jsonw_f64(&p->w, "tokens_per_s", (double)c->context / c->prefill.median);
 		greta_jsonw_f64(&p->w, "tflops", c->flops / c->prefill.median / 1e12);
+		greta_jsonw_f64(&p->w, "limit_percent", 100 * c->limit_share);
 		greta_jsonw_array(&p->w, "runs");
 		for (size_t k = 0; k < c->n; k++)
 			job(p, &c->jobs[k]);
@@ -324,6 +325,15 @@ static int write_page(struct page *p, struct greta_err *e)
 	    rows(p, "hangs",
 		 "SELECT variant, context, repeat + 1 AS repeat, attempt_id, outcome, class, certainty, verdict, blamed, reason,"
 		 " phase, breadcrumb, done, total, wall_s, node, evidence FROM hang WHERE campaign_id = ?", e) ||
+	    rows(p, "marks",
+		 "SELECT variant, context, repeat + 1 AS repeat, attempt_id, kind, reason, prefill_s, node, devices FROM validity"
+		 " WHERE campaign_id = ? AND counted ORDER BY kind, variant, context, repeat", e) ||
+	    rows(p, "causes",
+		 "SELECT c.id AS campaign, c.name, c.state, c.explains AS attempt_id, v.name AS variant, j.context,"
+		 " (SELECT count(*) FROM job k WHERE k.campaign_id = c.id AND k.counted_attempt IS NOT NULL) AS counted,"
+		 " (SELECT count(*) FROM job k WHERE k.campaign_id = c.id) AS planned FROM campaign c"
+		 " JOIN attempt a ON a.id = c.explains JOIN job j ON j.id = a.job_id JOIN variant v ON v.id = j.variant_id"
+		 " WHERE j.campaign_id = ? ORDER BY c.id", e) ||
 	    rows(p, "environment",
 		 "SELECT key, group_concat(value, ' / ') AS value FROM (SELECT DISTINCT key, value FROM environment_row"
 		 " WHERE environment_id IN (SELECT a.environment_id FROM attempt a JOIN job ON job.id = a.job_id"

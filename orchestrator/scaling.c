@@ -21,8 +21,11 @@ static const struct table_column columns[] = {
 	{"exponent", "exponent", TABLE_FIXED, 2},
 	{"linear_percent", "lin %", TABLE_FIXED, 0},
 	{"quadratic_percent", "quad %", TABLE_FIXED, 0},
-	{"tflops", "TFLOP/s", TABLE_SIGNIF, 3}, /* last: left out where no engine counts its operations */
+	{"tflops", "TFLOP/s", TABLE_SIGNIF, 3},      /* left out where no engine counts its operations, */
+	{"limit_percent", "of limit %", TABLE_FIXED, 1}, /* and this where no device's limit is known */
 };
+
+#define N_ALWAYS (GRETA_COUNT(columns) - 2)
 
 /* ---- making */
 
@@ -120,7 +123,7 @@ static double percent(const struct scaling_line *line, int term, const struct ce
 	return line && fit_exists(&line->fit) ? 100 * fit_share(&line->fit, term, (double)cell->context) : NAN;
 }
 
-static void add_row(struct table *t, const struct scaling *s, size_t i, bool with_flops)
+static void add_row(struct table *t, const struct scaling *s, size_t i, size_t n_columns)
 {
 	const struct cell *here = &s->cells->items[i], *first = cells_first(s->cells, i);
 	const struct scaling_line *line = line_of(s, here->variant);
@@ -141,25 +144,33 @@ static void add_row(struct table *t, const struct scaling *s, size_t i, bool wit
 		table_style(t, TERM_WARN);
 	table_num(t, percent(line, 1, here));
 	table_num(t, percent(line, 2, here));
-	if (with_flops)
+	if (n_columns > N_ALWAYS)
 		table_num(t, here->flops / here->prefill.median / 1e12);
+	if (n_columns > N_ALWAYS + 1)
+		table_num(t, 100 * here->limit_share);
 }
 
-static bool knows_flops(const struct scaling *s)
+static size_t columns_known(const struct scaling *s)
 {
-	for (size_t i = 0; i < s->cells->n; i++)
-		if (wanted(&s->cells->items[i], s->variant) && !isnan(s->cells->items[i].flops))
-			return true;
-	return false;
+	size_t n = N_ALWAYS;
+	for (size_t i = 0; i < s->cells->n; i++) {
+		const struct cell *c = &s->cells->items[i];
+		if (!wanted(c, s->variant) || isnan(c->flops))
+			continue;
+		if (!isnan(c->limit_share))
+			return N_ALWAYS + 2;
+		n = N_ALWAYS + 1;
+	}
+	return n;
 }
 
 struct table *scaling_table(const struct scaling *s)
 {
-	bool with_flops = knows_flops(s);
-	struct table *t = table_create(columns, GRETA_COUNT(columns) - !with_flops);
+	size_t n = columns_known(s);
+	struct table *t = table_create(columns, n);
 	for (size_t i = 0; i < s->cells->n; i++)
 		if (wanted(&s->cells->items[i], s->variant))
-			add_row(t, s, i, with_flops);
+			add_row(t, s, i, n);
 	return t;
 }
 

@@ -1,5 +1,5 @@
 // The report's page. `data` is what html.c wrote: campaign, summary, verdicts, cells, fits, history, tables, telemetry,
-// hangs, environment. Every figure comes from there; nothing is computed here but shares of what is shown together.
+// hangs, marks, causes, environment. Every figure comes from there; nothing is computed here but shares of what is shown together.
 import * as echarts from "echarts/core";
 import { CustomChart, HeatmapChart, LineChart, ScatterChart } from "echarts/charts";
 import { AriaComponent, GridComponent, LegendComponent, MarkLineComponent, TooltipComponent, VisualMapComponent } from
@@ -337,7 +337,8 @@ function build() {
     section("scaling", "Scaling", chart("scaling", "Prefill time against context, both logarithmic: medians with intervals, fits with 95 % bands. A dashed line is the fit of the contexts before a break, drawn on.", scalingChart, 460),
       add("scaling"), add("fits"));
     section("speed", "Throughput", chart("tokens", "Tokens per second against context.", lineChart("tokens_per_s", "tokens/s")),
-      data.cells.some((c) => c.tflops !== null) ? chart("tflops", "TFLOP/s against context, by the engine's own count of operations.", lineChart("tflops", "TFLOP/s")) : null);
+      data.cells.some((c) => c.tflops !== null) ? chart("tflops", "TFLOP/s against context, by the engine's own count of operations.", lineChart("tflops", "TFLOP/s")) : null,
+      data.cells.some((c) => c.limit_percent !== null) ? chart("limit", "Share of what the device reaches at most, against context.", lineChart("limit_percent", "of the limit, %")) : null);
     section("matrix", "Variant, context, node", chart("heat", "How much slower than the fastest of its context.", heatChart, 140 + 44 * heatRows().size));
     section("repeats", "Repeats", chart("repeats", "Each run against its cell's median.", repeatsChart));
   }
@@ -350,7 +351,15 @@ function build() {
     const names = [...new Set(data.telemetry.flatMap((t) => Object.keys(t.readings)))];
     section("telemetry", "Telemetry", p.element, el("div", { class: "grid" }, ...names.map((n, i) => chart(`telemetry-${i}`, n, telemetryChart(p.pick, n), 240))));
   }
-  section("hangs", "Hangs and timeouts", data.hangs.length
+  section("marks", "Results left out", data.marks.length
+    ? table("marks", "Good results that say nothing about speed, and why", columnsOf(data.marks, { variant: "variant", context: "context", repeat: "repeat", attempt_id: "attempt",
+      kind: "mark", node: "node", devices: "devices", prefill_s: "prefill s", reason: "reason" }), data.marks)
+    : el("p", {}, "None: every counted result is in the statistics."));
+  const causes = data.causes.length
+    ? table("causes", "Campaigns that look for the cause (greta-orch rca)", columnsOf(data.causes, { campaign: "campaign", name: "name", attempt_id: "explains attempt", variant: "variant",
+      context: "context", state: "state", counted: "counted", planned: "planned" }), data.causes)
+    : null;
+  section("hangs", "Hangs, timeouts and their causes", causes, data.hangs.length
     ? table("hangs", "Attempts that stopped, were too slow, or were judged", columnsOf(data.hangs, { variant: "variant", context: "context", repeat: "repeat", outcome: "outcome",
       class: "class", certainty: "certainty", verdict: "verdict", blamed: "blamed", phase: "phase", breadcrumb: "last at", node: "node", wall_s: "wall s", evidence: "evidence" }), data.hangs)
     : el("p", {}, "None."));

@@ -50,6 +50,12 @@ async function charts_have_the_points(page) {
   }
 }
 
+async function sections_are_there(page) {
+  const ids = await page.$$eval("main > section", (s) => s.map((x) => x.id));
+  for (const id of ["summary", "scaling", "speed", "matrix", "repeats", "history", "marks", "hangs", "runs", "environment"])
+    assert.ok(ids.includes(id), `no section ${id}`);
+}
+
 async function tables_sort(page) {
   const header = (i) => page.locator("#table-scaling thead th").nth(i);
   await header(3).locator("button").click();
@@ -95,6 +101,7 @@ for (const [name, options] of Object.entries({ light: { ...desktop, colorScheme:
   await fits_the_window(page);
   await page.screenshot({ path: `${out}/report-${name}.png`, fullPage: true });
   if (name === "light") {
+    await sections_are_there(page);
     await charts_have_the_points(page);
     await tables_sort(page);
     await tables_copy(page);

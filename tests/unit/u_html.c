@@ -1,5 +1,6 @@
 #include "tests/unit/db_help.h"
 
+#include "db/validity.h"
 #include "orchestrator/html.h"
 #include "schemas/json.h"
 
@@ -51,6 +52,30 @@ static void test_html__data_has_the_readings_of_a_run(void **state)
 	greta_json_destroy(doc);
 }
 
+/* The engine counts 1e12 operations in 2 s on a device that reaches 2 TFLOP/s: a quarter of it. */
+static void test_html__data_has_the_share_of_the_limit_and_the_marks(void **state)
+{
+	struct help *h = *state;
+	struct greta_err e = {0};
+	struct greta_applied out;
+	cleanup_buf struct greta_buf text = {0};
+	int64_t attempt = help_attempt(h, h->jobs[0]), hot = help_attempt(h, h->jobs[4]);
+	assert_ok(help_event(h, hot, 1, GRETA_EVENT_OUTCOME,
+			     "{\"outcome\":\"ok\",\"samples\":[{\"sample\":1,\"metrics\":{\"prefill_s\":9}}]}", NULL, &out, &e));
+	assert_ok(greta_marks_set(h->db, hot, &(struct greta_mark){GRETA_MARK_THROTTLED, "GPU-0 slowed down"}, 1, &e));
+	assert_ok(help_event(h, attempt, 1, GRETA_EVENT_OUTCOME,
+			     "{\"outcome\":\"ok\",\"samples\":[{\"sample\":1,\"metrics\":{\"prefill_s\":2,\"flops\":1e12,"
+			     "\"limit_tflops\":2}}]}", NULL, &out, &e));
+	struct greta_json *doc = data_of(h, &text);
+	double percent = 0;
+	const struct greta_json_val *cell = greta_json_first(greta_json_get(greta_json_root(doc), "cells"));
+	assert_int_equal(greta_json_f64(greta_json_get(cell, "limit_percent"), &percent), 0);
+	assert_true(fabs(percent - 25) < 1e-9);
+	assert_int_equal(size_of(doc, "marks"), 1);
+	assert_non_null(strstr(text.data, "1 counted result is marked (1 throttled)"));
+	greta_json_destroy(doc);
+}
+
 /* What a log or a name holds must not end the page's script element. */
 static void test_html__page_is_one_whole_file(void **state)
 {
@@ -77,6 +102,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_html__data_of_a_campaign_that_never_ran, help_setup, help_teardown),
 		cmocka_unit_test_setup_teardown(test_html__data_has_the_readings_of_a_run, help_setup, help_teardown),
+		cmocka_unit_test_setup_teardown(test_html__data_has_the_share_of_the_limit_and_the_marks, help_setup,
+						help_teardown),
 		cmocka_unit_test_setup_teardown(test_html__page_is_one_whole_file, help_setup, help_teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

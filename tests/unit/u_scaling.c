@@ -8,7 +8,7 @@
 static void add_cell(struct cells *c, const char *variant, int64_t context, double t, int n_runs)
 {
 	struct cell *cell = GRETA_PUSH(c->items, c->n, c->cap);
-	*cell = (struct cell){.variant = greta_strdup(variant), .context = context, .flops = NAN};
+	*cell = (struct cell){.variant = greta_strdup(variant), .context = context, .flops = NAN, .limit_share = NAN};
 	for (int i = 0; i < n_runs; i++)
 		stats_add(&cell->runs, t * (1 + 0.004 * (i - (n_runs - 1) / 2.0)));
 	cell->prefill = stats_median(&cell->runs);
