@@ -21,7 +21,8 @@ expect 0 'node2' greta-orch node list
 
 # --- a campaign on two nodes; the engine is uploaded, once
 cp "$bin/fake_engine" engine
-campaign two.json "128, 256" 4 ok
+expect 0 "agent +greta" greta-orch node check node2 # uploads take longer than jobs: both nodes are ready for what follows
+campaign two.json "128, 256" 4 ok --layers 5 --layer-ms 50
 sed -i "s|$bin/fake_engine|./engine|" two.json
 expect 0 '16 of 16' greta-orch submit two.json
 check_all_counted 16
