@@ -14,7 +14,8 @@ struct agent_cmd {
 	int (*exec)(const struct agent_paths *paths, int argc, char **argv, struct greta_err *e);
 };
 
-extern const struct agent_cmd cmd_session, cmd_run, cmd_status, cmd_gc, cmd_facts, cmd_hash, cmd_quarantine;
+extern const struct agent_cmd cmd_session, cmd_run, cmd_status, cmd_gc, cmd_facts, cmd_hash, cmd_quarantine, cmd_pilot,
+	cmd_pool;
 
 /* Parses with help: 1 when the help was asked for and printed. */
 int cmd_parse(const struct greta_opts *o, int argc, char **argv, void *values, struct greta_strs *operands,

@@ -118,10 +118,35 @@ static void find_nvidia(const char *proc, const char *dev, struct greta_facts *f
 	}
 }
 
+static bool is_allocated(const char *list, const char *uuid)
+{
+	size_t n = strlen(uuid);
+	for (; *list; list += strcspn(list, ","), list += *list == ',')
+		if (strncmp(list, uuid, n) == 0 && (list[n] == ',' || !list[n]))
+			return true;
+	return false;
+}
+
+static void keep_allocated(struct greta_facts *f, const char *ours)
+{
+	struct greta_facts others = {0};
+	size_t kept = 0;
+	for (size_t i = 0; i < f->n_devices; i++) {
+		if (is_allocated(ours, f->devices[i].uuid))
+			f->devices[kept++] = f->devices[i];
+		else
+			*push(&others) = f->devices[i];
+	}
+	f->n_devices = kept;
+	greta_facts_release(&others);
+}
+
 void devices_find(const char *sys, const char *proc, const char *dev, struct greta_facts *f)
 {
 	find_amd(sys, dev, f);
 	find_nvidia(proc, dev, f);
+	if (getenv(DEVICES_ALLOCATED))
+		keep_allocated(f, getenv(DEVICES_ALLOCATED));
 }
 
 const char *devices_visible_variable(const struct greta_device *d)

@@ -6,6 +6,9 @@
 #include "agent/paths.h"
 #include "schemas/msg.h"
 
+/* UUIDs with commas between them: where this is set, a scheduler gave us these GPUs of the node and no others. */
+#define DEVICES_ALLOCATED "GRETA_ALLOCATION_DEVICES"
+
 /* Appends to f->devices, in the order of the runtime (KFD node number, NVIDIA minor). */
 void devices_find(const char *sys, const char *proc, const char *dev, struct greta_facts *f);
 

@@ -13,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/statvfs.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
@@ -211,12 +210,6 @@ static int64_t mem_bytes(const char *proc)
 	return kb * 1024;
 }
 
-static int64_t free_bytes(const char *path)
-{
-	struct statvfs st;
-	return statvfs(path, &st) == 0 ? (int64_t)(st.f_bavail * st.f_frsize) : 0;
-}
-
 void facts_gather(const struct agent_paths *paths, struct greta_facts *out)
 {
 	char host[256] = "", machine[NODE_ID_LEN + 1];
@@ -233,7 +226,7 @@ void facts_gather(const struct agent_paths *paths, struct greta_facts *out)
 	out->boot_id = greta_strdup(greta_clock_boot_id());
 	out->n_cpus = sched_getaffinity(0, sizeof cpus, &cpus) == 0 ? CPU_COUNT(&cpus) : sysconf(_SC_NPROCESSORS_ONLN);
 	out->mem_bytes = mem_bytes(paths->proc);
-	out->spool_free_bytes = free_bytes(paths->spool);
+	out->spool_free_bytes = file_free_bytes(paths->spool);
 	out->survives_logout = logout.survives;
 	out->survives_why = greta_strdup(logout.why);
 	devices_find(paths->sys, paths->proc, paths->dev, out);

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 char *file_path(char out[FILE_PATH_MAX], const char *fmt, ...)
@@ -85,4 +86,10 @@ void file_names(const char *dir, const char *prefix, struct greta_strs *out)
 			greta_strs_add(out, entry->d_name);
 	if (out->n > 1)
 		qsort(out->items, out->n, sizeof *out->items, by_version);
+}
+
+int64_t file_free_bytes(const char *path)
+{
+	struct statvfs st;
+	return statvfs(path, &st) == 0 ? (int64_t)(st.f_bavail * st.f_frsize) : 0;
 }

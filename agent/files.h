@@ -23,4 +23,6 @@ int file_field_i64(const char *text, const char *key, int64_t *out);
 /* Names in a folder that start with prefix, sorted with numbers in numeric order. No folder: none. */
 void file_names(const char *dir, const char *prefix, struct greta_strs *out);
 
+int64_t file_free_bytes(const char *path); /* of its file system; 0: not known */
+
 #endif

@@ -10,12 +10,15 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#define SAID_MAX 320
+
 struct helper {
 	pid_t pid;
-	int fd;
+	int fd, err_fd; /* what it says on standard output is read as it comes, on standard error at the end */
 	char name[32];
 	struct greta_watch *readable, *ended, *deadline;
 	struct greta_buf out;
@@ -31,6 +34,7 @@ static void destroy(struct helper *h)
 	greta_watch_remove(h->ended);
 	greta_watch_remove(h->deadline);
 	close(h->fd);
+	close(h->err_fd);
 	greta_buf_release(&h->out);
 	free(h);
 }
@@ -60,17 +64,33 @@ static void on_readable(struct greta_watch *w, uint32_t events, void *arg)
 	drain(arg);
 }
 
+/* Its last line, without the name that programs put before their errors. */
+static bool last_words(const struct helper *h, char out[SAID_MAX])
+{
+	static const char prefix[] = "greta-agent: error: ";
+	off_t end = lseek(h->err_fd, 0, SEEK_END);
+	off_t from = end >= SAID_MAX ? end - SAID_MAX + 1 : 0;
+	ssize_t n = pread(h->err_fd, out, SAID_MAX - 1, from);
+	while (n > 0 && out[n - 1] == '\n')
+		n--;
+	out[n > 0 ? n : 0] = '\0';
+	const char *line = strrchr(out, '\n') ? strrchr(out, '\n') + 1 : out;
+	line += greta_str_starts(line, prefix) ? strlen(prefix) : 0;
+	memmove(out, line, strlen(line) + 1);
+	return *out;
+}
+
 static void on_ended(struct greta_watch *w, uint32_t status, void *arg)
 {
 	struct helper *h = arg;
 	struct greta_err e = {0};
-	char text[64];
+	char text[64], said[SAID_MAX];
 	(void)w;
 	h->ended = NULL;
 	drain(h);
 	if (!WIFEXITED((int)status) || WEXITSTATUS((int)status) != 0)
-		greta_err_set(&e, GRETA_EFAIL, "greta-agent %s on the node: %s", h->name,
-			      greta_child_status_text((int)status, text));
+		greta_err_set(&e, GRETA_EFAIL, "%s",
+			      last_words(h, said) ? said : greta_child_status_text((int)status, text));
 	finish(h, &e);
 }
 
@@ -94,12 +114,13 @@ struct helper *helper_start(struct greta_loop *loop, const char *const *args, in
 	const char *argv[8] = {"/proc/self/exe"};
 	for (size_t i = 0; args[i] && i + 2 < GRETA_COUNT(argv); i++)
 		argv[i + 1] = args[i];
-	if (pipe2(pipe_fd, O_CLOEXEC) != 0) {
+	cleanup_fd int err = memfd_create("stderr", MFD_CLOEXEC);
+	if (err < 0 || pipe2(pipe_fd, O_CLOEXEC) != 0) {
 		greta_err_sys(e, "can't make a pipe");
 		return NULL;
 	}
-	const struct greta_child_fd fds[] = {{pipe_fd[1], 1}};
-	const struct greta_child_spec spec = {.argv = argv, .fds = fds, .n_fds = 1, .death_signal = SIGKILL};
+	const struct greta_child_fd fds[] = {{pipe_fd[1], 1}, {err, 2}};
+	const struct greta_child_spec spec = {.argv = argv, .fds = fds, .n_fds = 2, .death_signal = SIGKILL};
 	pid_t pid = greta_child_spawn(&spec, e);
 	close(pipe_fd[1]);
 	if (pid < 0 || greta_fs_set_nonblock(pipe_fd[0], e) != 0) {
@@ -107,8 +128,9 @@ struct helper *helper_start(struct greta_loop *loop, const char *const *args, in
 		return NULL;
 	}
 	struct helper *h = greta_alloc(sizeof *h);
-	*h = (struct helper){.pid = pid, .fd = pipe_fd[0], .max_output = max_output, .deadline_ms = deadline_ms,
+	*h = (struct helper){.pid = pid, .fd = pipe_fd[0], .err_fd = err, .max_output = max_output, .deadline_ms = deadline_ms,
 			     .fn = fn, .arg = arg};
+	err = -1;
 	greta_str_copy(h->name, sizeof h->name, args[0]);
 	h->readable = greta_loop_fd(loop, h->fd, EPOLLIN, on_readable, h);
 	h->ended = greta_loop_child(loop, pid, on_ended, h);

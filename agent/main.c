@@ -11,7 +11,7 @@
 #define EXIT_INFRASTRUCTURE 3
 
 static const struct agent_cmd *const commands[] = {
-	&cmd_run, &cmd_status, &cmd_facts, &cmd_gc, &cmd_quarantine, &cmd_hash, &cmd_session,
+	&cmd_run, &cmd_status, &cmd_facts, &cmd_gc, &cmd_quarantine, &cmd_hash, &cmd_session, &cmd_pilot, &cmd_pool,
 };
 
 int cmd_parse(const struct greta_opts *o, int argc, char **argv, void *values, struct greta_strs *operands,

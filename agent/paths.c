@@ -67,7 +67,7 @@ int agent_paths_init(struct agent_paths *p, struct greta_err *e)
 	if (spool_own_folder(p->spool_base, e) != 0 || find_node_id(p, e) != 0)
 		return -1;
 	p->spool = greta_fs_join(p->spool_base, p->node_id);
-	return spool_prepare(p->spool, e);
+	return spool_prepare(p->spool, false, e);
 }
 
 void agent_paths_release(struct agent_paths *p)

@@ -2,13 +2,12 @@
 #include "agent/kill.h"
 #include "agent/spool.h"
 #include "agent/supervise.h"
-#include "agent/tail.h"
+#include "agent/unsupervised.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/fs.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -53,28 +52,6 @@ static bool kill_remains(const struct remains *r)
 	return true;
 }
 
-/* How far it came, by the events that are left. */
-static void read_events(struct remains *r, const char *dir, struct greta_end *end)
-{
-	struct tail t;
-	if (tail_open(&t, dir, 0, NULL) != 0)
-		return;
-	while (tail_next_written(&t) == 1) {
-		struct greta_msg m = {0};
-		if (tail_decode(&t, &m, NULL) != 0)
-			break;
-		if (t.kind == GRETA_EVENT_ACCEPTED)
-			end->queued_wall_ns = m.event->wall_ns;
-		if (t.kind == GRETA_EVENT_STARTED)
-			end->started_wall_ns = m.event->wall_ns;
-		if (t.kind == GRETA_EVENT_PROGRESS)
-			greta_progress_parse(m.event->detail, strlen(m.event->detail), &end->progress, NULL);
-		greta_msg_release(&m);
-	}
-	r->started = end->started_wall_ns != 0;
-	tail_close(&t);
-}
-
 static void describe(const struct remains *r, struct greta_end *end)
 {
 	end->outcome = GRETA_OUTCOME_LOST;
@@ -85,23 +62,6 @@ static void describe(const struct remains *r, struct greta_end *end)
 		end->reason = greta_format("its supervisor (pid %d) died %s; what was left of the attempt was killed",
 					   (int)r->supervisor,
 					   r->started ? "while the engine ran" : "before it told that the engine runs");
-	end->exit_code = -1;
-	end->wall_s = NAN;
-	end->peak_rss_bytes = -1;
-	end->finished_wall_ns = greta_clock_wall_ns();
-}
-
-static int publish(const char *dir, const struct remains *r, struct greta_end *end, struct greta_err *e)
-{
-	struct journal j;
-	cleanup_buf struct greta_buf text = {0};
-	/* Opening cuts off what the dead supervisor had half written. */
-	if (journal_open(&j, dir, r->attempt, e) != 0)
-		return -1;
-	int rc = journal_sync(&j, e);
-	journal_close(&j);
-	greta_end_print(end, &text);
-	return rc != 0 ? rc : spool_publish(dir, text.data, text.len, e);
 }
 
 int supervise_recover(const struct agent_paths *paths, const char *dir, int lock_fd, struct greta_err *e)
@@ -112,9 +72,10 @@ int supervise_recover(const struct agent_paths *paths, const char *dir, int lock
 	read_remains(&r, dir);
 	spool_lock_write(lock_fd, NULL);
 	end.survivors = !r.rebooted && !kill_remains(&r);
-	read_events(&r, dir, &end);
+	unsupervised_read(dir, &end);
+	r.started = end.started_wall_ns != 0;
 	describe(&r, &end);
-	int rc = publish(dir, &r, &end, e);
+	int rc = unsupervised_end(dir, &end, e);
 	cgroup_remove(&r.cgroup);
 	greta_end_release(&end);
 	return rc;

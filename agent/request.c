@@ -1,6 +1,7 @@
 #include "agent/request.h"
 #include "agent/helper.h"
 #include "agent/launch.h"
+#include "agent/queue.h"
 #include "agent/spool.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
@@ -99,16 +100,33 @@ static int find(const struct session *s, const char *attempt, char **dir, struct
 	return greta_err_set(e, GRETA_EFENCED, "attempt %s belongs to another database (%s)", attempt, db);
 }
 
+/* In a pool it waits for a pilot, and its lock is for whoever that gives it to. */
+static int queue_or_launch(const struct session *s, const struct greta_spec *spec, const char *dir, int lock_fd,
+			   struct greta_err *e)
+{
+	if (!s->pool)
+		return launch_supervisor(s->paths, dir, lock_fd, false, e);
+	close(lock_fd);
+	return queue_add(s->paths->spool, spec, e);
+}
+
 static int create_and_launch(struct session *s, const struct greta_spec *spec, struct greta_err *e)
 {
 	int lock_fd = -1;
 	cleanup_free char *dir = spool_attempt_dir(s->paths->spool, spec->attempt);
 	if (spool_create(s->paths->spool, spec, s->db, &lock_fd, e) != 0)
 		return -1;
-	if (launch_supervisor(s->paths, dir, lock_fd, false, e) == 0)
+	if (queue_or_launch(s, spec, dir, lock_fd, e) == 0)
 		return 0;
 	spool_remove(s->paths->spool, spec->attempt, NULL);
 	return -1;
+}
+
+/* Pilots see to their own. */
+static void adopt(const struct session *s, const char *dir)
+{
+	if (!s->pool)
+		launch_adopt(s->paths, dir, NULL);
 }
 
 static int attach(struct session *s, const char *attempt, int64_t seq, int64_t credit, struct greta_err *e)
@@ -116,7 +134,7 @@ static int attach(struct session *s, const char *attempt, int64_t seq, int64_t c
 	cleanup_free char *dir = NULL;
 	if (find(s, attempt, &dir, e) != 0)
 		return -1;
-	launch_adopt(s->paths, dir, NULL);
+	adopt(s, dir);
 	return relays_attach(&s->relays, attempt, dir, seq, credit, e) ? 0 : -1;
 }
 
@@ -220,7 +238,8 @@ static int cancel(struct session *s, const struct greta_msg *m, struct greta_err
 		return 0;
 	if (spool_cancel(dir, m->text, e) != 0)
 		return -1;
-	launch_adopt(s->paths, dir, NULL);
+	if (!s->pool || queue_drop_attempt(s->paths->spool, m->attempt))
+		launch_adopt(s->paths, dir, NULL); /* a supervisor, if there was none, that ends it at once */
 	return 0;
 }
 
@@ -267,7 +286,7 @@ static void list_one(const struct session *s, const char *uuid, struct greta_msg
 	cleanup_free char *dir = spool_attempt_dir(s->paths->spool, uuid);
 	if (spool_read_owner(dir, held.db, NULL) != 0)
 		return;
-	launch_adopt(s->paths, dir, NULL);
+	adopt(s, dir);
 	greta_str_copy(held.attempt, sizeof held.attempt, uuid);
 	held.last_seq = last_seq(dir, &held.finished);
 	held.acked_seq = spool_acked(dir);
@@ -352,8 +371,9 @@ static void help(struct session *s, const struct greta_msg *m, const char *const
 static int on_probe(struct session *s, const struct greta_msg *m, struct greta_err *e)
 {
 	const char *const args[] = {"facts", "--json", NULL};
+	const char *const pool[] = {"pool", "--facts", "--slurm", s->pool ? pool_child_settings(s->pool) : NULL, NULL};
 	(void)e;
-	help(s, m, args);
+	help(s, m, s->pool ? pool : args);
 	return 0;
 }
 

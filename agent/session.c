@@ -16,12 +16,22 @@
 #define SENDING_BYTES (32 * 1024) /* gathered for one write */
 #define LOOK_MS 1000              /* how soon a dead supervisor is noticed */
 #define GATHER_MS 2               /* events of short attempts come in fours: one packet instead of so many */
+#define POOL_LOOK_MS 250          /* inotify does not tell what other machines write */
 
 void session_send(struct session *s, const struct greta_msg *m)
 {
 	struct greta_err e = {0};
 	if (greta_msg_encode(m, &s->urgent, &e) != 0)
 		greta_error("can't send %s: %s", greta_msg_type_name(m->type), e.text);
+}
+
+/* The pool says something that people should know. */
+static void on_pool_news(void *arg, const char *line)
+{
+	struct session *s = arg;
+	struct greta_msg m = {.type = GRETA_MSG_REFUSED, .code = GRETA_EBUSY, .text = (char *)line};
+	session_send(s, &m);
+	session_flush(s);
 }
 
 static void report_broken(struct session *s, const struct relay *r, const struct greta_err *why)
@@ -107,9 +117,9 @@ static void on_look(struct greta_watch *w, uint32_t events, void *arg)
 	struct session *s = arg;
 	(void)w, (void)events;
 	launch_reap();
-	for (size_t i = 0; i < s->relays.n; i++)
+	for (size_t i = 0; i < s->relays.n && !s->pool; i++)
 		launch_adopt(s->paths, s->relays.items[i]->dir, NULL);
-	relays_wake(&s->relays, s->relays.inotify < 0);
+	relays_wake(&s->relays, s->relays.inotify < 0 || s->pool);
 	session_flush(s);
 }
 
@@ -159,7 +169,7 @@ static void on_readable(struct greta_watch *w, uint32_t events, void *arg)
 	session_flush(s);
 }
 
-static int set_up(struct session *s, struct greta_err *e)
+static int set_up(struct session *s, const char *slurm, struct greta_err *e)
 {
 	struct sigaction ignore = {.sa_handler = SIG_IGN};
 	sigaction(SIGPIPE, &ignore, NULL);
@@ -167,11 +177,14 @@ static int set_up(struct session *s, struct greta_err *e)
 	s->loop = greta_loop_create(e);
 	if (!s->loop || greta_fs_set_nonblock(STDIN_FILENO, e) != 0 || greta_fs_set_nonblock(STDOUT_FILENO, e) != 0)
 		return -1;
+	if (slurm && !(s->pool = pool_child_start(s->loop, slurm, on_pool_news, s, e)))
+		return -1;
 	s->in = greta_loop_fd(s->loop, STDIN_FILENO, EPOLLIN, on_readable, s);
 	s->out = greta_loop_fd(s->loop, STDOUT_FILENO, 0, on_writable, s);
 	if (s->relays.inotify >= 0)
 		s->notify = greta_loop_fd(s->loop, s->relays.inotify, EPOLLIN, on_notify, s);
-	greta_loop_timer(s->loop, LOOK_MS, LOOK_MS, on_look, s);
+	int64_t look_ms = s->pool ? POOL_LOOK_MS : LOOK_MS;
+	greta_loop_timer(s->loop, look_ms, look_ms, on_look, s);
 	s->gather = greta_loop_timer(s->loop, -1, 0, on_gathered, s);
 	return 0;
 }
@@ -179,6 +192,7 @@ static int set_up(struct session *s, struct greta_err *e)
 static void session_release(struct session *s)
 {
 	request_release(s);
+	pool_child_end(s->pool);
 	if (s->loop)
 		greta_loop_destroy(s->loop);
 	relays_release(&s->relays);
@@ -188,11 +202,11 @@ static void session_release(struct session *s)
 	fence_release(&s->fence);
 }
 
-int session_run(const struct agent_paths *paths, const char *nonce, struct greta_err *e)
+int session_run(const struct agent_paths *paths, const char *nonce, const char *slurm, struct greta_err *e)
 {
 	struct session s = {.paths = paths};
 	spool_tidy(paths->spool);
-	int rc = set_up(&s, e);
+	int rc = set_up(&s, slurm, e);
 	if (rc == 0) {
 		greta_buf_addf(&s.urgent, GRETA_MAGIC " %s %d\n", nonce, GRETA_PROTOCOL_MAX);
 		session_flush(&s);

@@ -14,6 +14,7 @@
 
 #include "agent/fence.h"
 #include "agent/paths.h"
+#include "agent/pool_child.h"
 #include "agent/relay.h"
 #include "base/loop.h"
 #include "schemas/msg.h"
@@ -33,10 +34,12 @@ struct session {
 	struct fence fence;
 	struct pending **pending; /* requests that a helper works on */
 	size_t n_pending, cap_pending;
+	struct pool_child *pool;  /* attempts wait for pilots, which somebody looks after; NULL: they run on this machine */
 };
 
-/* Speaks on descriptors 0 and 1 until the other side ends it. 0, or -1 with why the session broke. */
-int session_run(const struct agent_paths *paths, const char *nonce, struct greta_err *e);
+/* Speaks on descriptors 0 and 1 until the other side ends it. 0, or -1 with why the session broke. slurm: settings of a
+ * pool whose spool the paths name; NULL: this machine. */
+int session_run(const struct agent_paths *paths, const char *nonce, const char *slurm, struct greta_err *e);
 
 void session_send(struct session *s, const struct greta_msg *m);
 void session_flush(struct session *s);

@@ -357,6 +357,8 @@ static int take_all_gpus(struct slots *s, const struct agent_paths *paths, struc
 		    refuse_foreign(s, paths, &found.devices[i], &why) != 0)
 			rc = greta_err_set(e, why.code, "%s", why.text);
 	}
+	if (getenv(DEVICES_ALLOCATED)) /* there are others, which are not ours */
+		make_visible(s, &found);
 	greta_facts_release(&found);
 	return rc;
 }

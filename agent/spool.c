@@ -41,13 +41,13 @@ int spool_own_folder(const char *path, struct greta_err *e)
 	return 0;
 }
 
-int spool_prepare(const char *spool, struct greta_err *e)
+int spool_prepare(const char *spool, bool shared, struct greta_err *e)
 {
 	const char *type = NULL;
 	static const char *const folders[] = {"attempts", "fence", "quarantine"};
 	if (spool_own_folder(spool, e) != 0)
 		return -1;
-	if (greta_fs_is_network(spool, &type))
+	if (!shared && greta_fs_is_network(spool, &type))
 		return greta_err_set(e, GRETA_EUNSUPPORTED,
 				     "the spool %s is on a network file system (%s), where locks and fsync can't be trusted; "
 				     "point GRETA_SPOOL_DIR at a local disk", spool, type);

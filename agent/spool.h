@@ -30,8 +30,8 @@
 /* A folder that is ours alone: made 0700 if missing; refused when it is a link, somebody else's or open to others. */
 int spool_own_folder(const char *path, struct greta_err *e);
 
-/* Makes the spool ready; refuses a network file system. */
-int spool_prepare(const char *spool, struct greta_err *e);
+/* Makes the spool ready; refuses a network file system, unless machines are meant to share it (queue.h). */
+int spool_prepare(const char *spool, bool shared, struct greta_err *e);
 
 /* The folder of an attempt; the caller owns the string. uuid: valid. */
 char *spool_attempt_dir(const char *spool, const char *uuid);

@@ -1,6 +1,7 @@
 #include "agent/supervise.h"
 #include "agent/logits.h"
 #include "agent/after.h"
+#include "agent/allocation.h"
 #include "agent/capture.h"
 #include "agent/kill.h"
 #include "agent/spool.h"
@@ -74,6 +75,10 @@ static void judge(struct supervise *s)
 {
 	char last[256] = "";
 	cleanup_free char *proof = NULL;
+	if (s->exited && s->stop == STOP_NOT && allocation_was_told(s->status)) {
+		s->stop = STOP_PREEMPT;
+		greta_str_copy(s->stop_text, sizeof s->stop_text, "the job was told to end");
+	}
 	struct finish_input in = {
 		.spec = &s->spec,
 		.started = s->exec_ns != 0,
@@ -95,6 +100,8 @@ static void judge(struct supervise *s)
 	in.oom_proof = proof;
 	finish_judge(&in, &s->end);
 	put_traits(s);
+	if (s->stop == STOP_PREEMPT)
+		allocation_judge(&s->end);
 	if (s->quarantined[0]) {
 		char *reason = greta_format("%s; %s", s->end.reason ? s->end.reason : "", s->quarantined);
 		free(s->end.reason);

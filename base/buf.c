@@ -107,3 +107,15 @@ const char *greta_buf_str(const struct greta_buf *b)
 	b->data[b->len] = '\0';
 	return b->data;
 }
+
+void greta_buf_add_word(struct greta_buf *b, const char *s)
+{
+	greta_buf_addc(b, '\'');
+	for (; *s; s++) {
+		if (*s == '\'')
+			greta_buf_adds(b, "'\\''");
+		else
+			greta_buf_addc(b, *s);
+	}
+	greta_buf_addc(b, '\'');
+}

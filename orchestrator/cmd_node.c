@@ -9,6 +9,7 @@
 #include "orchestrator/output.h"
 #include "orchestrator/table.h"
 #include "orchestrator/transport.h"
+#include "schemas/slurm.h"
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -21,6 +22,12 @@ struct add_values {
 	int64_t port;
 	bool local, accept_new, no_check;
 	struct greta_strs labels;
+	/* a pool of Slurm */
+	bool slurm;
+	const char *spool, *partition, *account, *qos, *gres;
+	int64_t nodes, cpus;
+	double limit_s, idle_s;
+	struct greta_strs sbatch;
 };
 
 static int labels_json(const struct greta_strs *labels, struct greta_buf *out, struct greta_err *e)
@@ -40,22 +47,59 @@ static int labels_json(const struct greta_strs *labels, struct greta_buf *out, s
 	return 0;
 }
 
+static bool asks_slurm(const struct add_values *v)
+{
+	return v->spool || v->partition || v->account || v->qos || v->gres || v->nodes || v->cpus || v->limit_s || v->idle_s ||
+	       v->sbatch.n;
+}
+
+static int check_add(const struct add_values *v, struct greta_err *e)
+{
+	if (v->local && (v->host || v->user || v->identity || v->ssh_config || v->port || v->slurm))
+		return greta_err_set(e, GRETA_EINVAL, "--local is this machine: it takes no host, user, port, key or --slurm");
+	if (!v->slurm && asks_slurm(v))
+		return greta_err_set(e, GRETA_EINVAL, "--partition, --account, --qos, --gres, --nodes, --cpus, --time, --idle, "
+				     "--spool and --sbatch go with --slurm");
+	if (v->slurm && !v->host && (v->user || v->port || v->identity))
+		return greta_err_set(e, GRETA_EINVAL, "--slurm without --host means that this machine is a login node: it takes "
+				     "no user, port or key");
+	return 0;
+}
+
+/* The settings of a pool, as JSON; NULL: it is none. The caller frees. */
+static char *slurm_json(const char *name, const struct add_values *v)
+{
+	struct greta_buf out = {0};
+	const struct greta_slurm s = {
+		.name = (char *)name, .spool = (char *)v->spool, .partition = (char *)v->partition,
+		.account = (char *)v->account, .qos = (char *)v->qos, .gres = (char *)v->gres, .options = v->sbatch,
+		.nodes = v->nodes > 0 ? v->nodes : 1, .cpus = v->cpus, .limit_s = v->limit_s,
+		.idle_s = v->idle_s > 0 ? v->idle_s : GRETA_SLURM_IDLE_S,
+	};
+
+	if (!v->slurm)
+		return NULL;
+	greta_slurm_print(&s, &out);
+	return greta_buf_steal(&out);
+}
+
 static int add_request(const char *name, const struct add_values *v, struct greta_buf *out, struct greta_err *e)
 {
-	struct node_settings s = {.host = (char *)(v->host ? v->host : name), .user = (char *)v->user,
+	cleanup_free char *slurm = slurm_json(name, v);
+	struct node_settings s = {.host = (char *)(v->host || v->slurm ? v->host : name), .slurm = slurm, .user = (char *)v->user,
 				   .identity = (char *)v->identity, .ssh_config = (char *)v->ssh_config,
 				   .store = (char *)v->store, .port = v->port, .accept_new = v->accept_new};
 	cleanup_buf struct greta_buf settings = {0}, labels = {0};
 	struct greta_jsonw w = greta_jsonw(out);
 
-	if (v->local && (v->host || v->user || v->identity || v->ssh_config || v->port))
-		return greta_err_set(e, GRETA_EINVAL, "--local is this machine: it takes no host, user, port or key");
+	if (check_add(v, e) < 0)
+		return -1;
 	if (labels_json(&v->labels, &labels, e) < 0)
 		return -1;
 	node_settings_print(&s, &settings);
 	greta_jsonw_object(&w, NULL);
 	greta_jsonw_str(&w, "name", name);
-	greta_jsonw_str(&w, "transport", v->local ? "local" : "ssh");
+	greta_jsonw_str(&w, "transport", v->slurm ? "slurm" : v->local ? "local" : "ssh");
 	greta_jsonw_str(&w, "settings", v->local ? "{}" : greta_buf_str(&settings));
 	greta_jsonw_str(&w, "labels", greta_buf_str(&labels));
 	greta_jsonw_end_object(&w);
@@ -107,6 +151,23 @@ static const struct greta_opt add_opts[] = {
 	{"accept-new", 0, GRETA_OPT_FLAG, offsetof(struct add_values, accept_new), NULL,
 	 "trust a host key that was never seen, and remember it; a changed one is refused all the same"},
 	{"local", 0, GRETA_OPT_FLAG, offsetof(struct add_values, local), NULL, "this machine, without ssh"},
+	{"slurm", 0, GRETA_OPT_FLAG, offsetof(struct add_values, slurm), NULL,
+	 "a pool: attempts run in jobs of Slurm; --host is its login node, without it this machine is one"},
+	{"partition", 0, GRETA_OPT_STR, offsetof(struct add_values, partition), "NAME", "of Slurm (default: its own)"},
+	{"account", 0, GRETA_OPT_STR, offsetof(struct add_values, account), "NAME", "of Slurm (default: yours)"},
+	{"qos", 0, GRETA_OPT_STR, offsetof(struct add_values, qos), "NAME", "of Slurm (default: its own)"},
+	{"gres", 0, GRETA_OPT_STR, offsetof(struct add_values, gres), "GRES",
+	 "what an allocation, which is one node, asks for: gpu:mi300x:8"},
+	{"cpus", 0, GRETA_OPT_I64, offsetof(struct add_values, cpus), "N", "CPUs of an allocation (default: Slurm's)"},
+	{"nodes", 0, GRETA_OPT_I64, offsetof(struct add_values, nodes), "N", "allocations at once, at most (default: 1)"},
+	{"time", 0, GRETA_OPT_SECONDS, offsetof(struct add_values, limit_s), "TIME",
+	 "longest allocation (default: eight attempts at their full budgets)"},
+	{"idle", 0, GRETA_OPT_SECONDS, offsetof(struct add_values, idle_s), "TIME",
+	 "an allocation without work is given back after this (default: 60 s)"},
+	{"spool", 0, GRETA_OPT_STR, offsetof(struct add_values, spool), "DIR",
+	 "folder that login and compute nodes share (default: .local/state/greta/slurm/NAME in the home there)"},
+	{"sbatch", 0, GRETA_OPT_STRS, offsetof(struct add_values, sbatch), "OPTION",
+	 "another option for sbatch: --sbatch=--constraint=mi300x"},
 	{"no-check", 0, GRETA_OPT_FLAG, offsetof(struct add_values, no_check), NULL, "do not connect now"},
 	{0},
 };
@@ -173,6 +234,9 @@ static void print_check(const struct greta_json_val *o)
 		printf("  host key    %s\n", text(o, "host_key"));
 	printf("  cpus        %.0f, memory %s\n", number(o, "cpus"),
 	       greta_str_bytes(memory, sizeof memory, number(o, "mem_bytes")));
+	if (text(o, "transport") && greta_str_eq(text(o, "transport"), "slurm"))
+		printf("  slots       %.0f GPUs and %.0f CPUs in %.0f allocations at once\n", number(o, "slot_gpus"),
+		       number(o, "slot_cpus"), number(o, "allocations"));
 	printf("  spool       %s free\n", greta_str_bytes(disk, sizeof disk, number(o, "spool_free_bytes")));
 	print_devices(greta_json_get(o, "devices"));
 	printf("  logout      attempts %s%s%s\n", survives ? "go on without a connection" : "may END with the connection",

@@ -5,10 +5,11 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "db/db.h"
-#include "orchestrator/cmd.h"
+#include "orchestrator/cmd_plan.h"
 #include "orchestrator/estimate.h"
 #include "orchestrator/output.h"
 #include "orchestrator/plan_order.h"
+#include "orchestrator/slurm.h"
 #include "orchestrator/table.h"
 #include "orchestrator/verify.h"
 #include "orchestrator/verify_there.h"
@@ -18,12 +19,6 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-
-struct plan_values {
-	struct cmd_common common;
-	bool order;
-	bool no_verify;
-};
 
 struct planning {
 	const struct plan_values *values;
@@ -191,8 +186,9 @@ static void write_problems(const struct planning *p, struct greta_jsonw *w)
 	greta_jsonw_end_array(w);
 }
 
-static void print_json(const struct planning *p, const struct table *cells, const struct table *jobs)
+static int print_json(const struct planning *p, const struct table *cells, const struct table *jobs, struct greta_err *e)
 {
+	int rc = 0;
 	cleanup_buf struct greta_buf out = {0};
 	struct greta_jsonw w = greta_jsonw(&out);
 	greta_jsonw_object(&w, NULL);
@@ -206,12 +202,14 @@ static void print_json(const struct planning *p, const struct table *cells, cons
 		table_write_json(cells, &w, "cells");
 		table_write_json(jobs, &w, "order");
 		write_builds(p, &w);
+		rc = slurm_plan_json(p->db, &p->campaign, &w, e);
 	}
 	greta_jsonw_end_object(&w);
 	puts(greta_buf_str(&out));
+	return rc;
 }
 
-static void print_text(const struct planning *p, const struct table *cells, const struct table *jobs)
+static int print_text(const struct planning *p, const struct table *cells, const struct table *jobs, struct greta_err *e)
 {
 	printf("campaign %s: %zu variants x %zu contexts, %s mode, slot %s\n\n", p->campaign.name,
 	       p->campaign.n_variants, p->campaign.n_contexts, greta_mode_name(p->campaign.mode),
@@ -226,6 +224,7 @@ static void print_text(const struct planning *p, const struct table *cells, cons
 	say_duration(p);
 	if (p->builds)
 		say_builds(p);
+	return slurm_plan_print(p->db, &p->campaign, p->values->scripts, e);
 }
 
 static int verify_builds(struct planning *p)
@@ -251,13 +250,10 @@ static int show(struct planning *p, struct greta_err *e)
 		return -1;
 	int code = p->values->no_verify ? CMD_OK : verify_builds(p);
 	struct table *jobs = order(p);
-	if (p->output.form == OUTPUT_JSON)
-		print_json(p, cells, jobs);
-	else
-		print_text(p, cells, jobs);
+	int rc = p->output.form == OUTPUT_JSON ? print_json(p, cells, jobs, e) : print_text(p, cells, jobs, e);
 	table_destroy(cells);
 	table_destroy(jobs);
-	return code;
+	return rc < 0 ? -1 : code;
 }
 
 static int plan_exec(struct cmd_ctx *ctx, const void *values, struct greta_err *e)
@@ -274,7 +270,7 @@ static int plan_exec(struct cmd_ctx *ctx, const void *values, struct greta_err *
 	if (readable)
 		code = show(&p, e);
 	else if (p.output.form == OUTPUT_JSON)
-		print_json(&p, NULL, NULL);
+		print_json(&p, NULL, NULL, e);
 	else
 		fprintf(stderr, "%zu mistakes: nothing was planned\n", greta_problems_errors(&p.problems));
 	free(p.builds);
@@ -290,6 +286,8 @@ static const struct greta_opt plan_opts[] = {
 	{"order", 0, GRETA_OPT_FLAG, offsetof(struct plan_values, order), NULL, "print every job in its order"},
 	{"skip-verify", 0, GRETA_OPT_FLAG, offsetof(struct plan_values, no_verify), NULL,
 	 "do not run the engines to verify their builds"},
+	{"script", 0, GRETA_OPT_FLAG, offsetof(struct plan_values, scripts), NULL,
+	 "print the batch scripts that Slurm would be given, too"},
 	{0},
 };
 
@@ -302,6 +300,7 @@ const struct cmd cmd_plan = {
 	.max_operands = 1,
 	.details = "Reports all mistakes at once, each with its place. Verifies every build by a prefill of a few\n"
 		   "tokens: that it runs, keeps the contract, and its hash; here, or on a node where only nodes have it.\n"
+		   "Where nodes are pools of Slurm, shows what would be submitted there.\n"
 		   "Exit code 2: the file is bad. 3: a build does not run.\n",
 	.opts = plan_opts,
 	.values_size = sizeof(struct plan_values),

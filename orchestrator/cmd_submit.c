@@ -4,7 +4,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "orchestrator/client.h"
-#include "orchestrator/cmd.h"
+#include "orchestrator/cmd_plan.h"
 #include "orchestrator/watch.h"
 #include "schemas/campaign.h"
 #include "schemas/problems.h"
@@ -18,14 +18,11 @@ struct submit_values {
 	bool detach, dry_run;
 };
 
-extern const struct cmd cmd_plan;
-
 static int dry_run(struct cmd_ctx *ctx, const struct submit_values *v, struct greta_err *e)
 {
-	cleanup_free struct cmd_common *values = greta_alloc(cmd_plan.values_size);
+	const struct plan_values values = {.common = v->common, .scripts = true};
 
-	*values = v->common;
-	return cmd_plan.exec(ctx, values, e);
+	return cmd_plan.exec(ctx, &values, e);
 }
 
 /* What the file says, checked, with every mistake told. */
@@ -132,7 +129,7 @@ static const struct greta_opt submit_opts[] = {
 	{"detach", 'd', GRETA_OPT_FLAG, offsetof(struct submit_values, detach), NULL,
 	 "return at once; the controller goes on in the background"},
 	{"dry-run", 'n', GRETA_OPT_FLAG, offsetof(struct submit_values, dry_run), NULL,
-	 "only check and print what would run: the same as `plan`"},
+	 "only check and print what would run: the same as `plan --script`"},
 	{0},
 };
 

@@ -4,6 +4,7 @@
 #include "base/cleanup.h"
 #include "base/jsonw.h"
 #include "base/mem.h"
+#include "orchestrator/slurm.h"
 
 #define CHECK_MS 45000
 
@@ -148,6 +149,8 @@ static void print_facts(struct greta_jsonw *w, const struct ctl_node *n)
 	greta_jsonw_object(w, NULL);
 	greta_jsonw_str(w, "name", n->name);
 	greta_jsonw_str(w, "transport", n->transport);
+	if (n->settings.slurm)
+		slurm_write_size(n->settings.slurm, w);
 	greta_jsonw_str(w, "agent_version", link_agent_version(n->link));
 	greta_jsonw_str(w, "host_key", link_host_key(n->link));
 	greta_jsonw_f64(w, "rtt_s", link_rtt_s(n->link));

@@ -5,6 +5,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "orchestrator/slurm.h"
 
 #include <string.h>
 
@@ -170,6 +171,8 @@ static void on_facts(struct ctl_node *n, struct greta_msg *m)
 	n->facts_known = true;
 	n->sched.n_cpus = n->facts.n_cpus;
 	n->sched.n_gpus = (int64_t)n->facts.n_devices - (int64_t)n->quarantined.n;
+	if (n->settings.slurm)
+		slurm_size(n->settings.slurm, &n->sched);
 	n->twin = find_twin(n);
 	if (n->twin)
 		news_add(n->ctl, 0, "%s: the same machine as %s, which is used instead", n->name, n->twin->name);
@@ -264,6 +267,8 @@ static void on_refused(struct ctl_node *n, const struct greta_msg *m)
 		greta_err_set(&why, m->code, "%s can't say what it is: %s", n->name, text);
 		news_add(n->ctl, 0, "%s", why.text);
 		control_node_failed(n->ctl, n, &why);
+	} else if (n->settings.slurm && !m->re && !*m->attempt) {
+		news_add(n->ctl, 0, "%s: %s", n->name, text);
 	} else {
 		greta_warn("%s refused%s%s: %s", n->name, *m->attempt ? " attempt " : "", m->attempt, text);
 	}
@@ -303,7 +308,7 @@ static void node_connect(struct ctl_node *n)
 	struct greta_err why = {0};
 
 	if (!n->link) {
-		bool local = greta_str_eq(n->transport, "local");
+		bool local = node_settings_is_here(&n->settings, n->transport);
 
 		if (!local && agent_bundle_hash(&c->bundle, &why) < 0) {
 			greta_error("%s: %s", n->name, why.text);
@@ -392,7 +397,7 @@ static int node_load(struct ctl *c, const struct greta_alias_row *row, struct gr
 		*GRETA_PUSH(c->nodes, c->n_nodes, c->cap_nodes) = n;
 		if (node_settings_parse(row->settings, &n->settings, e) < 0)
 			return greta_err_wrap(e, "node %s", row->name);
-		if (!n->settings.host)
+		if (!n->settings.host && !n->settings.slurm)
 			n->settings.host = greta_strdup(row->name);
 	}
 	free(n->labels);
@@ -492,15 +497,16 @@ const char *fleet_node_state(struct ctl_node *n, const char **reason)
 static const char *too_small(struct ctl_node *n, const struct ctl_campaign *cc)
 {
 	const struct sched_need *need = &cc->need;
+	int64_t machines = sched_machines(&n->sched);
 
 	if (sched_slots(&n->sched, need) > 0)
 		return NULL;
-	if (need->gpus > n->sched.n_gpus)
+	if (need->gpus > n->sched.n_gpus / machines)
 		snprintf(n->note, sizeof n->note, "a job asks for %lld GPUs, the node has %lld (\"slot\": \"cpu\" runs "
-			 "without)", (long long)need->gpus, (long long)n->sched.n_gpus);
+			 "without)", (long long)need->gpus, (long long)(n->sched.n_gpus / machines));
 	else
 		snprintf(n->note, sizeof n->note, "a job asks for %lld CPUs, the node has %lld", (long long)need->cpus,
-			 (long long)n->sched.n_cpus);
+			 (long long)(n->sched.n_cpus / machines));
 	return n->note;
 }
 

@@ -403,7 +403,8 @@ static const char *nonce_new(char out[GRETA_UUID_LEN + 1])
 
 static void greet(struct link *l)
 {
-	const char *const args[] = {"session", "--nonce", nonce_new(l->nonce), NULL};
+	const char *slurm = l->config.settings->slurm;
+	const char *const args[] = {"session", "--nonce", nonce_new(l->nonce), slurm ? "--slurm" : NULL, slurm, NULL};
 	struct greta_err why = {0};
 
 	l->state = LINK_GREETING;
@@ -481,7 +482,7 @@ static void connect_now(struct link *l)
 	l->state = LINK_CONNECTING;
 	if (open_instead)
 		l->transport = open_instead(c->loop, c->settings, &transport_events, l);
-	else if (greta_str_eq(c->transport, "local"))
+	else if (node_settings_is_here(c->settings, c->transport))
 		l->transport = transport_local(c->loop, l->agent, &transport_events, l);
 	else
 		l->transport = transport_ssh(c->pool, c->settings, l->agent, &transport_events, l);
@@ -496,7 +497,7 @@ struct link *link_create(const struct link_config *c, const struct link_events *
 	l->arg = arg;
 	l->rtt_s = l->best_rtt_s = l->offset_s = NAN;
 	l->random = (unsigned)greta_clock_mono_ns() ^ (unsigned)(uintptr_t)l;
-	if (greta_str_eq(c->transport, "local"))
+	if (node_settings_is_here(c->settings, c->transport))
 		l->agent = greta_strdup(c->bundle->agent);
 	else
 		l->agent = greta_format("%s/%s/greta-agent", node_settings_store(c->settings), c->bundle->sha256);

@@ -82,6 +82,13 @@ static int run_parsed(struct cmd_ctx *ctx, const void *values, struct greta_err 
 	return rc;
 }
 
+static void release_lists(const struct greta_opt *all, void *values)
+{
+	for (; all->name; all++)
+		if (all->type == GRETA_OPT_STRS)
+			greta_strs_release((struct greta_strs *)((char *)values + all->offset));
+}
+
 static int run_command(const struct cmd *c, int argc, char **argv, struct greta_err *e)
 {
 	char program[64];
@@ -100,6 +107,7 @@ static int run_command(const struct cmd *c, int argc, char **argv, struct greta_
 		rc = run_parsed(&ctx, values, e);
 	}
 	greta_strs_release(&ctx.operands);
+	release_lists(all, values);
 	return rc;
 }
 

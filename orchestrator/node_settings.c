@@ -17,6 +17,16 @@ static void take_str(const struct greta_json_val *o, const char *key, char **out
 		*out = greta_strdup(s);
 }
 
+static void take_slurm(const struct greta_json_val *v, struct node_settings *out)
+{
+	struct greta_buf text = {0};
+
+	if (!v)
+		return;
+	greta_json_print(v, &text);
+	out->slurm = greta_buf_steal(&text);
+}
+
 /* It becomes part of a command line that a login shell there reads. */
 static bool plain_path(const char *s)
 {
@@ -38,6 +48,7 @@ int node_settings_parse(const char *json, struct node_settings *out, struct gret
 	take_str(o, "identity", &out->identity);
 	take_str(o, "ssh_config", &out->ssh_config);
 	take_str(o, "store", &out->store);
+	take_slurm(greta_json_get(o, "slurm"), out);
 	greta_json_i64(greta_json_get(o, "port"), &out->port);
 	greta_json_bool(greta_json_get(o, "accept_new"), &out->accept_new);
 	greta_json_destroy(j);
@@ -64,6 +75,8 @@ void node_settings_print(const struct node_settings *s, struct greta_buf *out)
 	for (size_t i = 0; i < GRETA_COUNT(strings); i++)
 		if (strings[i].value)
 			greta_jsonw_str(&w, strings[i].key, strings[i].value);
+	if (s->slurm)
+		greta_jsonw_raw(&w, "slurm", s->slurm);
 	if (s->port)
 		greta_jsonw_i64(&w, "port", s->port);
 	if (s->accept_new)
@@ -78,10 +91,16 @@ void node_settings_release(struct node_settings *s)
 	free(s->identity);
 	free(s->ssh_config);
 	free(s->store);
+	free(s->slurm);
 	*s = (struct node_settings){0};
 }
 
 const char *node_settings_store(const struct node_settings *s)
 {
 	return s->store ? s->store : STORE;
+}
+
+bool node_settings_is_here(const struct node_settings *s, const char *transport)
+{
+	return greta_str_eq(transport, "local") || (s->slurm && !s->host);
 }

@@ -173,7 +173,7 @@ static void advance(struct prepared *p)
 	rc = file_hash(hashes(p->node->ctl), p->local, p->sha256, &p->bytes, &why);
 	if (rc < 0) {
 		set_failed(p, why.text);
-	} else if (rc > 0 && greta_str_eq(p->node->transport, "local")) {
+	} else if (rc > 0 && node_settings_is_here(&p->node->settings, p->node->transport)) {
 		p->there = greta_strdup(p->local);
 		p->state = FILE_READY;
 	} else if (rc > 0) {

@@ -146,19 +146,35 @@ static int64_t node_cpus(const struct sched_node *n)
 	return n->n_cpus > 0 ? n->n_cpus : 1;
 }
 
+int64_t sched_machines(const struct sched_node *n)
+{
+	return n->machines > 0 ? n->machines : 1;
+}
+
+/* Several machines are never taken whole; one of them is, by its share. */
+static bool takes_node(const struct sched_need *need, const struct sched_node *n)
+{
+	return need->whole_node && sched_machines(n) == 1;
+}
+
 static int64_t need_cpus(const struct sched_need *need, const struct sched_node *n)
 {
-	if (need->cpus == 0)
-		return need->gpus ? 0 : node_cpus(n);
+	if (need->whole_node || (need->cpus == 0 && !need->gpus))
+		return node_cpus(n) / sched_machines(n);
 	return need->cpus;
+}
+
+static int64_t need_gpus(const struct sched_need *need, const struct sched_node *n)
+{
+	return need->whole_node ? n->n_gpus / sched_machines(n) : need->gpus;
 }
 
 static bool fits(const struct sched_need *need, const struct sched_node *n, int64_t cpus_used, int64_t gpus_used,
 		 int64_t n_running)
 {
-	if (need->whole_node)
+	if (takes_node(need, n))
 		return n_running == 0;
-	return cpus_used + need_cpus(need, n) <= node_cpus(n) && gpus_used + need->gpus <= n->n_gpus;
+	return cpus_used + need_cpus(need, n) <= node_cpus(n) && gpus_used + need_gpus(need, n) <= n->n_gpus;
 }
 
 static int64_t *count_on(struct sched_campaign *c, const struct sched_node *n)
@@ -206,11 +222,11 @@ static void reserve(struct sched_campaign *c, struct sched_node *n)
 
 void sched_charge(struct sched_campaign *c, struct sched_node *n)
 {
-	if (c->need.whole_node) {
+	if (takes_node(&c->need, n)) {
 		n->taken_whole = true;
 	} else {
 		n->cpus_used += need_cpus(&c->need, n);
-		n->gpus_used += c->need.gpus;
+		n->gpus_used += need_gpus(&c->need, n);
 	}
 	n->n_running++;
 	c->n_running++;
@@ -220,11 +236,11 @@ void sched_charge(struct sched_campaign *c, struct sched_node *n)
 
 void sched_release(struct sched_campaign *c, struct sched_node *n)
 {
-	if (c->need.whole_node) {
+	if (takes_node(&c->need, n)) {
 		n->taken_whole = false;
 	} else {
 		n->cpus_used -= need_cpus(&c->need, n);
-		n->gpus_used -= c->need.gpus;
+		n->gpus_used -= need_gpus(&c->need, n);
 	}
 	n->n_running--;
 	c->n_running--;
@@ -329,15 +345,15 @@ struct sched_job *sched_pick(struct sched *s, struct sched_node *n, bool elsewhe
 
 int64_t sched_slots(const struct sched_node *n, const struct sched_need *need)
 {
-	int64_t by_cpu = INT64_MAX, by_gpu = INT64_MAX;
+	int64_t by_cpu = INT64_MAX, by_gpu = INT64_MAX, machines = sched_machines(n);
 
 	if (need->whole_node)
-		return 1;
+		return machines;
 	if (need_cpus(need, n) > 0)
-		by_cpu = node_cpus(n) / need_cpus(need, n);
+		by_cpu = node_cpus(n) / machines / need_cpus(need, n);
 	if (need->gpus > 0)
-		by_gpu = n->n_gpus / need->gpus;
-	return by_cpu < by_gpu ? by_cpu : by_gpu;
+		by_gpu = n->n_gpus / machines / need->gpus;
+	return machines * (by_cpu < by_gpu ? by_cpu : by_gpu);
 }
 
 bool sched_idle(const struct sched *s)

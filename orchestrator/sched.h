@@ -25,6 +25,7 @@ struct sched_need {
 
 struct sched_node {
 	int64_t n_cpus, n_gpus;          /* as the node says; 0 CPUs counts as 1 */
+	int64_t machines;                /* equal ones, that these are spread over: a need fits into one. 0: it is one */
 	bool open;                       /* link up and not draining: may be given work */
 	/* kept by sched */
 	int64_t cpus_used, gpus_used, n_running;
@@ -71,6 +72,7 @@ void sched_release(struct sched_campaign *c, struct sched_node *n);
 
 /* How many attempts of such a need an empty node holds. */
 int64_t sched_slots(const struct sched_node *n, const struct sched_need *need);
+int64_t sched_machines(const struct sched_node *n); /* at least 1 */
 bool sched_idle(const struct sched *s); /* nothing is queued */
 
 #endif

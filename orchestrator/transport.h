@@ -70,11 +70,14 @@ struct node_settings {
 	char *ssh_config;    /* another file than ~/.ssh/config */
 	char *store;         /* folder for uploads, relative to the login folder; NULL: .cache/greta/store */
 	int64_t port;        /* 0: as configured */
+	char *slurm;         /* JSON of struct greta_slurm: attempts run in jobs of Slurm, host is its login node; NULL: no */
 	bool accept_new;     /* trust a host key that is seen for the first time, and remember it */
 };
 int node_settings_parse(const char *json, struct node_settings *out, struct greta_err *e);
 void node_settings_print(const struct node_settings *s, struct greta_buf *out);
 void node_settings_release(struct node_settings *s);
+/* No ssh is needed: the transport is local, or the pool of Slurm has no login node but this machine. */
+bool node_settings_is_here(const struct node_settings *s, const char *transport);
 const char *node_settings_store(const struct node_settings *s);
 
 /* agent: path of the program here (local), or relative to the login folder there (ssh). */

@@ -284,8 +284,10 @@ static struct stream *ssh_agent_stream(struct transport *t, const char *const *a
 	cleanup_buf struct greta_buf command = {0};
 
 	greta_buf_adds(&command, c->agent_path);
-	for (; *args; args++)
-		greta_buf_addf(&command, " %s", *args);
+	for (; *args; args++) {
+		greta_buf_addc(&command, ' ');
+		greta_buf_add_word(&command, *args);
+	}
 	return ssh_stream_open(c, greta_buf_str(&command), false, ev, arg, e);
 }
 
@@ -344,6 +346,7 @@ static void settings_copy(const struct node_settings *from, struct node_settings
 	to->user = greta_strdup(from->user);
 	to->identity = greta_strdup(from->identity);
 	to->ssh_config = greta_strdup(from->ssh_config);
+	to->slurm = greta_strdup(from->slurm);
 	to->store = greta_strdup(from->store);
 }
 

@@ -3,6 +3,7 @@
 
 #include "base/cleanup.h"
 #include "base/mem.h"
+#include "orchestrator/placing.h"
 #include "schemas/spec.h"
 
 #include <math.h>
@@ -13,39 +14,14 @@
 
 /* ---- which nodes */
 
-static bool label_matches(const struct ctl_node *n, const char *wanted)
-{
-	struct greta_json *j = greta_json_parse("labels", n->labels, strlen(n->labels), NULL);
-	const char *equal = strchr(wanted, '='), *value = NULL;
-	cleanup_free char *key = greta_strndup(wanted, equal ? (size_t)(equal - wanted) : strlen(wanted));
-	bool matches = j && greta_json_str(greta_json_get(greta_json_root(j), key), &value) == 0 &&
-		       (!equal || greta_str_eq(value, equal + 1));
-
-	greta_json_destroy(j);
-	return matches;
-}
-
-static bool named(const struct greta_strs *names, const char *name)
-{
-	for (size_t i = 0; i < names->n; i++)
-		if (greta_str_eq(names->items[i], name))
-			return true;
-	return names->n == 0;
-}
-
 bool work_may_use(const struct ctl_campaign *cc, const struct ctl_node *n)
 {
-	if (!named(&cc->spec.nodes, n->name))
-		return false;
-	for (size_t i = 0; i < cc->spec.labels.n; i++)
-		if (!label_matches(n, cc->spec.labels.items[i]))
-			return false;
-	return true;
+	return placing_allows(&cc->spec, n->name, n->labels);
 }
 
 bool work_may_use_for(const struct ctl_campaign *cc, int variant, const struct ctl_node *n)
 {
-	return work_may_use(cc, n) && named(&cc->spec.variants[variant].nodes, n->name);
+	return work_may_use(cc, n) && placing_names(&cc->spec.variants[variant].nodes, n->name);
 }
 
 bool work_set_allows(const struct sched_node *sn, const void *arg)

@@ -48,6 +48,20 @@ void work_finish_if_done(struct ctl_campaign *cc)
 	batch_urgent(c);
 }
 
+/* Somewhere else to go. Of a pool's machines one that failed need not be the next. */
+static bool has_other_node(const struct ctl_job *job, const struct ctl_node *n)
+{
+	const struct ctl *c = n->ctl;
+
+	for (size_t i = 0; i < c->n_nodes && !n->settings.slurm; i++) {
+		const struct ctl_node *o = c->nodes[i];
+
+		if (o != n && o->state == GRETA_ALIAS_UP && !o->twin && work_may_use_for(job->campaign, job->variant, o))
+			return true;
+	}
+	return false;
+}
+
 static void job_step(struct ctl_job *job, enum job_event ev, struct ctl_attempt *a, const char *reason)
 {
 	enum greta_job_state next, was = job->state;
@@ -58,7 +72,7 @@ static void job_step(struct ctl_job *job, enum job_event ev, struct ctl_attempt 
 	if (next != was)
 		work_set_job_state(job, next, reason);
 	if (action == JOB_DO_ENQUEUE) {
-		job->sched.avoid = a ? &a->node->sched : NULL;
+		job->sched.avoid = a && has_other_node(job, a->node) ? &a->node->sched : NULL;
 		if (job->campaign->wanted)
 			sched_enqueue(job->campaign->sets[job->variant], &job->sched);
 	}

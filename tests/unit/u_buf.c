@@ -106,6 +106,14 @@ static void test_mem__strndup_stops_at_the_end(void **state)
 	free(s);
 }
 
+static void test_buf__words_of_a_shell(void **state)
+{
+	(void)state;
+	cleanup_buf struct greta_buf b = {0};
+	greta_buf_add_word(&b, "it's $HOME `x` \\");
+	assert_string_equal(greta_buf_str(&b), "'it'\\''s $HOME `x` \\'");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -113,6 +121,7 @@ int main(void)
 		cmocka_unit_test(test_buf__grows_and_stays_terminated),
 		cmocka_unit_test(test_buf__consume_drops_from_the_front),
 		cmocka_unit_test(test_buf__reserved_room_is_terminated_when_read),
+		cmocka_unit_test(test_buf__words_of_a_shell),
 		cmocka_unit_test(test_mem__sizes_from_input_are_refused),
 		cmocka_unit_test(test_mem__push_gives_zeroed_elements),
 		cmocka_unit_test(test_mem__strndup_stops_at_the_end),

@@ -247,6 +247,30 @@ static void test_sched__slots(void **state)
 	assert_int_equal(sched_slots(&n, &one_gpu), 0);
 }
 
+/* A pool: several machines under one name. A need fits into one of them; none is ever the whole pool. */
+static void test_sched__machines(void **state)
+{
+	struct sched_node pool = {.n_cpus = 16, .n_gpus = 8, .machines = 4, .open = true};
+	struct fixture f;
+	int n = 0;
+
+	(void)state;
+	assert_int_equal(sched_slots(&pool, &one_gpu), 8);
+	assert_int_equal(sched_slots(&pool, &node), 4);
+	assert_int_equal(sched_slots(&pool, &(struct sched_need){.gpus = 3}), 0);
+	assert_int_equal(sched_slots(&pool, &cpu), 4);
+	begin(&f, node, one_gpu, 0);
+	for (int i = 0; i < JOBS; i++)
+		sched_enqueue(f.sa, &f.jobs_a[i]);
+	while (pick(&f, &pool))
+		n++;
+	assert_int_equal(n, 4);
+	sched_release(f.a, &pool);
+	assert_non_null(pick(&f, &pool));
+	assert_false(pool.taken_whole);
+	sched_destroy(f.s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -261,6 +285,7 @@ int main(void)
 		cmocka_unit_test(test_sched__reservation_ends),
 		cmocka_unit_test(test_sched__reservation_outlives_no_campaign),
 		cmocka_unit_test(test_sched__slots),
+		cmocka_unit_test(test_sched__machines),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

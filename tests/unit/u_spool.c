@@ -23,7 +23,7 @@ static char *made_spool(const char *root)
 {
 	struct greta_err e = {0};
 	char *spool = greta_format("%s/spool", root);
-	assert_ok(spool_prepare(spool, &e));
+	assert_ok(spool_prepare(spool, false, &e));
 	return spool;
 }
 
