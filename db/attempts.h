@@ -133,6 +133,11 @@ int greta_attempts_get(struct greta_db *db, int64_t attempt_id, struct greta_att
 int greta_attempts_find(struct greta_db *db, const char *which, struct greta_attempt_row *out, struct greta_err *e);
 int greta_attempts_spec(struct greta_db *db, int64_t attempt_id, struct greta_buf *out, struct greta_err *e);
 
+/* For queries over attempt a: what its last sample says under a name, as text; NULL: nothing. */
+#define GRETA_READING(name)                                                                                      \
+	"(SELECT coalesce(s.text, CAST(CAST(s.value AS INTEGER) AS TEXT)) FROM sample s WHERE s.attempt_id = a.id " \
+	"AND s.name = '" name "' ORDER BY s.sample_no DESC LIMIT 1)"
+
 /* What was gathered before a kill: one text a name, its parts joined in order; a part that is missing is said so. */
 int greta_evidence_read(struct greta_db *db, int64_t attempt_id, const char *name, struct greta_buf *out,
 			struct greta_err *e);

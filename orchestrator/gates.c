@@ -10,10 +10,6 @@
 #include <math.h>
 #include <string.h>
 
-#define READING(name)                                                                                          \
-	"(SELECT coalesce(s.text, CAST(CAST(s.value AS INTEGER) AS TEXT)) FROM sample s WHERE s.attempt_id = a.id " \
-	"AND s.name = '" name "' ORDER BY s.sample_no DESC LIMIT 1)"
-
 struct result {
 	int64_t attempt_id, context;
 	bool is_reference;
@@ -38,7 +34,7 @@ static void results_release(struct results *r)
 static int results_load(struct greta_db *db, int64_t campaign_id, const char *reference, struct results *out,
 			struct greta_err *e)
 {
-	static const char sql[] = "SELECT a.id, j.context, v.name = ?, " READING("top1") ", " READING("logits_sha256")
+	static const char sql[] = "SELECT a.id, j.context, v.name = ?, " GRETA_READING("top1") ", " GRETA_READING("logits_sha256")
 				  " FROM job j JOIN attempt a ON a.id = j.counted_attempt JOIN variant v ON v.id = j.variant_id "
 				  "WHERE j.campaign_id = ? ORDER BY j.context, 3 DESC, j.position";
 	cleanup_query struct greta_query *q = greta_query_open(db, e, sql, "si", reference, campaign_id);
@@ -69,30 +65,27 @@ static char *compare(const char *what, const char *mine, const char *theirs, con
 	return NULL;
 }
 
+static int count(struct greta_db *db, int64_t *out, struct greta_err *e, const char *sql, int64_t a, int64_t b)
+{
+	cleanup_query struct greta_query *q = greta_query_open(db, e, sql, "ii", a, b);
+
+	if (!q || greta_query_step(q, e) < 0)
+		return -1;
+	*out = greta_query_i64(q, 0);
+	return 0;
+}
+
 /* ---- logits, by their distance */
 
 /* What the attempt left of them; empty: nothing, or not all of it came. */
 static int load_logits(struct greta_db *db, int64_t attempt_id, struct greta_buf *out, struct greta_err *e)
 {
-	static const char sql[] = "SELECT CAST(greta_zstd(zstd) AS BLOB), part, parts FROM evidence_part "
-				  "WHERE attempt_id = ? AND name = 'logits' ORDER BY part";
-	cleanup_query struct greta_query *q = greta_query_open(db, e, sql, "i", attempt_id);
-	int64_t n = 0, parts = 0;
-	int rc;
+	int64_t whole;
 
-	while (q && (rc = greta_query_step(q, e)) == 1) {
-		size_t bytes;
-		const void *part = greta_query_blob(q, 0, &bytes);
-
-		greta_buf_add(out, part, bytes);
-		parts = greta_query_i64(q, 2);
-		n++;
-	}
-	if (!q || rc < 0)
+	if (count(db, &whole, e, "SELECT count(*) = max(parts) FROM evidence_part WHERE attempt_id = ? AND name = 'logits' AND ?",
+		  attempt_id, 1) < 0)
 		return -1;
-	if (n < parts)
-		greta_buf_clear(out);
-	return 0;
+	return whole ? greta_evidence_read(db, attempt_id, "logits", out, e) : 0;
 }
 
 static float logit(const struct greta_buf *b, size_t i)
@@ -246,16 +239,6 @@ static int min_counted(struct greta_db *db, int64_t campaign_id, int64_t *out, s
 	greta_campaign_release(&c);
 	greta_problems_release(&problems);
 	greta_campaign_row_release(&row);
-	return 0;
-}
-
-static int count(struct greta_db *db, int64_t *out, struct greta_err *e, const char *sql, int64_t a, int64_t b)
-{
-	cleanup_query struct greta_query *q = greta_query_open(db, e, sql, "ii", a, b);
-
-	if (!q || greta_query_step(q, e) < 0)
-		return -1;
-	*out = greta_query_i64(q, 0);
 	return 0;
 }
 

@@ -2,6 +2,7 @@
 #include "base/cleanup.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "db/attempts.h"
 #include "db/db.h"
 #include "db/validity.h"
 #include "orchestrator/reference.h"
@@ -14,9 +15,6 @@
  * clocks and the power cap are how a GPU is set up. */
 #define NVML_SLOWDOWN (0x08 | 0x20 | 0x40 | 0x80)
 
-#define READING(name)                                                                                          \
-	"(SELECT coalesce(s.text, CAST(CAST(s.value AS INTEGER) AS TEXT)) FROM sample s WHERE s.attempt_id = a.id " \
-	"AND s.name = '" name "' ORDER BY s.sample_no DESC LIMIT 1)"
 #define MEAN(name) "(SELECT mean FROM telemetry_summary WHERE attempt_id = a.id AND name = '" name "' AND n >= 10)"
 _Static_assert(VALIDITY_READINGS == 10, "the number that stands in MEAN");
 
@@ -24,7 +22,7 @@ static const char runs_sql[] =
 	"SELECT a.id, j.variant_id, v.name, j.context, a.node_id, a.build_id, a.model_id, a.device_type,"
 	" (SELECT group_concat(d.uuid, ' ') FROM attempt_device t JOIN device d ON d.id = t.device_id WHERE t.attempt_id = a.id),"
 	" (SELECT min(d.kind) FROM attempt_device t JOIN device d ON d.id = t.device_id WHERE t.attempt_id = a.id),"
-	" a.excluded IS NOT NULL, " READING("top1") ", " READING("logits_sha256") ", n.n_cpus, a.started_ns, a.ended_ns,"
+	" a.excluded IS NOT NULL, " GRETA_READING("top1") ", " GRETA_READING("logits_sha256") ", n.n_cpus, a.started_ns, a.ended_ns,"
 	" " MEAN("cpu_percent") ", " MEAN("engine_cpu_percent") ","
 	" (SELECT min(mean) FROM telemetry_summary WHERE attempt_id = a.id AND name GLOB 'gpu*.sclk_mhz' AND n >= 10),"
 	" (SELECT max(max) FROM telemetry_summary WHERE attempt_id = a.id AND name GLOB 'gpu*.throttle'),"
