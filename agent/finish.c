@@ -20,6 +20,8 @@ static void judge_unstarted(const struct finish_input *in, struct greta_end *end
 		set(end, GRETA_OUTCOME_CANCELLED, NULL, greta_format("cancelled before the engine started: %s", text));
 	else if (in->stop == STOP_PREEMPT)
 		set(end, GRETA_OUTCOME_PREEMPTED, NULL, greta_format("before the engine started: %s", text));
+	else if (greta_str_eq(in->start_cause, "gate"))
+		set(end, GRETA_OUTCOME_INVALID, "gate", greta_strdup(in->start_error));
 	else
 		set(end, GRETA_OUTCOME_INFRA, in->start_cause,
 		    greta_strdup(in->start_error ? in->start_error : "the engine was never started"));

@@ -19,7 +19,7 @@ struct finish_input {
 	const struct greta_spec *spec;
 	bool started;               /* the engine ran */
 	const char *start_error;    /* else why not, ... */
-	const char *start_cause;    /* ... in a word: "slot", "verify", "exec", "spool" */
+	const char *start_cause;    /* ... in a word: "slot", "verify", "gate", "exec", "spool" */
 	int status;                 /* wait status of the engine */
 	bool exited;                /* status is valid; false: could not be ended */
 	enum stop_why stop;

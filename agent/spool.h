@@ -7,6 +7,7 @@
  *                          /events        ready frames, appended by the supervisor (journal.h), read by tail.h
  *                          /outcome.json  how it ended: space reserved at the start, renamed into place last
  *                          /outcome.part  that reserve, until then
+ *                          /kernels.json  what the engine says of its kernels, where the spec asks (kernels.h)
  *                          /scratch/      the engine's working folder
  *   <spool>/fence/<db-uuid>               the highest fence seen (fence.h)
  *   <spool>/quarantine/                   slots that must not be used (quarantine.h)

@@ -1,6 +1,7 @@
 #include "agent/verify.h"
 #include "agent/gc.h"
 #include "agent/hash.h"
+#include "agent/kernels.h"
 #include "agent/model.h"
 #include "agent/take.h"
 #include "base/buf.h"
@@ -42,17 +43,24 @@ static void model_identity(const struct supervise *s, char out[ANSWER_MAX])
 	snprintf(out, ANSWER_MAX, "ok %s", line);
 }
 
+static int verify_files(const struct supervise *s, struct greta_err *e)
+{
+	for (size_t i = 0; i < s->spec.verify.n; i++) {
+		if (verify_one(s->paths->cache, s->spec.verify.items[i], e) != 0)
+			return -1;
+		gc_touch(s->paths, s->spec.verify.items[i] + GRETA_SHA256_HEX + 1);
+	}
+	return 0;
+}
+
 static _Noreturn void verify_all(const struct supervise *s, int fd)
 {
 	struct greta_err e = {0};
 	char answer[ANSWER_MAX];
 	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-	for (size_t i = 0; i < s->spec.verify.n; i++) {
-		if (verify_one(s->paths->cache, s->spec.verify.items[i], &e) != 0) {
-			greta_fs_write_all(fd, e.text, strlen(e.text), NULL);
-			_exit(1);
-		}
-		gc_touch(s->paths, s->spec.verify.items[i] + GRETA_SHA256_HEX + 1);
+	if (verify_files(s, &e) != 0 || kernels_check(s, &e) != 0) {
+		greta_fs_write_all(fd, e.text, strlen(e.text), NULL);
+		_exit(1);
 	}
 	model_identity(s, answer);
 	_exit(greta_fs_write_all(fd, answer, strlen(answer), NULL) == 0 ? 0 : 1);
@@ -75,19 +83,20 @@ static void on_verified(struct greta_watch *w, uint32_t events, void *arg)
 	ssize_t n = read(s->verify_fd, text, sizeof text - 1); /* one write, far below a pipe's size */
 	text[n > 0 ? n : 0] = '\0';
 	verify_cancel(s);
+	kernels_keep(s);
 	if (take_answer(s, text)) {
 		take_begin(s);
 		return;
 	}
 	greta_err_set(&e, GRETA_EFAIL, "%s", n > 0 ? text : "the check of the attempt's files died");
-	supervise_fail_start(s, "verify", &e);
+	supervise_fail_start(s, greta_str_starts(e.text, "gate: ") ? "gate" : "verify", &e);
 }
 
 void verify_begin(struct supervise *s)
 {
 	struct greta_err e = {0};
 	int ends[2];
-	if (s->spec.verify.n == 0 && !s->spec.model) {
+	if (s->spec.verify.n == 0 && !s->spec.model && !s->spec.keep_kernels) {
 		take_begin(s);
 		return;
 	}

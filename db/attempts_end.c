@@ -311,13 +311,44 @@ static int put_sums(struct greta_db *db, const struct attempt_head *h, const str
 		first_text(s, "dtype"), build_id, greta_buf_str(&device_type), h->id);
 }
 
+/* ---- kernels */
+
+/* 1 for the first attempt of a build that comes with the evidence item "kernels". */
+static int has_news(struct greta_db *db, int64_t attempt_id, int64_t *build_id, struct greta_err *e)
+{
+	return db_get_i64(db, build_id, e,
+			  "SELECT build_id FROM attempt a WHERE id = ? AND build_id IS NOT NULL AND EXISTS (SELECT 1 FROM"
+			  " evidence_part WHERE attempt_id = a.id AND name = 'kernels') AND NOT EXISTS (SELECT 1 FROM"
+			  " code_object WHERE build_id = a.build_id)",
+			  "i", attempt_id);
+}
+
+/* What can't be read stays as evidence, and the build without figures. */
+static int put_kernels(struct greta_db *db, int64_t attempt_id, struct greta_err *e)
+{
+	cleanup_buf struct greta_buf text = {0};
+	cleanup_with(greta_kernels_release) struct greta_kernels kernels = {0};
+	int64_t build_id;
+	int rc = has_news(db, attempt_id, &build_id, e);
+
+	if (rc <= 0)
+		return rc;
+	if (greta_evidence_read(db, attempt_id, "kernels", &text, e) < 0)
+		return -1;
+	greta_kernels_parse(greta_buf_str(&text), text.len, &kernels, NULL);
+	for (size_t i = 0; i < kernels.n; i++)
+		if (greta_builds_add_kernel(db, build_id, &kernels.items[i], e) < 0)
+			return -1;
+	return 0;
+}
+
 int attempt_end(struct greta_db *db, const struct attempt_head *h, const struct greta_end *end, int64_t committed_seq,
 		struct greta_applied *out, struct greta_err *e)
 {
 	out->what = GRETA_APPLY_ENDED;
 	out->outcome = end->outcome;
 	if (put_end(db, h, end, committed_seq, e) || put_samples(db, h->id, &end->samples, e) ||
-	    put_sums(db, h, end, e) || greta_logs_seal(db, h->id, e) || greta_telemetry_seal(db, h->id, e))
+	    put_sums(db, h, end, e) || put_kernels(db, h->id, e) || greta_logs_seal(db, h->id, e) || greta_telemetry_seal(db, h->id, e))
 		return -1;
 	return end->outcome == GRETA_OUTCOME_GOOD ? count_result(db, h, out, e) : 0;
 }

@@ -52,15 +52,14 @@ int greta_builds_record(struct greta_db *db, const struct greta_build_facts *b, 
 	return greta_txn_commit(&txn, e);
 }
 
-int greta_builds_add_code_object(struct greta_db *db, int64_t build_id, const struct greta_code_object *o,
-				 struct greta_err *e)
+int greta_builds_add_kernel(struct greta_db *db, int64_t build_id, const struct greta_kernel *k, struct greta_err *e)
 {
 	return greta_db_exec(db, e,
 			     "INSERT INTO code_object (build_id, kernel, arch, sha256, vgpr, agpr, sgpr, lds_bytes,"
 			     " scratch_bytes, spills, occupancy) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 			     " ON CONFLICT DO NOTHING",
-			     "isssuuuuuuu", build_id, o->kernel, o->arch, o->sha256, o->vgpr, o->agpr, o->sgpr,
-			     o->lds_bytes, o->scratch_bytes, o->spills, o->occupancy);
+			     "isssuuuuuuu", build_id, k->kernel, k->arch, k->code_object_sha256, k->vgpr, k->agpr, k->sgpr,
+			     k->lds_bytes, k->scratch_bytes, k->spills, k->blocks_per_unit);
 }
 
 /* ---- baselines */

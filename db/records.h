@@ -4,6 +4,7 @@
 
 #include "base/err.h"
 #include "db/db.h"
+#include "schemas/kernels.h"
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -21,12 +22,8 @@ struct greta_build_facts {
 };
 int greta_builds_record(struct greta_db *db, const struct greta_build_facts *b, int64_t *build_id, struct greta_err *e);
 
-struct greta_code_object {              /* -1: not known */
-	const char *kernel, *arch, *sha256;
-	int64_t vgpr, agpr, sgpr, lds_bytes, scratch_bytes, spills, occupancy;
-};
-int greta_builds_add_code_object(struct greta_db *db, int64_t build_id, const struct greta_code_object *o,
-				 struct greta_err *e);
+/* One kernel of a build; what is there already stays. */
+int greta_builds_add_kernel(struct greta_db *db, int64_t build_id, const struct greta_kernel *k, struct greta_err *e);
 
 struct greta_baseline_row {
 	char *name, *campaign, *variant, *note; /* variant NULL: every variant by its own name; note may be NULL */

@@ -195,6 +195,14 @@ SELECT attempt_id, name, sum(raw_bytes) AS bytes, max(parts) - count(*) AS parts
 FROM evidence_part p
 GROUP BY attempt_id, name;
 
+-- One row a GPU kernel of an engine build, as `ENGINE --kernel-resources --json` listed it.
+CREATE VIEW kernel AS
+SELECT b.id AS build_id, coalesce(b.declared_id, substr(b.build_sha256, 1, 12)) AS build, k.kernel, k.arch,
+  k.scratch_bytes, k.vgpr, k.agpr, k.sgpr, k.lds_bytes, k.spills, k.occupancy AS blocks_per_unit,
+  k.sha256 AS code_object_sha256
+FROM code_object k
+JOIN build b ON b.id = k.build_id;
+
 -- What differs between two environments: ask with WHERE a = ... AND b = ... NULL: it is not in that one.
 CREATE VIEW environment_diff AS
 SELECT e.id AS a, f.id AS b, x.key, x.value AS value_a, y.value AS value_b

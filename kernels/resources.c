@@ -17,6 +17,7 @@
 struct resource {
 	const char *kernel, *arch;
 	int vgpr, agpr, sgpr, lds, scratch, spills, occupancy, mma;
+	char attn_impl[32];              /* the rung that it belongs to; "": run whatever the rung */
 	char hash[GRETA_SHA256_HEX + 1]; /* of the code object */
 	char broken[96];                 /* which rule of the gate; "" if none */
 };
@@ -132,9 +133,21 @@ static void from_ptxas(struct resource *r, const struct gpu_code_object *o, cons
 		break_rule(r, "ptxas serialised wgmma");
 }
 
+/* Kernels of the ladder are named RUNG_DTYPE_WIDTH, the others OPERATION_DTYPE. */
+static void name_rung(struct resource *r)
+{
+	const char *dtype = strstr(r->kernel, "_f16_");
+
+	if (!dtype)
+		dtype = strstr(r->kernel, "_bf16_");
+	if (dtype)
+		snprintf(r->attn_impl, sizeof r->attn_impl, "%.*s", (int)(dtype - r->kernel), r->kernel);
+}
+
 static void measure(struct resource *r, const struct gpu_code_object *o, const struct gpu_kernel_info *info)
 {
 	*r = (struct resource){ .kernel = info->name, .arch = o->arch };
+	name_rung(r);
 	r->mma = noted_mma(o, r->kernel);
 	greta_sha256_of(o->data, o->size, r->hash);
 	if (greta_str_eq(o->arch, "sm_90a"))
@@ -150,6 +163,8 @@ static void add_json(struct greta_jsonw *w, const struct resource *r)
 	greta_jsonw_object(w, NULL);
 	greta_jsonw_str(w, "kernel", r->kernel);
 	greta_jsonw_str(w, "arch", r->arch);
+	if (r->attn_impl[0])
+		greta_jsonw_str(w, "attn_impl", r->attn_impl);
 	greta_jsonw_i64(w, "vgpr", r->vgpr);
 	greta_jsonw_i64(w, "agpr", r->agpr);
 	greta_jsonw_i64(w, "sgpr", r->sgpr);

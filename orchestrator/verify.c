@@ -5,6 +5,7 @@
 #include "base/fs.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "schemas/kernels.h"
 #include "schemas/msg.h"
 #include "schemas/result.h"
 #include "schemas/spec.h"
@@ -69,8 +70,8 @@ static char *find_executable(const struct greta_campaign *c, const struct greta_
 	return NULL;
 }
 
-static int run(const struct greta_spec *spec, struct greta_buf *out, struct greta_child_result *result,
-	       struct greta_err *e)
+static int run(const struct greta_spec *spec, const char *const *argv, struct greta_buf *out,
+	       struct greta_child_result *result, struct greta_err *e)
 {
 	cleanup_strs struct greta_strs env = {0};
 	for (char **v = environ; *v; v++)
@@ -78,7 +79,7 @@ static int run(const struct greta_spec *spec, struct greta_buf *out, struct gret
 	for (size_t i = 0; i < spec->env.n; i++)
 		greta_strs_add(&env, spec->env.items[i]);
 	struct greta_child_spec child = {
-		.argv = (const char *const *)spec->argv.items,
+		.argv = argv,
 		.env = (const char *const *)env.items,
 		.new_group = true,
 	};
@@ -125,7 +126,7 @@ static void try_run(const struct greta_spec *spec, struct verify_result *r)
 	struct greta_child_result result = {0};
 	cleanup_buf struct greta_buf output = {0};
 	char status[64];
-	if (run(spec, &output, &result, &err))
+	if (run(spec, (const char *const *)spec->argv.items, &output, &result, &err))
 		say(r, VERIFY_BAD, "%s", err.text);
 	else if (result.timed_out)
 		say(r, VERIFY_BAD, "a prefill of %d tokens did not end within %d s", VERIFY_CONTEXT,
@@ -134,6 +135,22 @@ static void try_run(const struct greta_spec *spec, struct verify_result *r)
 		say(r, VERIFY_BAD, "%s: %s", greta_child_status_text(result.status, status), last_line(&output));
 	else
 		judge(spec, &output, r);
+}
+
+/* Which GPUs nodes have is not known here, so that kernels for all of them count. */
+static void check_kernels(const struct greta_spec *spec, struct verify_result *r)
+{
+	const char *const argv[] = {spec->argv.items[0], "--kernel-resources", "--json", NULL};
+	const struct greta_strs archs = {0};
+	cleanup_with(greta_kernels_release) struct greta_kernels kernels = {0};
+	cleanup_buf struct greta_buf output = {0}, why = {0};
+	struct greta_child_result result = {0};
+	struct greta_err e = {0};
+
+	if (run(spec, argv, &output, &result, &e) || greta_kernels_parse(greta_buf_str(&output), output.len, &kernels, &e))
+		say(r, VERIFY_BAD, "gate: no_spill can't see: %s --kernel-resources --json: %s", argv[0], e.text);
+	else if (!greta_kernels_no_spill(&kernels, &archs, greta_spec_attn_impl(spec), &why))
+		say(r, VERIFY_BAD, "gate: %s", greta_buf_str(&why));
 }
 
 void verify_build(const struct greta_campaign *c, size_t variant, struct verify_result *out)
@@ -164,5 +181,7 @@ void verify_build(const struct greta_campaign *c, size_t variant, struct verify_
 		say(out, VERIFY_BAD, "%s", err.text);
 	else
 		try_run(&spec, out);
+	if (out->state == VERIFY_GOOD && spec.no_spill)
+		check_kernels(&spec, out);
 	greta_spec_release(&spec);
 }

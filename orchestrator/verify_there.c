@@ -106,6 +106,8 @@ static void add_campaign(struct trial *t, const struct greta_json_val *root, str
 			add_raw(out, v);
 	add_variants(t, greta_json_get(root, "variants"), out);
 	greta_buf_addf(out, ",\"contexts\":[%d],\"repeats\":1,\"warmup\":0,\"timeout_s\":%d", VERIFY_CONTEXT, TRY_BUDGET_S);
+	if (t->campaign->gates.no_spill)
+		greta_buf_adds(out, ",\"gates\":{\"no_spill\":true}");
 	greta_buf_adds(out, ",\"retries\":{\"infra\":0,\"lost\":0}}");
 }
 

@@ -39,7 +39,6 @@ enum greta_on_slow { GRETA_ON_SLOWS(X) }; /* what follows when an attempt is pro
 #define GRETA_REPEATS_MAX 10000
 #define GRETA_JOBS_MAX 1000000
 #define GRETA_CAMPAIGN_TEXT_MAX (4 << 20)
-#define GRETA_NOT_YET "is checked and kept, but this release does not act on it yet"
 
 /* A file that attempts need: on the node already, or uploaded from the controller. */
 struct greta_artifact {
@@ -87,7 +86,7 @@ struct greta_phase_limit {
 };
 
 struct greta_gates {
-	bool no_spill;              /* refuse a variant whose kernels use scratch memory */
+	bool no_spill;              /* refuse a variant whose kernels use scratch memory, before it runs */
 	char *logits_reference;     /* variant whose logits are the reference; NULL: no gate */
 	double logits_tolerance;    /* largest difference / std of the reference row; 0: same sha256 */
 	bool same_top1;             /* top-1 token equal to the reference's */

@@ -328,17 +328,6 @@ static void check_size(struct reader *r)
 			   "contradicts \"slot\": \"node\", which holds one job on a node");
 }
 
-/* What is read and kept, but what no program acts on yet: better said than believed. Who makes a row true removes it,
- * here and from docs/campaign.md. */
-static void check_promises(struct reader *r)
-{
-	static const char *const gates[] = {"no_spill"};
-
-	for (size_t i = 0; i < GRETA_COUNT(gates); i++)
-		if (greta_json_get(said(r, "gates"), gates[i]))
-			keys_warn(r, greta_json_get(said(r, "gates"), gates[i]), GRETA_NOT_YET);
-}
-
 void campaign_check(struct reader *r)
 {
 	const struct greta_campaign *c = r->c;
@@ -356,5 +345,4 @@ void campaign_check(struct reader *r)
 	check_phases(r);
 	check_gates(r);
 	check_size(r);
-	check_promises(r);
 }

@@ -54,6 +54,8 @@ struct greta_spec {
 	double telemetry_interval_s;
 	int64_t log_limit_bytes;
 	bool keep_logits;               /* GRETA_LOGITS_FILE is set, and what the engine leaves there goes with the attempt */
+	bool keep_kernels;              /* the engine's kernel resources (schemas/kernels.h) go with the attempt */
+	bool no_spill;                  /* refused before it starts when they use scratch memory, or can't be seen */
 	struct greta_strs verify;       /* "SHA256 PATH": refused as infra when a file differs */
 };
 

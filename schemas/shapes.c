@@ -49,6 +49,8 @@ static const struct field spec_fields[] = {
 	{F_F64(struct greta_spec, telemetry_interval_s)},
 	{F_I64(struct greta_spec, log_limit_bytes)},
 	{F_BOOL(struct greta_spec, keep_logits)},
+	{F_BOOL(struct greta_spec, keep_kernels)},
+	{F_BOOL(struct greta_spec, no_spill)},
 	{F_STRS(struct greta_spec, verify)},
 	{0},
 };

@@ -112,6 +112,12 @@ static void copy_expect(const struct greta_variant *v, struct greta_spec *out)
 	}
 }
 
+/* Our own engine tells what its kernels take; another may take the question for an order to run. */
+static bool is_bundled(const struct greta_engine *engine)
+{
+	return greta_str_eq(engine->executable.path, "greta-infer");
+}
+
 static void copy_settings(const struct greta_campaign *c, const struct greta_variant *v, int64_t context,
 			  struct greta_spec *out)
 {
@@ -130,6 +136,8 @@ static void copy_settings(const struct greta_campaign *c, const struct greta_var
 	out->on_slow = c->on_slow;
 	out->telemetry_interval_s = c->telemetry_interval_s;
 	out->log_limit_bytes = c->log_limit_bytes;
+	out->no_spill = c->gates.no_spill && c->slot != GRETA_SLOT_CPU;
+	out->keep_kernels = out->no_spill || (c->slot != GRETA_SLOT_CPU && is_bundled(greta_campaign_engine(c, v)));
 	out->keep_logits = c->gates.logits_reference && c->gates.logits_tolerance > 0;
 	copy_expect(v, out);
 }
@@ -168,6 +176,14 @@ static bool one_of(const char *name, const char *const *list, size_t n)
 		if (greta_str_eq(name, list[i]))
 			return true;
 	return false;
+}
+
+const char *greta_spec_attn_impl(const struct greta_spec *spec)
+{
+	for (size_t i = 0; i < spec->n_expect; i++)
+		if (greta_str_eq(spec->expect[i].field, "attn_impl"))
+			return spec->expect[i].value;
+	return NULL;
 }
 
 bool greta_secret_name(const char *key)

@@ -23,6 +23,9 @@ struct greta_spec_paths {
 int greta_spec_build(const struct greta_campaign *c, size_t variant, int64_t context, int64_t repeat,
 		     const struct greta_spec_paths *paths, struct greta_spec *out, struct greta_err *e);
 
+/* The attention kernel that the variant must have run (its expect.attn_impl); NULL: not said. */
+const char *greta_spec_attn_impl(const struct greta_spec *spec);
+
 /* True for names of variables that hold secrets, whose values are stored nowhere. In any case of letters: those that
  * end in TOKEN, _KEY, _KEYS, _PASS, _PWD, _AUTH or _PAT; those with TOKEN_, SECRET, PASSWORD, PASSWD, PASSPHRASE,
  * CREDENTIAL or APIKEY in them; AWS_* but for AWS_REGION, AWS_DEFAULT_REGION and AWS_PROFILE. MAX_TOKENS and

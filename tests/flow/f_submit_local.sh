@@ -144,6 +144,28 @@ equal "who passed" "SELECT group_concat(name) FROM (SELECT DISTINCT v.name FROM 
 equal "off the reference" "SELECT count(*) FROM attempt WHERE cause = 'gate' AND reason LIKE 'gate: the logit of token % is off baseline''s by %; 0.001 is allowed'" 2
 equal "none left" "SELECT count(*) FROM attempt WHERE cause = 'gate' AND reason LIKE '%left no logits (GRETA_LOGITS_FILE)%'" 2
 
+# --- kernels that spill are refused before they run, and so are those that can't be seen; what is known is kept
+cat >speaks <<'SH'
+#!/bin/sh
+# $1: its variant; $2: the context
+kernel() { echo "{\"kernel\":\"$1_f16\",\"arch\":\"gfx942\",\"attn_impl\":\"$1\",\"scratch_bytes\":$2,\"vgpr\":64}"; }
+[ "$*" = "--kernel-resources --json" ] && echo "[$(kernel fits 0),$(kernel spills 812)]" && exit
+echo "[PERF_TIMING] {\"prefill_s\":0.0001,\"prompt_tokens\":$2,\"attn_impl\":\"$1\"}"
+SH
+chmod +x speaks
+cat >spill.json <<-JSON
+	{"name": "spill", "slot": "node", "contexts": [1], "repeats": 1, "gates": {"no_spill": true},
+	 "engine": {"command": ["$dir/speaks", "{variant}", "{context}"], "adapter": "perf_timing"},
+	 "variants": [{"name": "fits", "expect": {"attn_impl": "fits"}}, {"name": "spills", "expect": {"attn_impl": "spills"}},
+	   {"name": "absent", "expect": {"attn_impl": "absent"}}, {"name": "silent", "engine": {"command": ["/bin/echo"], "adapter": "perf_timing"}}]}
+JSON
+expect 3 'spills *does not work: gate: no_spill: kernel spills_f16 \(gfx942\) uses 812 bytes' greta-orch plan spill.json
+expect 5 '1 of 4 .*: a gate failed' greta-orch submit spill.json
+equal "refused" "SELECT count(*) FROM result WHERE campaign = 'spill' AND variant <> 'fits' AND outcome = 'invalid' AND cause = 'gate'
+	AND started IS NULL" 3
+equal "blind" "SELECT count(*) FROM attempt WHERE reason LIKE 'gate: no_spill can''t see: /bin/echo --kernel-resources --json: %'" 1
+equal "kept" "SELECT group_concat(kernel || ' ' || scratch_bytes) FROM kernel" "fits_f16 0,spills_f16 812"
+
 # --- copies, a check, and what is old goes
 expect 0 'backup.db: [0-9]' greta-orch db backup backup.db
 expect 3 'is there already' greta-orch db backup backup.db

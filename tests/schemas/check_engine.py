@@ -66,3 +66,7 @@ for expected, context, samples, field, value in (("ok 1", 64, 2, "attn_impl", "q
     assert judged.startswith(expected), f"context {context}, {samples} samples, {field} {value}: {judged}"
 
 print(f"{len(lines)} progress lines and {len(results)} results of greta-infer: as agreed")
+
+# What it says of its kernels, of which there are none in a build without a GPU compiler.
+schema_of("kernels").validate(json.loads(subprocess.run([infer, "--kernel-resources", "--json"], check=True,
+                                                        capture_output=True, text=True).stdout))

@@ -62,6 +62,7 @@ static void test_finish__what_the_supervisor_did(void **state)
 	(void)state;
 	check((struct finish_input){.start_cause = "exec", .start_error = "no such program"}, -1, GRETA_OUTCOME_INFRA,
 	      "no such program");
+	check((struct finish_input){.start_cause = "gate", .start_error = "gate: 812 bytes"}, -1, GRETA_OUTCOME_INVALID, "812");
 	check((struct finish_input){.stop = STOP_CANCEL, .stop_text = "by bob"}, -1, GRETA_OUTCOME_CANCELLED, "by bob");
 	check((struct finish_input){.started = true, .exited = true, .stop = STOP_CANCEL, .stop_text = "by bob"}, -1,
 	      GRETA_OUTCOME_CANCELLED, "by bob");

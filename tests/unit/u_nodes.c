@@ -161,7 +161,9 @@ static void test_records__what_is_known_later_is_filled_in(void **state)
 {
 	struct greta_model_facts m = {.file_sha256 = "f1", .bytes = 100};
 	struct greta_build_facts b = {.build_sha256 = "b1"};
-	const struct greta_code_object o = {"attn", "gfx942", "cc", 128, -1, 64, 65536, 0, 0, -1};
+	char kernel[] = "attn", arch[] = "gfx942", sha256[] = "cc";
+	const struct greta_kernel k = {.kernel = kernel, .arch = arch, .code_object_sha256 = sha256, .vgpr = 128, .agpr = -1,
+				       .sgpr = 64, .lds_bytes = 65536, .blocks_per_unit = -1};
 	struct help *h = *state;
 	struct greta_err e = {0};
 	int64_t model, same, build;
@@ -176,8 +178,8 @@ static void test_records__what_is_known_later_is_filled_in(void **state)
 	assert_ok(greta_builds_record(h->db, &b, &same, &e));
 	assert_int_equal(build, same);
 	assert_string_equal(help_str(h->db, "SELECT version FROM build"), "0.1");
-	assert_ok(greta_builds_add_code_object(h->db, build, &o, &e));
-	assert_ok(greta_builds_add_code_object(h->db, build, &o, &e));
+	assert_ok(greta_builds_add_kernel(h->db, build, &k, &e));
+	assert_ok(greta_builds_add_kernel(h->db, build, &k, &e));
 	assert_int_equal(help_i64(h->db, "SELECT count(*) FROM code_object WHERE agpr IS NULL AND scratch_bytes = 0"),
 			 1);
 }

@@ -90,6 +90,8 @@ static void run_well(struct help *h, int64_t campaign, int64_t context, double s
 	int64_t job = job_of(h, campaign, "baseline", context, 0);
 	int64_t id = begin(h, job, alias, env);
 
+	assert_ok(help_event(h, id, 0, GRETA_EVENT_EVIDENCE, "{\"name\":\"kernels\"}",
+			     "loading\n[{\"kernel\":\"q_lds_f16_d128\",\"arch\":\"gfx942\",\"scratch_bytes\":0,\"vgpr\":134}]", NULL, &e));
 	assert_ok(help_event(
 		h, id, 0, GRETA_EVENT_TELEMETRY,
 		"{\"columns\":[\"gpu0.power_w\",\"gpu0.temp_c\"],\"rows\":[[1000000000,700,60],[2000000000,750.5,61]]}",
