@@ -54,6 +54,7 @@ int db_word(struct greta_query *q, int column, const char *const *names, int n);
 struct db_migration {
 	int version;       /* that it leads to */
 	const char *sql;
+	int (*fill)(struct greta_db *db, struct greta_err *e); /* what SQL can't do, behind it; NULL: nothing */
 };
 extern const struct db_migration db_migrations[];
 extern const int db_n_migrations;

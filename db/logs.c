@@ -3,9 +3,9 @@
 #include "base/cleanup.h"
 #include "base/mem.h"
 #include "db/internal.h"
+#include "db/log_index.h"
 #include "db/log_internal.h"
 #include "db/runs.h"
-#include "db/trigrams.h"
 
 #define SEAL_BYTES (256 * 1024) /* of loose text, joined into one compressed chunk */
 #define LEVEL 3
@@ -167,21 +167,13 @@ static int look_before(struct sealing *s, struct greta_err *e)
 	return rc < 0 ? -1 : 0;
 }
 
-static int put_filter(struct sealing *s, const char *text, size_t n, struct greta_err *e)
-{
-	cleanup_buf struct greta_buf bits = {0};
-	int64_t chunk_id = greta_db_inserted(s->db);
-
-	trigrams_of(text, n, &bits);
-	return greta_db_exec(s->db, e, "INSERT INTO log_filter (chunk_id, bits) VALUES (?, ?)", "ib", chunk_id, &bits);
-}
-
-/* The first n bytes as one sealed row. It gets a filter when its lines are whole: then no match reaches out of it. */
+/* The first n bytes as one sealed row. A match does not reach out of it when its lines are whole. */
 static int put_sealed(struct sealing *s, const struct segment *g, size_t n, struct greta_err *e)
 {
 	cleanup_buf struct greta_buf packed = {0};
 	cleanup_buf struct greta_buf streams = {0};
 	bool ends_line = g->text.data[n - 1] == '\n';
+	bool is_whole = g->starts_line && (ends_line || g->is_last);
 
 	runs_print(&g->runs, &streams);
 	if (db_pack(s->db, LEVEL, g->text.data, n, &packed, e) ||
@@ -190,9 +182,7 @@ static int put_sealed(struct sealing *s, const struct segment *g, size_t n, stru
 			  " VALUES (?, ?, ?, ?, ?, ?)",
 			  "iiisib", s->attempt_id, g->offset, (int64_t)n, streams.data, (int64_t)ends_line, &packed))
 		return -1;
-	if (!g->starts_line || !(ends_line || g->is_last))
-		return 0;
-	return put_filter(s, g->text.data, n, e);
+	return log_index_add(s->db, greta_db_inserted(s->db), is_whole ? g->text.data : NULL, n, e);
 }
 
 static int put_rest(struct sealing *s, const struct segment *g, size_t n, const struct runs *rest, struct greta_err *e)

@@ -35,8 +35,10 @@ int greta_logs_tail_offset(struct greta_db *db, int64_t attempt_id, enum greta_s
 			   int64_t *offset, struct greta_err *e);
 
 #define GRETA_GREP_PROGRESS (64 << 20)
-struct greta_grep_stats {               /* so far */
-	int64_t n_hits, n_chunks, n_chunks_read, bytes, bytes_read; /* bytes: uncompressed */
+struct greta_grep_stats {
+	int64_t n_chunks, bytes;        /* of all that is asked for; bytes are uncompressed, and some may have been pruned since */
+	int64_t n_candidates;           /* chunks that may match */
+	int64_t n_chunks_read, bytes_read, n_hits; /* so far */
 };
 struct greta_grep {
 	const char *pattern;            /* a literal, or a POSIX extended regular expression */
@@ -44,7 +46,7 @@ struct greta_grep {
 	enum greta_stream stream;
 	int64_t campaign_id, attempt_id; /* 0: any */
 	bool counted_only;              /* only attempts that are counted results */
-	void (*progress)(void *arg, const struct greta_grep_stats *stats); /* every GRETA_GREP_PROGRESS bytes; NULL: nobody asks */
+	void (*progress)(void *arg, const struct greta_grep_stats *stats); /* every GRETA_GREP_PROGRESS bytes read; NULL: nobody asks */
 };
 struct greta_grep_hit {
 	int64_t attempt_id, offset;     /* of the line */
@@ -53,7 +55,8 @@ struct greta_grep_hit {
 	size_t n;
 };
 /* Lines that match, attempt by attempt, in order. fn as above. EINVAL for a bad expression. A line is at most 64 KiB;
- * a longer one is searched in pieces. `stats` may be NULL; it is kept up to date while fn is called. */
+ * a longer one is searched in pieces. `stats` may be NULL; it is kept up to date while fn is called, always from the
+ * caller's thread. A reader searches on all processors. */
 typedef int greta_grep_fn(void *arg, const struct greta_grep_hit *hit, struct greta_err *e);
 int greta_logs_grep(struct greta_db *db, const struct greta_grep *g, greta_grep_fn *fn, void *arg,
 		    struct greta_grep_stats *stats, struct greta_err *e);

@@ -1,5 +1,6 @@
 /* maintain: backup, check, snapshot, prune, and who holds back the WAL. */
 #include "db/internal.h"
+#include "db/log_index.h"
 
 #include "base/cleanup.h"
 #include "base/fs.h"
@@ -136,7 +137,7 @@ static int fill_snapshot(struct greta_db *snap, const char *from, int64_t campai
 	if (greta_db_exec(snap, e, "INSERT INTO meta (key, value) VALUES ('snapshot_of', ?)", "s", from) ||
 	    greta_txn_begin(snap, &txn, e) ||
 	    greta_db_exec(snap, e, "INSERT INTO meta (key, value) VALUES ('snapshot_campaign', ?)", "i", campaign_id) ||
-	    db_script(snap, db_snapshot_sql, e))
+	    db_script(snap, db_snapshot_sql, e) || log_index_build(snap, e))
 		return -1;
 	return greta_txn_commit(&txn, e);
 }
@@ -206,9 +207,6 @@ static int prune_one(struct greta_db *db, int64_t attempt_id, struct greta_prune
 		       "i", attempt_id) < 0 ||
 	    db_get_i64(db, &rows, e, "SELECT coalesce(sum(n), 0) FROM telemetry_chunk WHERE attempt_id = ?", "i",
 		       attempt_id) < 0 ||
-	    greta_db_exec(db, e,
-			  "DELETE FROM log_filter WHERE chunk_id IN (SELECT id FROM log_chunk WHERE attempt_id = ?)",
-			  "i", attempt_id) ||
 	    greta_db_exec(db, e, "DELETE FROM log_chunk WHERE attempt_id = ?", "i", attempt_id) ||
 	    greta_db_exec(db, e, "DELETE FROM telemetry_chunk WHERE attempt_id = ?", "i", attempt_id) ||
 	    greta_db_exec(db, e, "UPDATE attempt SET state = 'pruned' WHERE id = ?", "i", attempt_id))
@@ -236,7 +234,9 @@ int greta_db_prune(struct greta_db *db, int64_t before_ns, int64_t most, struct 
 		if (rc == 1 && prune_one(db, id, out, e))
 			rc = -1;
 	}
-	return rc < 0 ? -1 : greta_txn_commit(&txn, e);
+	if (rc < 0 || (out->log_bytes && log_index_prune(db, e)))
+		return -1;
+	return greta_txn_commit(&txn, e);
 }
 
 /* ---- who reads, by the locks on the shared memory file (SQLite's "WAL-index format": readers hold bytes 123 to 127)

@@ -10,14 +10,17 @@
 #include "base/sha256.h"
 #include "base/str.h"
 #include "base/version.h"
+#include "db/log_index.h"
 
 extern const char db_schema_0001[];
 extern const char db_schema_0002[];
+extern const char db_schema_0007[];
 extern const char db_views_sql[];
 
 const struct db_migration db_migrations[] = {
-	{1, db_schema_0001},
-	{2, db_schema_0002},
+	{1, db_schema_0001, NULL},
+	{2, db_schema_0002, NULL},
+	{7, db_schema_0007, log_index_build},
 };
 const int db_n_migrations = GRETA_COUNT(db_migrations);
 
@@ -72,7 +75,7 @@ static int step(struct greta_db *db, const struct db_migration *m, bool fresh, s
 		greta_format("PRAGMA application_id = %d; PRAGMA user_version = %d", DB_APPLICATION_ID, m->version);
 	int64_t orphans = 0;
 
-	if (greta_txn_begin(db, &txn, e) || db_script(db, m->sql, e) || (fresh && make_identity(db, e)) ||
+	if (greta_txn_begin(db, &txn, e) || db_script(db, m->sql, e) || (m->fill && m->fill(db, e)) || (fresh && make_identity(db, e)) ||
 	    put_meta(db, "greta_version", GRETA_VERSION, e) || db_script(db, stamp, e))
 		return -1;
 	if (pragma_i64(db, "SELECT count(*) FROM pragma_foreign_key_check", &orphans, e))

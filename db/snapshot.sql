@@ -1,5 +1,6 @@
 -- Fills an empty database with what belongs to the campaign named in meta.snapshot_campaign (0: all of them) of the
--- database attached as `source`. Ids stay as they are. Parents come before children.
+-- database attached as `source`. Ids stay as they are. Parents come before children. The index of
+-- logs is made anew from what came along.
 CREATE TEMP TABLE wanted_campaign AS
 SELECT id FROM source.campaign
 WHERE (SELECT value FROM main.meta WHERE key = 'snapshot_campaign') IN (0, id);
@@ -31,7 +32,6 @@ INSERT INTO main.sample SELECT * FROM source.sample WHERE attempt_id IN (SELECT 
 INSERT INTO main.validity_mark SELECT * FROM source.validity_mark WHERE attempt_id IN (SELECT id FROM wanted_attempt);
 INSERT INTO main.event SELECT * FROM source.event WHERE attempt_id IN (SELECT id FROM wanted_attempt);
 INSERT INTO main.log_chunk SELECT * FROM source.log_chunk WHERE attempt_id IN (SELECT id FROM wanted_attempt);
-INSERT INTO main.log_filter SELECT * FROM source.log_filter WHERE chunk_id IN (SELECT id FROM main.log_chunk);
 INSERT INTO main.telemetry_chunk
 SELECT * FROM source.telemetry_chunk WHERE attempt_id IN (SELECT id FROM wanted_attempt);
 INSERT INTO main.telemetry_summary

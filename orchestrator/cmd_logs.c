@@ -197,8 +197,9 @@ static void print_progress(void *arg, const struct greta_grep_stats *s)
 {
 	const struct grep_output *o = arg;
 	if (o->watched)
-		fprintf(stderr, LINE_CLEAR "%.1f GB searched, %.1f GB of them looked into, %" PRId64 " lines found",
-			(double)s->bytes / 1e9, (double)s->bytes_read / 1e9, s->n_hits);
+		fprintf(stderr, LINE_CLEAR "%.0f %% of what may match, %.1f GB of %.1f GB looked into, %" PRId64 " lines found",
+			100 * (double)s->n_chunks_read / (double)s->n_candidates, (double)s->bytes_read / 1e9,
+			(double)s->bytes / 1e9, s->n_hits);
 }
 
 static void clear_progress(const struct grep_output *o)

@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "db/internal.h"
+#include "db/logs.h"
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/mount.h>
@@ -111,10 +112,16 @@ static void test_db__refuses_a_newer_one(void **state)
 static const char add_color[] = "ALTER TABLE campaign ADD COLUMN color TEXT; UPDATE campaign SET color = 'red'";
 static const char orphan_jobs[] = "ALTER TABLE campaign ADD COLUMN color TEXT; DELETE FROM variant";
 
+static int newest_version(void)
+{
+	return db_migrations[db_n_migrations - 1].version;
+}
+
 /* One step beyond the newest version. */
 static int migrate_on(struct help *h, const char *sql, struct greta_err *e)
 {
-	const struct db_migration list[] = {{db_n_migrations, "not run again"}, {db_n_migrations + 1, sql}};
+	const struct db_migration list[] = {{newest_version(), "not run again", NULL},
+					    {newest_version() + 1, sql, NULL}};
 
 	return db_migrate(h->db, list, 2, e);
 }
@@ -128,11 +135,11 @@ static void test_db__migrates_and_keeps_a_backup(void **state)
 
 	greta_log_to_fd(-1);
 	assert_ok(migrate_on(h, add_color, &e));
-	assert_int_equal(help_i64(h->db, "PRAGMA user_version"), db_n_migrations + 1);
+	assert_int_equal(help_i64(h->db, "PRAGMA user_version"), newest_version() + 1);
 	assert_int_equal(help_i64(h->db, "PRAGMA foreign_keys"), 1);
 	assert_string_equal(help_str(h->db, "SELECT color FROM campaign"), "red");
 	assert_int_equal(help_i64(h->db, "SELECT count(*) FROM cell"), 8);
-	snprintf(backup, sizeof backup, "x.db.v%d.bak", db_n_migrations);
+	snprintf(backup, sizeof backup, "x.db.v%d.bak", newest_version());
 	old = greta_db_open_reader(backup, &e);
 	assert_non_null(old);
 	assert_int_equal(help_i64(old, "SELECT count(*) FROM job"), 8);
@@ -151,12 +158,17 @@ static void test_db__a_failed_migration_changes_nothing(void **state)
 	greta_log_to_fd(-1);
 	assert_true(migrate_on(h, orphan_jobs, &e) < 0);
 	assert_non_null(strstr(e.text, "nothing was changed"));
-	assert_int_equal(help_i64(h->db, "PRAGMA user_version"), db_n_migrations);
+	assert_int_equal(help_i64(h->db, "PRAGMA user_version"), newest_version());
 	assert_int_equal(help_i64(h->db, "SELECT count(*) FROM variant"), 2);
 	assert_int_equal(help_i64(h->db, "SELECT count(*) FROM pragma_table_info('campaign') WHERE name = 'color'"), 0);
 	assert_ok(greta_db_check(h->db, &e));
 	assert_ok(migrate_on(h, add_color, &e)); /* its backup does not stand in the way */
 }
+
+/* As version 6 and those before had it. */
+#define BEFORE_7                                                                                                       \
+	"DROP TABLE log_column; DROP TABLE log_group; DROP TABLE log_slice; DROP INDEX log_loose;"                     \
+	"CREATE TABLE log_filter (chunk_id INTEGER PRIMARY KEY REFERENCES log_chunk(id), bits BLOB NOT NULL) STRICT;"
 
 static void test_db__a_database_of_version_1_is_brought_up(void **state)
 {
@@ -164,15 +176,49 @@ static void test_db__a_database_of_version_1_is_brought_up(void **state)
 	struct greta_err e = {0};
 
 	greta_log_to_fd(-1);
-	assert_ok(db_script(h->db, "DROP VIEW validity; DROP TABLE validity_mark; PRAGMA user_version = 1", &e));
+	assert_ok(db_script(h->db, BEFORE_7 "DROP VIEW validity; DROP TABLE validity_mark; PRAGMA user_version = 1", &e));
 	greta_db_close(h->db);
 	assert_null(greta_db_open_reader("x.db", &e));
 	assert_int_equal(e.code, GRETA_EVERSION);
 	help_open(h, "x.db");
-	assert_int_equal(help_i64(h->db, "PRAGMA user_version"), db_n_migrations);
+	assert_int_equal(help_i64(h->db, "PRAGMA user_version"), newest_version());
 	assert_int_equal(help_i64(h->db, "SELECT count(*) FROM cell"), 8);
 	assert_int_equal(help_i64(h->db, "SELECT count(*) FROM validity_mark"), 0);
 	assert_int_equal(access("x.db.v1.bak", F_OK), 0);
+}
+
+static int count_hit(void *arg, const struct greta_grep_hit *hit, struct greta_err *e)
+{
+	(void)hit, (void)e;
+	++*(int *)arg;
+	return 0;
+}
+
+/* Logs that were taken in before there was an index of them are found by it. */
+static void test_db__the_logs_of_version_6_are_indexed(void **state)
+{
+	static const char *const texts[] = {"all is well\n", "Memory access fault\nand an end without a newline"};
+	struct help *h = *state;
+	struct greta_grep_stats stats;
+	struct greta_err e = {0};
+	int n = 0;
+
+	greta_log_to_fd(-1);
+	for (size_t i = 0; i < GRETA_COUNT(texts); i++) {
+		int64_t id = help_attempt(h, h->jobs[i]);
+
+		assert_ok(help_event(h, id, 0, GRETA_EVENT_LOG, "{\"stream\":\"out\"}", texts[i], NULL, &e));
+		help_good(h, id, 1, "a", NULL);
+	}
+	assert_ok(db_script(h->db, BEFORE_7 "PRAGMA user_version = 2", &e));
+	greta_db_close(h->db);
+	help_open(h, "x.db");
+	assert_int_equal(help_i64(h->db, "SELECT sum(n_chunks) FROM log_column"), 2);
+	assert_int_equal(help_i64(h->db, "SELECT count(*) FROM log_column"), 1); /* so both were known to be whole */
+	assert_ok(greta_logs_grep(h->db, &(struct greta_grep){.pattern = "access fault"}, count_hit, &n, &stats, &e));
+	assert_int_equal(n, 1);
+	assert_ok(greta_logs_grep(h->db, &(struct greta_grep){.pattern = "nowhere"}, count_hit, &n, &stats, &e));
+	assert_int_equal(stats.n_candidates, 0);
 }
 
 static void test_db__readers_do_not_migrate(void **state)
@@ -682,6 +728,7 @@ int main(void)
 		T(test_db__migrates_and_keeps_a_backup),
 		T(test_db__a_failed_migration_changes_nothing),
 		T(test_db__a_database_of_version_1_is_brought_up),
+		T(test_db__the_logs_of_version_6_are_indexed),
 		T(test_db__readers_do_not_migrate),
 		T(test_db__views_are_made_anew_when_their_text_changes),
 		T(test_db__a_transaction_left_rolls_back),

@@ -186,7 +186,7 @@ static void test_log_grep__skips_what_can_not_match(void **state)
 		int64_t id = help_attempt(h, h->jobs[i]);
 
 		greta_buf_clear(&text);
-		while (text.len < 60000) {
+		while (text.len < 200000) {
 			seed = seed * 1103515245 + 12345;
 			greta_buf_addf(&text, "step %u took %u us\n", seed >> 20, (seed >> 8) % 1000);
 		}
@@ -199,13 +199,61 @@ static void test_log_grep__skips_what_can_not_match(void **state)
 	assert_int_equal(hits.n, 1);
 	assert_int_equal(stats.n_hits, 1);
 	assert_int_equal(stats.n_chunks, 8);
+	assert_int_equal(stats.n_candidates, 1);
 	assert_int_equal(stats.n_chunks_read, 1);
-	assert_true(stats.bytes > 8 * 60000);
+	assert_true(stats.bytes > 8 * 200000);
 	grep(h, &hits, (struct greta_grep){.pattern = "access .ault", .regex = true}, &stats);
 	assert_int_equal(hits.n, 1);
 	assert_int_equal(stats.n_chunks_read, 1);
+	grep(h, &hits, (struct greta_grep){.pattern = "Memory access fault", .campaign_id = h->campaign_id}, &stats);
+	assert_int_equal(hits.n, 1);
+	assert_int_equal(stats.n_chunks, 8);
+	assert_int_equal(stats.n_chunks_read, 1);
+	assert_true(stats.bytes > 8 * 200000);
 	greta_buf_release(&text);
 	greta_buf_release(&hits.text);
+}
+
+/* Some hundred attempts, one of them long, one that still runs: cut into jobs, done by several threads. */
+static void test_log_grep__a_reader_finds_the_same_in_the_same_order(void **state)
+{
+	static const char *const patterns[] = {"line 7", "needle", "of attempt 1", "line.*[2-9] x*$"};
+	struct help *h = *state, reader = *h;
+	struct hits one = {0}, other = {0};
+	struct greta_err e = {0};
+	struct greta_buf text = {0};
+	char filler[501] = {0};
+
+	memset(filler, 'x', 500);
+	for (int i = 0; i < 150; i++) {
+		int64_t id = help_attempt(h, h->jobs[i % 8]);
+
+		greta_buf_clear(&text);
+		for (int k = 0; k < (i == 70 ? 20000 : 20); k++)
+			greta_buf_addf(&text, "%s line %d of attempt %d %.*s%s", k % 11 ? "a" : "needle", k, i,
+				       i == 70 ? 500 : 0, filler, k % 5 ? "\n" : "");
+		assert_ok(greta_logs_add(h->db, id, GRETA_STREAM_OUT, text.data, text.len, &e));
+		if (i != 100)
+			assert_ok(greta_logs_seal(h->db, id, &e));
+	}
+	reader.db = greta_db_open_reader("x.db", &e);
+	assert_non_null(reader.db);
+	for (size_t i = 0; i < GRETA_COUNT(patterns); i++) {
+		struct greta_grep g = {.pattern = patterns[i], .regex = i == 3};
+
+		grep(h, &one, g, NULL);
+		grep(&reader, &other, g, NULL);
+		assert_true(one.n > 100);
+		assert_int_equal(one.n, other.n);
+		assert_string_equal(greta_buf_str(&one.text), greta_buf_str(&other.text));
+	}
+	other.stop_after = 5; /* and it stops when it is told to */
+	grep(&reader, &other, (struct greta_grep){.pattern = "line"}, NULL);
+	assert_int_equal(other.n, 5);
+	greta_db_close(reader.db);
+	greta_buf_release(&text);
+	greta_buf_release(&one.text);
+	greta_buf_release(&other.text);
 }
 
 /* An engine that prints without end on one line. */
@@ -242,6 +290,7 @@ int main(void)
 		T(test_log_grep__streams_apart),
 		T(test_log_grep__by_campaign_and_counted),
 		T(test_log_grep__skips_what_can_not_match),
+		T(test_log_grep__a_reader_finds_the_same_in_the_same_order),
 		T(test_log_grep__a_line_without_end),
 	};
 

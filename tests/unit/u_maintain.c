@@ -129,11 +129,19 @@ static void test_snapshot__one_campaign_with_all_that_is_its(void **state)
 	assert_int_equal(access("none.db", F_OK), -1);
 }
 
+static bool is_one_of(const char *name, const char *const *list, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (!strcmp(name, list[i]))
+			return true;
+	return false;
+}
+
 /* Every table that a later version adds has to be thought of in snapshot.sql. */
 static void test_snapshot__knows_every_table(void **state)
 {
-	static const char *const kept_here[] = {"meta",
-						"action"}; /* whoever gets the snapshot has no business with these */
+	/* whoever gets the snapshot has no business with the first two; the others are made anew */
+	static const char *const kept_here[] = {"meta", "action", "log_column", "log_group", "log_slice"};
 	struct help *h = *state;
 	struct greta_err e = {0};
 	cleanup_buf struct greta_buf sql = {0};
@@ -145,8 +153,7 @@ static void test_snapshot__knows_every_table(void **state)
 		const char *name = greta_query_str(q, 0);
 
 		snprintf(line, sizeof line, "INSERT INTO main.%s", name);
-		if (!strstr(greta_buf_str(&sql), line) && strcmp(name, kept_here[0]) != 0 &&
-		    strcmp(name, kept_here[1]) != 0)
+		if (!strstr(greta_buf_str(&sql), line) && !is_one_of(name, kept_here, GRETA_COUNT(kept_here)))
 			fail_msg("snapshot.sql leaves %s out", name);
 	}
 	greta_query_close(q);
