@@ -1,6 +1,7 @@
 #include "agent/after.h"
 #include "agent/devices.h"
 #include "agent/files.h"
+#include "agent/kernel_lines.h"
 #include "agent/quarantine.h"
 #include "base/child.h"
 #include "base/cleanup.h"
@@ -13,15 +14,21 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define AFTER_WATCH_S 12.0
+#define AFTER_AMD_S 120.0   /* a queue that can't be preempted is told 9 s after, evictions and the hive's reset later */
+#define AFTER_WATCH_S 12.0  /* NVIDIA's Xid lines come at once */
 #define PROBE_MS 30000
 #define PROBE_OUTPUT_MAX 4096
 
-static double watch_s(void)
+static double watch_s(const struct supervise *s)
 {
-	double s;
+	double seconds;
 	const char *set = getenv("GRETA_AFTER_KILL_S");
-	return set && greta_str_f64(set, &s) == 0 && s >= 0 ? s : AFTER_WATCH_S;
+	if (set && greta_str_f64(set, &seconds) == 0 && seconds >= 0)
+		return seconds;
+	for (size_t i = 0; i < s->watch.gpus.n_devices; i++)
+		if (greta_str_eq(s->watch.gpus.devices[i].kind, "amd"))
+			return AFTER_AMD_S;
+	return AFTER_WATCH_S;
 }
 
 /* the probe */
@@ -101,32 +108,20 @@ static void add_blind(struct supervise *s, const char *what)
 	snprintf(blind + n, sizeof s->watch.dog.verdict.blind - n, "%s%s", n ? "; " : "", what);
 }
 
-/* What the driver said since the kill is stronger than what was seen before it. */
+/* What the driver said since the kill is stronger than what was seen before it. A sibling's reset is not: ours hung first. */
 static void hear_driver(struct supervise *s)
 {
-	static const struct {
-		const char *words;
-		enum greta_class class_;
-		const char *blamed;
-	} lines[] = {
-		{"device lost from bus", GRETA_CLASS_DEVICE_LOST, "device"},
-		{"fallen off the bus", GRETA_CLASS_DEVICE_LOST, "device"},
-		{"qcm fence wait loop timeout", GRETA_CLASS_QUEUE_HANG, "runtime"},
-		{"Failed to evict", GRETA_CLASS_QUEUE_HANG, "runtime"},
-		{"failed to remove hardware queue", GRETA_CLASS_QUEUE_HANG, "runtime"},
-	};
 	struct watchdog_verdict *v = &s->watch.dog.verdict;
+	struct kernel_finding f;
 	klog_read(&s->klog);
-	for (size_t i = 0; i < GRETA_COUNT(lines); i++) {
-		cleanup_free char *line = klog_find(&s->klog, (const char *const[]){lines[i].words, NULL});
-		if (!line || v->class_ == GRETA_CLASS_DEVICE_LOST || v->class_ == GRETA_CLASS_MEMORY_FAULT)
-			continue;
-		v->class_ = lines[i].class_;
-		v->certainty = GRETA_ESTABLISHED;
-		v->blamed = lines[i].blamed;
-		snprintf(s->stop_text, sizeof s->stop_text, "%.160s; after the kill the kernel said: %.120s", v->text, line);
+	kernel_lines_read(greta_buf_str(&s->klog.lines), s->watch.gpus.devices, s->watch.gpus.n_devices, &f);
+	if (f.class_ == GRETA_CLASS_NONE || f.class_ == GRETA_CLASS_COLLATERAL || f.class_ == v->class_ || v->class_ == GRETA_CLASS_DEVICE_LOST ||
+	    v->class_ == GRETA_CLASS_MEMORY_FAULT)
 		return;
-	}
+	v->class_ = f.class_;
+	v->certainty = GRETA_ESTABLISHED;
+	v->blamed = kernel_lines_blamed(f.class_);
+	snprintf(s->stop_text, sizeof s->stop_text, "%.160s; after the kill the kernel said: %.120s", v->text, f.line);
 }
 
 void after_probed(struct supervise *s, int status)
@@ -168,7 +163,7 @@ bool after_begin(struct supervise *s)
 		return false;
 	greta_watch_remove(s->sweep); /* it would take the probe for one of the engine's */
 	s->sweep = NULL;
-	s->after = greta_loop_timer(s->loop, (int64_t)(watch_s() * 1e3), 0, on_watched, s);
+	s->after = greta_loop_timer(s->loop, (int64_t)(watch_s(s) * 1e3), 0, on_watched, s);
 	return true;
 }
 

@@ -1,10 +1,11 @@
 /* after: what follows a hang on a GPU before its slot is free again.
  *
- * The driver speaks only when it fails to preempt the killed queue, 9 s later by default: the kernel's log is watched
- * for AFTER_WATCH_S (GRETA_AFTER_KILL_S sets another time). Then the GPUs are probed by a program that allocates, launches
- * and copies back: GRETA_GPU_PROBE, or greta-gpu-probe beside this one, once for each GPU, which alone is visible to it. It
- * is told --driver hip or cuda, and must exit 0 in time, or 3: it can't tell. A GPU that fails goes into quarantine; one
- * that could not be probed is said to be so. */
+ * amdgpu speaks only when it fails to preempt the killed queue, 9 s later by default, and goes on to evictions and a reset
+ * that may take the hive: the kernel's log is watched for two minutes, for 12 s where no GPU is AMD's (GRETA_AFTER_KILL_S
+ * sets another time). Then the GPUs are probed by a program that allocates, launches and copies back: GRETA_GPU_PROBE, or
+ * greta-gpu-probe beside this one, once for each GPU, which alone is visible to it. It is told --driver hip or cuda, and
+ * must exit 0 in time, or 3: it can't tell. A GPU that fails goes into quarantine; one that could not be probed is said to
+ * be so. */
 #ifndef AGENT_AFTER_H
 #define AGENT_AFTER_H
 

@@ -1,13 +1,16 @@
 #include "agent/evidence.h"
 #include "agent/files.h"
+#include "agent/gauge.h"
 #include "base/child.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/fs.h"
 #include "base/mem.h"
+#include "schemas/spec.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <math.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -22,6 +25,8 @@
 #define NAME_MAX_LEN 63
 #define PIDS_MAX 16     /* of one attempt that are looked at */
 #define THREADS_MAX 512
+#define BINARY_MAX 4096 /* gpu_metrics has some hundred bytes */
+#define HEX_PER_LINE 32
 
 /* reading, in a child */
 
@@ -64,28 +69,79 @@ static void put_folder(struct greta_buf *out, const char *dir, const char *prefi
 		put_file(out, dir, names.items[i]);
 }
 
-static void read_gpu(const struct evidence_plan *p, struct greta_buf *out)
+/* A binary file, in hex. */
+static void put_hex(struct greta_buf *out, const char *dir, const char *name)
+{
+	char path[FILE_PATH_MAX];
+	unsigned char bytes[BINARY_MAX];
+	file_path(path, "%s/%s", dir, name);
+	greta_buf_addf(out, "== %s, in hex ==\n", path);
+	cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	ssize_t n = fd >= 0 ? read(fd, bytes, sizeof bytes) : -1;
+	if (n < 0)
+		greta_buf_addf(out, "(not readable: %s)\n", strerror(errno));
+	for (ssize_t i = 0; i < n; i++)
+		greta_buf_addf(out, "%02x%c", bytes[i], i % HEX_PER_LINE == HEX_PER_LINE - 1 || i + 1 == n ? '\n' : ' ');
+}
+
+static void read_amd(const struct evidence_plan *p, const struct greta_device *d, struct greta_buf *out)
 {
 	static const char *const files[] = {"gpu_busy_percent", "mem_busy_percent", "mem_info_vram_used", "pp_dpm_sclk",
 					    "pp_dpm_mclk", "power_dpm_force_performance_level", "pcie_replay_count",
-					    "current_compute_partition", "current_link_speed", "current_link_width"};
+					    "unique_id", "current_compute_partition", "current_link_speed",
+					    "current_link_width"};
+	char dir[FILE_PATH_MAX], sub[FILE_PATH_MAX];
+	cleanup_strs struct greta_strs mons = {0};
+	const char *node = strrchr(d->path, '/');
+	file_path(dir, "%s/class/drm/%s/device", p->sys, node ? node + 1 : "");
+	put_files(out, dir, files, GRETA_COUNT(files));
+	put_hex(out, dir, "gpu_metrics");
+	put_folder(out, file_path(sub, "%s/ras", dir), "");
+	file_names(file_path(sub, "%s/hwmon", dir), "hwmon", &mons);
+	for (size_t k = 0; k < mons.n; k++) {
+		char mon[FILE_PATH_MAX];
+		file_path(mon, "%s/%s", sub, mons.items[k]);
+		put_folder(out, mon, "power1_");
+		put_folder(out, mon, "temp");
+	}
+}
+
+static void put_reading(struct greta_buf *out, const char *name, double value)
+{
+	greta_buf_addf(out, isnan(value) ? "%s -\n" : "%s %.10g\n", name, value);
+}
+
+static void read_nvidia(struct nvml *nvml, const struct greta_device *d, struct greta_buf *out)
+{
+	struct gauge_gpu g;
+	nvml_read(nvml, d->uuid, &g);
+	put_reading(out, "busy_percent", g.busy);
+	put_reading(out, "mem_busy_percent", g.mem_busy);
+	put_reading(out, "vram_bytes", g.vram_bytes);
+	put_reading(out, "power_w", g.power_w);
+	put_reading(out, "temp_c", g.temp_c);
+	put_reading(out, "sclk_mhz", g.sclk_mhz);
+	put_reading(out, "sclk_max_mhz", g.sclk_max_mhz);
+	put_reading(out, "mclk_mhz", g.mclk_mhz);
+	put_reading(out, "throttle_reasons", g.throttle);
+	put_reading(out, "uncorrectable_errors", g.ras_ue);
+}
+
+static void read_gpu(const struct evidence_plan *p, struct greta_buf *out)
+{
+	struct nvml *nvml = NULL;
 	for (size_t i = 0; i < p->n_devices; i++) {
-		char dir[FILE_PATH_MAX], sub[FILE_PATH_MAX];
-		const char *node = strrchr(p->devices[i].path, '/');
-		greta_buf_addf(out, "# %s %s\n", p->devices[i].uuid, p->devices[i].path);
-		if (strcmp(p->devices[i].kind, "amd") != 0)
+		const struct greta_device *d = &p->devices[i];
+		greta_buf_addf(out, "# %s %s\n", d->uuid, d->path);
+		if (strcmp(d->kind, "amd") == 0) {
+			read_amd(p, d, out);
 			continue;
-		file_path(dir, "%s/class/drm/%s/device", p->sys, node ? node + 1 : "");
-		put_files(out, dir, files, GRETA_COUNT(files));
-		put_folder(out, file_path(sub, "%s/ras", dir), "");
-		cleanup_strs struct greta_strs mons = {0};
-		file_names(file_path(sub, "%s/hwmon", dir), "hwmon", &mons);
-		for (size_t k = 0; k < mons.n; k++) {
-			char mon[FILE_PATH_MAX];
-			file_path(mon, "%s/%s", sub, mons.items[k]);
-			put_folder(out, mon, "power1_");
-			put_folder(out, mon, "temp");
 		}
+		nvml = nvml ? nvml : nvml_open();
+		if (nvml)
+			read_nvidia(nvml, d, out);
+		else
+			greta_buf_adds(out, "(no NVML)\n");
 	}
 }
 
@@ -113,8 +169,38 @@ static void read_processes(const struct evidence_plan *p, struct greta_buf *out)
 	}
 }
 
+/* "NAME=value" of every process; of what must not be stored the name alone. */
+static void put_environment(const struct evidence_plan *p, const char *entries, size_t n, struct greta_buf *out)
+{
+	for (const char *at = entries; at < entries + n; at += strlen(at) + 1) {
+		size_t len = strcspn(at, "=");
+		cleanup_free char *name = greta_strndup(at, len);
+		if (p->spec && greta_spec_hides(p->spec, name))
+			greta_buf_addf(out, "%s=" GRETA_NOT_STORED "\n", name);
+		else
+			greta_buf_addf(out, "%s\n", at);
+	}
+}
+
+static void read_environment(const struct evidence_plan *p, struct greta_buf *out)
+{
+	for (size_t i = 0; i < p->n_pids && i < PIDS_MAX; i++) {
+		char path[FILE_PATH_MAX];
+		cleanup_buf struct greta_buf text = {0};
+		struct greta_err e = {0};
+		greta_buf_addf(out, "== %s ==\n", file_path(path, "%s/%d/environ", p->proc, (int)p->pids[i]));
+		if (greta_fs_read(path, EVIDENCE_ITEM_MAX, &text, &e) != 0)
+			greta_buf_addf(out, "(%s)\n", e.text);
+		else
+			put_environment(p, greta_buf_str(&text), text.len, out);
+	}
+}
+
 static void read_kfd(const struct evidence_plan *p, struct greta_buf *out)
 {
+	char nodes[FILE_PATH_MAX];
+	cleanup_strs struct greta_strs topology = {0};
+	file_names(file_path(nodes, "%s/class/kfd/kfd/topology/nodes", p->sys), "", &topology);
 	for (size_t i = 0; i < p->n_pids && i < PIDS_MAX; i++) {
 		char dir[FILE_PATH_MAX], queues[FILE_PATH_MAX];
 		cleanup_strs struct greta_strs names = {0};
@@ -126,6 +212,10 @@ static void read_kfd(const struct evidence_plan *p, struct greta_buf *out)
 			char queue[FILE_PATH_MAX];
 			put_folder(out, file_path(queue, "%s/%s", queues, names.items[k]), "");
 		}
+	}
+	for (size_t i = 0; i < topology.n; i++) {
+		char node[FILE_PATH_MAX];
+		put_file(out, file_path(node, "%s/%s", nodes, topology.items[i]), "properties");
 	}
 }
 
@@ -195,12 +285,13 @@ static const struct {
 	bool root, gpu;
 } items[] = {
 	{"gpu.1", read_gpu, READ_MS, false, true},
+	{"devcoredump", read_coredump, READ_MS, false, true}, /* it expires */
+	{"kfd", read_kfd, READ_MS, false, true},
 	{"threads", read_threads, READ_MS, false, false},
 	{"processes", read_processes, READ_MS, false, false},
-	{"kfd", read_kfd, READ_MS, false, true},
+	{"environment", read_environment, READ_MS, false, false},
 	{"debugfs", read_debugfs, READ_MS, true, true},
 	{"debugger", read_debugger, DEBUGGER_MS + 2000, false, false},
-	{"devcoredump", read_coredump, READ_MS, false, true},
 	{"gpu.2", read_gpu, READ_MS, false, true},
 };
 

@@ -1,10 +1,10 @@
 /* evidence: what a kernel engineer needs of a run that does not move, gathered before it is killed.
  *
- * A collector process goes through a fixed list, in this order: GPU counters, threads and their stacks, maps and
- * descriptors, KFD's view, debugfs (root only, by exact names: some of its files act when they are read, and
- * amdgpu_gpu_recover resets the GPU), a debugger's backtrace, the driver's core dump, GPU counters again. Every item is
- * read by a child of its own with a deadline of seconds, since any of these reads can hang in the kernel; what could not
- * be had is named instead. */
+ * A collector process goes through a fixed list, in this order: what sysfs has (GPU counters, the driver's core dump
+ * before it expires, KFD's view), the host's threads and their stacks, maps and limits, the environment without secrets,
+ * debugfs (root only, by exact names: some of its files act when they are read, and amdgpu_gpu_recover resets the GPU), a
+ * debugger's backtrace, GPU counters again. Every item is read by a child of its own with a deadline of seconds, since
+ * any of these reads can hang in the kernel; what could not be had is named instead. */
 #ifndef AGENT_EVIDENCE_H
 #define AGENT_EVIDENCE_H
 
@@ -19,6 +19,7 @@ struct evidence_plan {
 	const char *sys, *proc;
 	const struct greta_device *devices;
 	size_t n_devices;
+	const struct greta_spec *spec; /* says which variables must not be stored; NULL: all may */
 	const pid_t *pids;      /* of the attempt, the engine first */
 	size_t n_pids;
 	bool debugger;          /* false where it would hang: threads in D state */

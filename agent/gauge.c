@@ -72,7 +72,8 @@ static double read_throttle(const char *dir)
 	return NAN;
 }
 
-/* "ue: 0\nce: 3": summed over the blocks that have counters. */
+/* "ue: 0\nce: 3", summed over the blocks that have counters: umc_err_count, or aca_umc where the driver reads errors by
+ * ACA, as on MI300X (amdgpu_ras.c, amdgpu_aca.c). While a GPU is being reset they say "Query currently inaccessible". */
 static double read_ras(const char *dir)
 {
 	char ras[FILE_PATH_MAX], text[512];
@@ -81,8 +82,8 @@ static double read_ras(const char *dir)
 	file_names(file_path(ras, "%s/ras", dir), "", &names);
 	for (size_t i = 0; i < names.n; i++) {
 		int64_t ue = 0;
-		if (greta_str_ends(names.items[i], "_err_count") && file_text(ras, names.items[i], text, sizeof text) == 0 &&
-		    file_field_i64(text, "ue", &ue) == 0)
+		bool counts = greta_str_ends(names.items[i], "_err_count") || greta_str_starts(names.items[i], "aca_");
+		if (counts && file_text(ras, names.items[i], text, sizeof text) == 0 && file_field_i64(text, "ue", &ue) == 0)
 			sum = (isnan(sum) ? 0 : sum) + (double)ue;
 	}
 	return sum;

@@ -1,5 +1,6 @@
 #include "agent/klog.h"
 #include "base/mem.h"
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -22,23 +23,30 @@ void klog_open(struct klog *k)
 	k->fd = -1;
 }
 
-/* "6,1234,5678,-;message\n KEY=value\n": the message alone. A plain file's text is taken as it is. */
-static void keep(struct klog *k, const char *record, size_t n)
+/* "6,1234,5678,-;message" is a record's first line, " KEY=value" what may follow it: the message alone is kept. Of a plain
+ * file, whose reads hold several records, a line without that framing is taken as it is. */
+static void keep_line(struct klog *k, const char *line, size_t n)
 {
-	const char *text = memchr(record, ';', n);
-	if (text && record[0] >= '0' && record[0] <= '9') {
-		text++;
-		n -= (size_t)(text - record);
-		const char *end = memchr(text, '\n', n);
-		n = end ? (size_t)(end - text) : n;
-	} else {
-		text = record;
-	}
-	if (k->lines.len + n + 1 > KLOG_KEPT)
+	const char *message = n && isdigit((unsigned char)*line) ? memchr(line, ';', n) : NULL;
+	if (message)
+		n -= (size_t)(++message - line);
+	else
+		message = line;
+	if (n == 0 || *line == ' ' || k->lines.len + n + 1 > KLOG_KEPT)
 		return;
-	greta_buf_add(&k->lines, text, n);
-	if (n == 0 || text[n - 1] != '\n')
-		greta_buf_addc(&k->lines, '\n');
+	greta_buf_add(&k->lines, message, n);
+	greta_buf_addc(&k->lines, '\n');
+}
+
+static void keep(struct klog *k, const char *text, size_t n)
+{
+	while (n > 0) {
+		const char *newline = memchr(text, '\n', n);
+		size_t len = newline ? (size_t)(newline - text) : n;
+		keep_line(k, text, len);
+		text += len + (newline != NULL);
+		n -= len + (newline != NULL);
+	}
 }
 
 bool klog_read(struct klog *k)

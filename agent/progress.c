@@ -1,4 +1,6 @@
 #include "agent/progress.h"
+#include "base/mem.h"
+#include <stdlib.h>
 #include <string.h>
 
 void progress_init(struct progress *p)
@@ -18,6 +20,7 @@ static bool take_line(struct progress *p, const char *line, size_t n)
 	if (now.phase != p->last.phase || p->n_lines == 0)
 		p->urgent = true;
 	p->last = now;
+	*GRETA_PUSH(p->fresh, p->n_fresh, p->cap_fresh) = now;
 	p->waiting = true;
 	p->n_lines++;
 	return true;
@@ -45,6 +48,7 @@ static bool take_piece(struct progress *p, const char *piece, size_t n, bool who
 bool progress_feed(struct progress *p, const char *bytes, size_t n)
 {
 	bool understood = false;
+	p->n_fresh = 0;
 	while (n > 0) {
 		const char *newline = memchr(bytes, '\n', n);
 		size_t len = newline ? (size_t)(newline - bytes) : n;
@@ -80,4 +84,7 @@ int64_t progress_wait_ns(const struct progress *p, int64_t now_ns)
 void progress_release(struct progress *p)
 {
 	greta_buf_release(&p->line);
+	free(p->fresh);
+	p->fresh = NULL;
+	p->n_fresh = p->cap_fresh = 0;
 }

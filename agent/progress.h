@@ -1,5 +1,6 @@
 /* progress: reads an engine's progress pipe, and thins it out for the journal: every change of phase, else at most one
- * event in PROGRESS_EVERY_NS, always the newest. Pure: fed with bytes and the time. */
+ * event in PROGRESS_EVERY_NS, always the newest. Whoever learns from progress is given every line. Pure: fed with bytes
+ * and the time. */
 #ifndef AGENT_PROGRESS_H
 #define AGENT_PROGRESS_H
 
@@ -14,6 +15,8 @@ struct progress {
 	struct greta_buf line;
 	bool skipping;               /* inside an over-long line */
 	struct greta_progress last;  /* the newest understood */
+	struct greta_progress *fresh; /* all that the last feed brought, the newest last */
+	size_t n_fresh, cap_fresh;
 	bool waiting;                /* `last` has not been told yet */
 	bool urgent;                 /* ... and its phase is new */
 	int64_t told_ns;

@@ -159,7 +159,7 @@ void supervise_finish(struct supervise *s)
 	judge(s);
 	logits_keep(s);
 	if (s->exec_ns && s->end.outcome != GRETA_OUTCOME_GOOD && s->end.outcome != GRETA_OUTCOME_CANCELLED)
-		watch_black_box(s);
+		watch_last_evidence(s);
 	for (size_t i = 0; i < s->slots.devices.n; i++)
 		greta_strs_add(&s->end.devices, s->slots.devices.items[i]);
 	cgroup_remove(&s->cgroup);

@@ -25,6 +25,7 @@ void telemetry_init(struct telemetry *t, const char *proc, size_t n_gpus, double
 	t->interval_ns = (int64_t)(interval_s * (double)GRETA_NS_PER_S);
 	t->last_row_ns = INT64_MIN / 2;
 	t->ring = greta_alloc(TELEMETRY_BLACK_BOX_ROWS * (t->n_columns + 1) * sizeof *t->ring);
+	t->places = greta_alloc(TELEMETRY_BLACK_BOX_ROWS * sizeof *t->places);
 }
 
 static void column_name(size_t i, char out[48])
@@ -116,10 +117,11 @@ static void add_row(struct telemetry *t, int64_t now_ns, const double *row)
 }
 
 void telemetry_tick(struct telemetry *t, int64_t now_ns, const struct gauge_record *gpu, int64_t engine_ticks,
-		    int64_t engine_rss_bytes)
+		    int64_t engine_rss_bytes, const struct telemetry_place *place)
 {
 	double *slot = &t->ring[(size_t)(t->n_ring % TELEMETRY_BLACK_BOX_ROWS) * (t->n_columns + 1)];
 	fill_row(t, now_ns, gpu, engine_ticks, engine_rss_bytes, slot + 1);
+	t->places[t->n_ring % TELEMETRY_BLACK_BOX_ROWS] = *place;
 	slot[0] = (double)(now_ns - t->begun_ns) / (double)GRETA_NS_PER_S;
 	t->n_ring++;
 	/* A tick that is a little early counts: else every second row would be missed. */
@@ -159,11 +161,14 @@ void telemetry_black_box(const struct telemetry *t, struct greta_buf *out)
 		column_name(i, name);
 		greta_buf_addf(out, " %s", name);
 	}
+	greta_buf_adds(out, " phase done total silent_s");
 	for (int64_t k = from; k < t->n_ring; k++) {
+		const struct telemetry_place *place = &t->places[k % TELEMETRY_BLACK_BOX_ROWS];
 		const double *row = &t->ring[(size_t)(k % TELEMETRY_BLACK_BOX_ROWS) * (t->n_columns + 1)];
 		greta_buf_addf(out, "\n%.1f", row[0]);
 		for (size_t i = 1; i <= t->n_columns; i++)
 			greta_buf_addf(out, isnan(row[i]) ? " -" : " %.6g", row[i]);
+		greta_buf_addf(out, " %s %g %g %.1f", greta_phase_name(place->phase), place->done, place->total, place->silent_s);
 	}
 	greta_buf_addc(out, '\n');
 }
@@ -172,5 +177,6 @@ void telemetry_release(struct telemetry *t)
 {
 	greta_buf_release(&t->rows);
 	free(t->ring);
+	free(t->places);
 	*t = (struct telemetry){0};
 }

@@ -2,6 +2,7 @@
 #include "agent/devices.h"
 #include "agent/evidence.h"
 #include "agent/files.h"
+#include "agent/kernel_lines.h"
 #include "agent/kill.h"
 #include "agent/supervise.h"
 #include "base/clock.h"
@@ -24,6 +25,7 @@
 #define EXTEND_FACTOR 1.25         /* beyond the projection */
 #define EXTEND_MAX 4.0             /* times the budget, in all */
 #define LOG_TAIL 16384
+#define TOGETHER_MAX_S 3600.0      /* a longer time between lines of one read is the engine's mistake */
 
 /* events */
 
@@ -104,12 +106,29 @@ static void take_crumb(struct supervise *s, struct watchdog_sample *sample)
 	sample->enqueued = s->watch.crumb.enqueued;
 }
 
+/* Beyond what the counters said when they were first read: errors of days before are not this attempt's. */
+static double new_errors(struct watch *w)
+{
+	double sum = NAN;
+	for (int i = 0; i < w->gauge.n; i++) {
+		double errors = w->gauge.gpus[i].ras_ue;
+		if (isnan(errors))
+			continue;
+		if (!w->errors_known[i])
+			w->errors_before[i] = errors;
+		w->errors_known[i] = true;
+		sum = (isnan(sum) ? 0 : sum) + fmax(0, errors - w->errors_before[i]);
+	}
+	return sum;
+}
+
 static void take_gauge(struct supervise *s, int64_t now_ns, struct watchdog_gpu *out)
 {
 	struct watch *w = &s->watch;
 	struct gauge_record before = w->gauge;
 	bool fresh = gauge_take(w->gauge_fd, &w->gauge);
-	*out = (struct watchdog_gpu){.expected = s->spec.slot == GRETA_SLOT_GPU, .clock_ratio = NAN, .mem_busy_max = NAN};
+	*out = (struct watchdog_gpu){.expected = s->spec.slot == GRETA_SLOT_GPU, .clock_ratio = NAN, .mem_busy_max = NAN,
+				     .new_errors = new_errors(w)};
 	out->seen = w->gauge.n > 0 && now_ns - w->gauge.t_ns < GAUGE_STALE_NS;
 	out->busy_min = INFINITY;
 	for (int i = 0; out->seen && i < w->gauge.n; i++) {
@@ -126,43 +145,13 @@ static void take_gauge(struct supervise *s, int64_t now_ns, struct watchdog_gpu 
 	}
 }
 
-/* The driver's own words, by drivers/gpu/drm/amd and amdkfd, and NVIDIA's Xid lines. */
-static char *kernel_line(const struct supervise *s, const char *const *any)
+static void take_kernel(struct supervise *s, struct kernel_finding *f, struct watchdog_kernel *out)
 {
-	for (; *any; any++) {
-		char *line = klog_find(&s->klog, (const char *const[]){*any, NULL});
-		if (line)
-			return line;
-	}
-	return NULL;
-}
-
-struct kernel_lines {
-	char *memory_fault, *queue_hang, *device_lost, *ras, *reset;
-};
-
-static void take_kernel(struct supervise *s, struct kernel_lines *l, struct watchdog_kernel *out)
-{
-	static const char *const fault[] = {"page fault (src_id", "[gfxhub", "Memory access fault by GPU", "NVRM: Xid (PCI", NULL};
-	static const char *const hang[] = {"qcm fence wait loop timeout", "Failed to evict", "failed to remove hardware queue",
-					   "Failed to preempt", NULL};
-	static const char *const lost[] = {"device lost from bus", "GPU has fallen off the bus", NULL};
-	static const char *const ras[] = {"uncorrectable hardware errors", "Poison", "poison consumption", NULL};
-	static const char *const reset[] = {"GPU reset begin", "GPU reset(", NULL};
 	klog_read(&s->klog);
-	*l = (struct kernel_lines){0};
-	*out = (struct watchdog_kernel){.blind = s->klog.fd < 0};
-	if (s->spec.slot != GRETA_SLOT_GPU || s->klog.lines.len == 0)
-		return;
-	*l = (struct kernel_lines){kernel_line(s, fault), kernel_line(s, hang), kernel_line(s, lost), kernel_line(s, ras),
-				   kernel_line(s, reset)};
-	*out = (struct watchdog_kernel){.memory_fault = l->memory_fault, .queue_hang = l->queue_hang,
-					.device_lost = l->device_lost, .ras = l->ras, .reset = l->reset};
-}
-
-static void kernel_lines_release(struct kernel_lines *l)
-{
-	free(l->memory_fault), free(l->queue_hang), free(l->device_lost), free(l->ras), free(l->reset);
+	*f = (struct kernel_finding){0};
+	if (s->spec.slot == GRETA_SLOT_GPU && s->klog.lines.len)
+		kernel_lines_read(greta_buf_str(&s->klog.lines), s->watch.gpus.devices, s->watch.gpus.n_devices, f);
+	*out = (struct watchdog_kernel){.class_ = f->class_, .line = f->line, .blind = s->klog.fd < 0};
 }
 
 /* The engine's own process, for telemetry: cheap enough for every second. */
@@ -214,10 +203,17 @@ static void tell_crumb(struct supervise *s)
 	watch_tell_item(s, "breadcrumb", text.data, text.len);
 }
 
+/* Again after the kill, when more has come: whoever stores it replaces the first. */
+static void tell_kernel_log(struct supervise *s)
+{
+	const char *text = s->klog.blind[0] ? s->klog.blind : greta_buf_str(&s->klog.lines);
+	s->watch.kernel_log_told = s->klog.lines.len;
+	watch_tell_item(s, "kernel_log", text, strlen(text));
+}
+
 static void evidence_done(struct supervise *s)
 {
 	struct watch *w = &s->watch;
-	cleanup_buf struct greta_buf kernel = {0};
 	char tail[LOG_TAIL];
 	if (!w->evidence)
 		return;
@@ -228,8 +224,7 @@ static void evidence_done(struct supervise *s)
 	kill(w->collector, SIGKILL);
 	tell_crumb(s);
 	watch_tell_item(s, "log_tail", tail, logs_tail(&s->logs, s->logs.streams[LOGS_ERR].total ? LOGS_ERR : LOGS_OUT, tail, sizeof tail));
-	greta_buf_adds(&kernel, s->klog.blind[0] ? s->klog.blind : greta_buf_str(&s->klog.lines));
-	watch_tell_item(s, "kernel_log", greta_buf_str(&kernel), kernel.len);
+	tell_kernel_log(s);
 	if (w->stop_after == STOP_VERDICT && w->moved) { /* it came back to life while it was looked at */
 		w->moved = false;
 		return;
@@ -274,6 +269,7 @@ static void gather_then_stop(struct supervise *s, enum stop_why why, const char 
 	const struct evidence_plan plan = {
 		.sys = s->paths->sys,
 		.proc = s->paths->proc,
+		.spec = &s->spec,
 		.devices = w->gpus.devices,
 		.n_devices = w->gpus.n_devices,
 		.pids = pids.items,
@@ -309,21 +305,32 @@ static void act(struct supervise *s, enum watchdog_action action)
 
 static void feed(struct supervise *s, const struct greta_progress *progress, const struct sample_host *host)
 {
-	struct kernel_lines lines;
+	struct kernel_finding finding;
 	struct watchdog_sample sample = {.t_ns = greta_clock_mono_ns(), .progress = progress,
 					 .output_bytes = logs_total(&s->logs), .host = host};
 	take_gauge(s, sample.t_ns, &sample.gpu);
 	take_crumb(s, &sample);
-	take_kernel(s, &lines, &sample.kernel);
+	take_kernel(s, &finding, &sample.kernel);
 	act(s, watchdog_feed(&s->watch.dog, &sample));
-	kernel_lines_release(&lines);
+}
+
+/* Lines that were read together came one by one: the engine's own clock says how long before the last. */
+static int64_t made_at(const struct progress *p, size_t i, int64_t last_ns)
+{
+	double before_s = p->fresh[p->n_fresh - 1].t_s - p->fresh[i].t_s;
+	return before_s > 0 && before_s < TOGETHER_MAX_S ? last_ns - (int64_t)(before_s * (double)GRETA_NS_PER_S) : last_ns;
 }
 
 void watch_progress(struct supervise *s)
 {
+	const struct progress *p = &s->progress;
+	int64_t now = greta_clock_mono_ns();
 	s->watch.moved = true;
-	if (s->state == SUPERVISE_RUNNING && !s->watch.evidence)
-		feed(s, &s->progress.last, NULL);
+	if (s->state != SUPERVISE_RUNNING || s->watch.evidence)
+		return;
+	for (size_t i = 0; i + 1 < p->n_fresh; i++)
+		watchdog_learn(&s->watch.dog, &p->fresh[i], made_at(p, i, now));
+	feed(s, &p->last, NULL);
 }
 
 static void tick_telemetry(struct supervise *s, int64_t now_ns)
@@ -335,7 +342,13 @@ static void tick_telemetry(struct supervise *s, int64_t now_ns)
 	w->second_ns = now_ns;
 	engine_usage(s, &ticks, &rss);
 	bool seen = w->gauge.n > 0 && now_ns - w->gauge.t_ns < GAUGE_STALE_NS;
-	telemetry_tick(&w->telemetry, now_ns, seen ? &w->gauge : NULL, ticks, rss);
+	const struct telemetry_place place = {
+		.phase = s->progress.last.phase,
+		.done = s->progress.last.done,
+		.total = s->progress.last.total,
+		.silent_s = (double)(now_ns - w->dog.moved_ns) / (double)GRETA_NS_PER_S,
+	};
+	telemetry_tick(&w->telemetry, now_ns, seen ? &w->gauge : NULL, ticks, rss, &place);
 	tell_telemetry(s, false);
 }
 
@@ -440,9 +453,12 @@ void watch_end(struct supervise *s)
 	w->projected = watchdog_projection(&w->dog, greta_clock_mono_ns(), &w->projection_s, w->projection, sizeof w->projection);
 }
 
-void watch_black_box(struct supervise *s)
+void watch_last_evidence(struct supervise *s)
 {
 	cleanup_buf struct greta_buf text = {0};
+	klog_read(&s->klog);
+	if (s->klog.lines.len > s->watch.kernel_log_told)
+		tell_kernel_log(s);
 	telemetry_black_box(&s->watch.telemetry, &text);
 	watch_tell_item(s, "black_box", text.data, text.len);
 }

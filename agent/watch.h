@@ -23,12 +23,15 @@ struct watch {
 	pid_t reader;
 	int gauge_fd;
 	struct gauge_record gauge;
+	double errors_before[GAUGE_MAX]; /* uncorrectable, when they were first read */
+	bool errors_known[GAUGE_MAX];
 	struct breadcrumb crumb;        /* as last read */
 	/* the collector of evidence, and what follows when it is done */
 	pid_t collector;
 	int evidence_fd;
 	struct greta_buf items;
 	struct greta_watch *evidence, *evidence_deadline;
+	size_t kernel_log_told;         /* bytes of it */
 	bool moved;                     /* progress came since it was started */
 	enum stop_why stop_after;
 	char stop_text[320];
@@ -39,14 +42,15 @@ struct watch {
 };
 
 void watch_begin(struct supervise *s);
-void watch_progress(struct supervise *s);      /* a new line of progress was understood */
+void watch_progress(struct supervise *s);      /* new lines of progress were understood */
 
 /* The budget is over: true when the engine may go on (on_slow: extend), or evidence is being gathered first. */
 bool watch_wall(struct supervise *s);
 
 /* The engine is gone: helpers are ended, last rows told. */
 void watch_end(struct supervise *s);
-void watch_black_box(struct supervise *s);     /* told when the attempt did not end well */
+/* When the attempt did not end well: the black box, and what the kernel has said since the kill. */
+void watch_last_evidence(struct supervise *s);
 bool watch_is_helper(const struct supervise *s, pid_t pid);
 /* An item of evidence, as events; arg: the struct supervise. */
 void watch_tell_item(void *arg, const char *name, const char *bytes, size_t n);

@@ -83,7 +83,7 @@ static void begin_silence(struct watchdog *w, int64_t t_ns)
 {
 	w->moved_ns = t_ns;
 	memset(&w->always, true, sizeof w->always);
-	w->n_host = w->n_gpu = w->n_work = 0;
+	w->n_host = w->n_gpu = w->n_work = w->n_errors = 0;
 	w->throttled = false;
 }
 
@@ -95,24 +95,37 @@ static void learn_gap(struct watchdog *w, int64_t t_ns)
 	w->n_gaps[w->last.phase]++;
 }
 
+static bool begins_phase(const struct watchdog *w, const struct greta_progress *p)
+{
+	return !w->speaks || p->phase != w->last.phase || p->done < w->last.done;
+}
+
+void watchdog_learn(struct watchdog *w, const struct greta_progress *progress, int64_t t_ns)
+{
+	if (t_ns < w->moved_ns)
+		t_ns = w->moved_ns;
+	if (begins_phase(w, progress)) {
+		w->phase_ns = t_ns;
+		w->phase_from = progress->done;
+	} else {
+		learn_gap(w, t_ns);
+	}
+	w->last = *progress;
+	w->speaks = true;
+	begin_silence(w, t_ns);
+}
+
 static bool take_progress(struct watchdog *w, const struct watchdog_sample *s)
 {
 	bool grew = s->output_bytes > w->output_bytes;
 	w->output_bytes = s->output_bytes;
-	if (!s->progress && (w->speaks || !grew))
-		return false;
-	if (s->progress && (s->progress->phase != w->last.phase || !w->speaks || s->progress->done < w->last.done)) {
-		w->phase_ns = s->t_ns;
-		w->phase_from = s->progress->done;
-	} else {
-		learn_gap(w, s->t_ns);
-	}
 	if (s->progress) {
-		w->last = *s->progress;
-		w->speaks = true;
+		watchdog_learn(w, s->progress, s->t_ns);
+	} else if (grew && !w->speaks) {
+		learn_gap(w, s->t_ns);
+		begin_silence(w, s->t_ns);
 	}
-	begin_silence(w, s->t_ns);
-	return true;
+	return s->progress || (grew && !w->speaks);
 }
 
 /* what the silence shows */
@@ -147,6 +160,7 @@ static void take_gpu(struct watchdog *w, const struct watchdog_gpu *g)
 	if (!g->expected || !g->seen)
 		return;
 	w->n_gpu++;
+	w->n_errors += !isnan(g->new_errors);
 	w->gpu_busy = g->busy_max;
 	a->gpu_idle &= g->busy_max <= IDLE_PERCENT;
 	a->gpu_busy &= g->busy_max >= BUSY_PERCENT;
@@ -155,23 +169,16 @@ static void take_gpu(struct watchdog *w, const struct watchdog_gpu *g)
 	w->throttled |= g->throttled_more;
 }
 
-static void take_kernel(struct watchdog *w, const struct watchdog_kernel *k)
+static void take_fault(struct watchdog *w, const struct watchdog_sample *s)
 {
-	const struct {
-		const char *line;
-		enum greta_class class_;
-	} lines[] = {
-		{k->device_lost, GRETA_CLASS_DEVICE_LOST}, {k->memory_fault, GRETA_CLASS_MEMORY_FAULT},
-		{k->queue_hang, GRETA_CLASS_QUEUE_HANG},   {k->ras, GRETA_CLASS_RAS},
-		{k->reset, GRETA_CLASS_COLLATERAL},
-	};
-	w->kernel_blind = k->blind;
-	for (size_t i = 0; i < GRETA_COUNT(lines); i++)
-		if (lines[i].line) {
-			greta_str_copy(w->fault, sizeof w->fault, lines[i].line);
-			w->fault_class = lines[i].class_;
-			return;
-		}
+	w->kernel_blind = s->kernel.blind;
+	if (s->kernel.class_ != GRETA_CLASS_NONE) {
+		w->fault_class = s->kernel.class_;
+		snprintf(w->fault, sizeof w->fault, "the kernel says: %s", s->kernel.line);
+	} else if (s->gpu.new_errors > 0) {
+		w->fault_class = GRETA_CLASS_RAS;
+		snprintf(w->fault, sizeof w->fault, "the GPU has counted %.0f uncorrectable errors since it began", s->gpu.new_errors);
+	}
 }
 
 /* judging */
@@ -290,15 +297,16 @@ static bool judge_fault(const struct watchdog *w, struct watchdog_verdict *v)
 	if (w->fault_class == GRETA_CLASS_NONE)
 		return false;
 	bool explains = w->fault_class != GRETA_CLASS_RAS && w->fault_class != GRETA_CLASS_COLLATERAL;
-	say(v, w->fault_class, explains ? GRETA_ESTABLISHED : GRETA_SUPPORTED, explains, "the kernel says: %s", w->fault);
+	say(v, w->fault_class, explains ? GRETA_ESTABLISHED : GRETA_SUPPORTED, explains, "%s", w->fault);
 	return true;
 }
 
 static void list_blind(const struct watchdog *w, struct watchdog_verdict *v)
 {
-	snprintf(v->blind, sizeof v->blind, "%s%s%s%s", w->n_host == 0 ? "threads; " : "",
+	snprintf(v->blind, sizeof v->blind, "%s%s%s%s%s", w->n_host == 0 ? "threads; " : "",
 		 w->n_host > 0 && w->now.blind_waits ? "what threads wait in; " : "",
-		 w->gpu_expected && w->n_gpu == 0 ? "GPU counters; " : "", w->kernel_blind ? "kernel log; " : "");
+		 w->gpu_expected && w->n_gpu == 0 ? "GPU counters; " : "",
+		 w->n_gpu > 0 && w->n_errors == 0 ? "the GPU's error counters; " : "", w->kernel_blind ? "kernel log; " : "");
 	size_t n = strlen(v->blind);
 	v->blind[n > 2 ? n - 2 : 0] = '\0';
 }
@@ -336,7 +344,7 @@ bool watchdog_projection(const struct watchdog *w, int64_t now_ns, double *end_s
 	const struct greta_progress *p = &w->last;
 	double ran = seconds(w->moved_ns - w->phase_ns), done = p->done - w->phase_from, left = p->total - p->done;
 	char at[32], budget[32];
-	if (!w->speaks || !(p->total > 0) || !(done > 0) || !(left >= 0))
+	if (!w->speaks || !(p->total > 0) || !(done > 0) || !(ran > 0) || !(left >= 0))
 		return false;
 	/* Since the last unit was told, a part of the next has passed; at least that long it will take. */
 	double waited = seconds(now_ns - w->moved_ns), rest = ran / done * left;
@@ -432,7 +440,7 @@ enum watchdog_action watchdog_feed(struct watchdog *w, const struct watchdog_sam
 {
 	bool moved = take_progress(w, s);
 	take_place(w, s);
-	take_kernel(w, &s->kernel);
+	take_fault(w, s);
 	if (s->host)
 		take_host(w, s->host);
 	if (s->host || w->n_host > 0)

@@ -30,11 +30,13 @@ struct watchdog_gpu {
 	double clock_ratio;    /* of the clock's limit, the slowest GPU's; NAN: not told */
 	bool throttled_more;   /* throttling counters rose */
 	double work_delta;     /* tiles counted by the engine's own kernels since the last sample; NAN: it does not count */
+	double new_errors;     /* uncorrectable ones since the attempt began, by the GPUs' own counters; NAN: not told */
 };
 
-/* Lines of the kernel log since the attempt began; NULL: none. Borrowed until the call returns. */
+/* What the kernel log has said since the attempt began. The line is borrowed until the call returns. */
 struct watchdog_kernel {
-	const char *memory_fault, *queue_hang, *device_lost, *ras, *reset;
+	enum greta_class class_; /* NONE: nothing that explains a hang */
+	const char *line;
 	bool blind;
 };
 
@@ -93,11 +95,11 @@ struct watchdog {
 	/* the present silence */
 	struct watchdog_always always;
 	struct sample_host first, now;
-	int n_host, n_gpu, n_work; /* samples with each of them seen */
+	int n_host, n_gpu, n_work, n_errors; /* samples with each of them seen */
 	bool gpu_expected, kernel_blind, throttled;
 	double gpu_busy;           /* percent, of the last sample */
 	char enqueued[96];         /* what its host queued last, where that is known */
-	char fault[160];           /* a line of the kernel log that explains it */
+	char fault[200];           /* what kernel or GPU themselves say of it */
 	enum greta_class fault_class;
 	/* what was said */
 	struct watchdog_verdict verdict;
@@ -111,6 +113,10 @@ void watchdog_init(struct watchdog *w, const struct greta_spec *spec, int64_t no
 bool watchdog_wants_host(const struct watchdog *w, int64_t now_ns);
 
 enum watchdog_action watchdog_feed(struct watchdog *w, const struct watchdog_sample *s);
+
+/* Progress that is no longer the newest, and when it was made: of several lines that were read together, all but the last.
+ * Nothing is judged by it, but what it teaches of the engine's pace is learned. */
+void watchdog_learn(struct watchdog *w, const struct greta_progress *progress, int64_t t_ns);
 
 /* What it thinks at this moment, also before a verdict was due: for a budget that ends. */
 void watchdog_judge(struct watchdog *w, int64_t now_ns, struct watchdog_verdict *out);

@@ -88,14 +88,6 @@ int greta_attempts_exclude(struct greta_db *db, int64_t attempt_id, const char *
 	return rc ? rc : touched(db, attempt_id, e);
 }
 
-int greta_attempts_set_fingerprint(struct greta_db *db, int64_t attempt_id, const char *fingerprint,
-				   struct greta_err *e)
-{
-	int rc = greta_db_exec(db, e, "UPDATE attempt SET fingerprint = ? WHERE id = ?", "si", fingerprint, attempt_id);
-
-	return rc ? rc : touched(db, attempt_id, e);
-}
-
 /* ---- reading */
 
 void greta_attempt_row_release(struct greta_attempt_row *row)

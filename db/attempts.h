@@ -99,8 +99,6 @@ int greta_attempts_reject(struct greta_db *db, int64_t attempt_id, const char *c
 
 /* Why statistics leave it out (throttled, busy neighbour); NULL: they take it again. */
 int greta_attempts_exclude(struct greta_db *db, int64_t attempt_id, const char *why, struct greta_err *e);
-int greta_attempts_set_fingerprint(struct greta_db *db, int64_t attempt_id, const char *fingerprint,
-				   struct greta_err *e);
 
 /* ---- reading */
 

@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "db/attempts_internal.h"
+#include "db/hangs.h"
 #include "db/logs.h"
 #include "db/records.h"
 #include "db/telemetry.h"
@@ -348,7 +349,8 @@ int attempt_end(struct greta_db *db, const struct attempt_head *h, const struct 
 	out->what = GRETA_APPLY_ENDED;
 	out->outcome = end->outcome;
 	if (put_end(db, h, end, committed_seq, e) || put_samples(db, h->id, &end->samples, e) ||
-	    put_sums(db, h, end, e) || put_kernels(db, h->id, e) || greta_logs_seal(db, h->id, e) || greta_telemetry_seal(db, h->id, e))
+	    put_sums(db, h, end, e) || put_kernels(db, h->id, e) || greta_logs_seal(db, h->id, e) ||
+	    greta_telemetry_seal(db, h->id, e) || greta_hangs_store_fingerprint(db, h->id, e))
 		return -1;
 	return end->outcome == GRETA_OUTCOME_GOOD ? count_result(db, h, out, e) : 0;
 }

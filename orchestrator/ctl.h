@@ -185,7 +185,7 @@ void prepare_release(struct ctl_node *n);                  /* link down: forgets
 /* The spec of an attempt; prepare_check said READY. */
 int prepare_spec(struct ctl_attempt *a, struct greta_spec *out, struct greta_err *e);
 /* Takes the values of secrets out of it, before it is stored. */
-void prepare_redact(const struct ctl_attempt *a, struct greta_spec *spec);
+void prepare_redact(struct greta_spec *spec);
 /* What can be seen before anything runs: files to be uploaded are there. */
 int prepare_validate(const struct greta_campaign *c, const char *base_dir, struct greta_err *e);
 /* The campaign's model as this node has it; strings borrowed. False: it has none, or its hash is not known. */

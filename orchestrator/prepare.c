@@ -316,27 +316,14 @@ int prepare_spec(struct ctl_attempt *a, struct greta_spec *out, struct greta_err
 	return rc;
 }
 
-static bool is_inherited(const struct ctl_campaign *cc, int variant, const char *name, size_t n)
-{
-	const struct greta_strs *lists[] = {&cc->spec.env, &cc->spec.variants[variant].env,
-					     &greta_campaign_engine(&cc->spec, &cc->spec.variants[variant])->env};
-
-	for (size_t l = 0; l < GRETA_COUNT(lists); l++)
-		for (size_t i = 0; i < lists[l]->n; i++)
-			if (strlen(lists[l]->items[i]) == n && !strncmp(lists[l]->items[i], name, n))
-				return true;
-	return false;
-}
-
-void prepare_redact(const struct ctl_attempt *a, struct greta_spec *spec)
+void prepare_redact(struct greta_spec *spec)
 {
 	for (size_t i = 0; i < spec->env.n; i++) {
-		size_t n = strcspn(spec->env.items[i], "=");
-		cleanup_free char *name = greta_strndup(spec->env.items[i], n);
+		cleanup_free char *name = greta_strndup(spec->env.items[i], strcspn(spec->env.items[i], "="));
 
-		if (!greta_secret_name(name) && !is_inherited(a->job->campaign, a->job->variant, name, n))
+		if (!greta_spec_hides(spec, name))
 			continue;
 		free(spec->env.items[i]);
-		spec->env.items[i] = greta_format("%s=(not stored)", name);
+		spec->env.items[i] = greta_format("%s=" GRETA_NOT_STORED, name);
 	}
 }

@@ -100,7 +100,7 @@ static int plan_rows(struct ctl_attempt *a, struct greta_err *e)
 
 	if (prepare_spec(a, &spec, e) < 0)
 		return -1;
-	prepare_redact(a, &spec);
+	prepare_redact(&spec);
 	greta_spec_print(&spec, &text);
 	greta_spec_release(&spec);
 	row.spec = greta_buf_str(&text);

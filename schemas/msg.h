@@ -37,6 +37,7 @@ struct greta_spec {
 	int64_t context, repeat, try_no;
 	struct greta_strs argv;         /* placeholders replaced, except those only the node knows: "{slot}" */
 	struct greta_strs env;          /* set on top of the agent's allow-listed environment, "K=V" */
+	struct greta_strs unstored;     /* names in it whose values may be written down nowhere but in the spool */
 	char *cwd;                      /* NULL: the attempt's scratch folder in the spool */
 	char *model;                    /* file whose hash is the model's identity, told with `started`; NULL: none */
 	enum greta_adapter adapter;

@@ -27,6 +27,7 @@ static const struct field spec_fields[] = {
 	{F_I64(struct greta_spec, try_no)},
 	{F_STRS(struct greta_spec, argv), .required = true},
 	{F_STRS(struct greta_spec, env)},
+	{F_STRS(struct greta_spec, unstored)},
 	{F_STR(struct greta_spec, cwd)},
 	{F_STR(struct greta_spec, model)},
 	{F_ENUM(struct greta_spec, adapter, greta_adapter, words_adapter)},

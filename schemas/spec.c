@@ -52,33 +52,34 @@ static int put_inherited(struct greta_strs *env, const char *name, struct greta_
 	return 0;
 }
 
-static int add_env(struct greta_strs *env, const struct greta_strs *from, const struct filling *f, struct greta_err *e)
+static int add_env(struct greta_spec *spec, const struct greta_strs *from, const struct filling *f, struct greta_err *e)
 {
 	for (size_t i = 0; i < from->n; i++) {
 		cleanup_free char *entry = NULL;
 
 		if (!strchr(from->items[i], '=')) {
-			if (put_inherited(env, from->items[i], e))
+			if (put_inherited(&spec->env, from->items[i], e))
 				return -1;
+			greta_strs_add(&spec->unstored, from->items[i]);
 			continue;
 		}
 		entry = template_fill(from->items[i], f->values);
-		put_env(env, entry);
+		put_env(&spec->env, entry);
 	}
 	return 0;
 }
 
 static int build_env(const struct greta_campaign *c, const struct greta_variant *v, const struct filling *f,
-		     struct greta_strs *env, struct greta_err *e)
+		     struct greta_spec *out, struct greta_err *e)
 {
 	const struct greta_engine *engine = greta_campaign_engine(c, v);
 
 	if (engine->max_seq_len_env)
-		greta_strs_addf(env, "GRETA_MAX_SEQ_LEN=%s", f->values[PLACEHOLDER_MAX_SEQ_LEN]);
-	if (add_env(env, &engine->env, f, e) || add_env(env, &c->env, f, e) || add_env(env, &v->env, f, e))
+		greta_strs_addf(&out->env, "GRETA_MAX_SEQ_LEN=%s", f->values[PLACEHOLDER_MAX_SEQ_LEN]);
+	if (add_env(out, &engine->env, f, e) || add_env(out, &c->env, f, e) || add_env(out, &v->env, f, e))
 		return -1;
 	for (size_t i = 0; c->mode == GRETA_MODE_DEBUG && i < GRETA_COUNT(debug_env); i++)
-		put_env(env, debug_env[i]);
+		put_env(&out->env, debug_env[i]);
 	return 0;
 }
 
@@ -161,7 +162,7 @@ int greta_spec_build(const struct greta_campaign *c, size_t variant, int64_t con
 	build_argv(engine, v, &f, executable, &out->argv);
 	add_verify(&out->verify, &c->model, paths->model);
 	add_verify(&out->verify, &engine->executable, executable);
-	if (build_env(c, v, &f, &out->env, e)) {
+	if (build_env(c, v, &f, out, e)) {
 		greta_spec_release(out);
 		return -1;
 	}
@@ -203,4 +204,9 @@ bool greta_secret_name(const char *key)
 		if (greta_str_ends(name, at_end[i]))
 			return true;
 	return greta_str_starts(name, "AWS_") && !one_of(name, harmless, GRETA_COUNT(harmless));
+}
+
+bool greta_spec_hides(const struct greta_spec *spec, const char *name)
+{
+	return greta_secret_name(name) || one_of(name, (const char *const *)spec->unstored.items, spec->unstored.n);
 }

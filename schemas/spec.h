@@ -32,4 +32,9 @@ const char *greta_spec_attn_impl(const struct greta_spec *spec);
  * TOKENIZERS_PARALLELISM are none. */
 bool greta_secret_name(const char *key);
 
+/* What stands in place of a value that is stored nowhere, and whether a variable's is: a secret by its name, or taken from
+ * the controller's environment. */
+#define GRETA_NOT_STORED "(not stored)"
+bool greta_spec_hides(const struct greta_spec *spec, const char *name);
+
 #endif

@@ -35,7 +35,7 @@ static const struct kind faulty[] = {
 	{"runaway-hang", "--layers", "4", GRETA_OUTCOME_HUNG, GRETA_CLASS_HOST_DEADLOCK, 0},
 	{"stop", "--layers", "4", GRETA_OUTCOME_HUNG, GRETA_CLASS_HOST_STOPPED, 0},
 	{"host-io", "--layers", "4", GRETA_OUTCOME_HUNG, GRETA_CLASS_HOST_IO, 0},
-	{"hang-spin", "--layers", "8", GRETA_OUTCOME_HUNG, GRETA_CLASS_HOST_SPIN, 6},
+	{"hang-spin", "--layers", "8", GRETA_OUTCOME_HUNG, GRETA_CLASS_HOST_SPIN, 12},
 	{"segv", "--layers", "4", GRETA_OUTCOME_FAILED, GRETA_CLASS_NONE, 0},
 	{"abort", "--layers", "4", GRETA_OUTCOME_FAILED, GRETA_CLASS_NONE, 0},
 	{"exit", "--exit", "7", GRETA_OUTCOME_FAILED, GRETA_CLASS_NONE, 0},

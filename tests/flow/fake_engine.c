@@ -179,10 +179,8 @@ static int hang_nap(void)
 	return 0;
 }
 
-/* Layers take long enough for its supervisor to see them one by one, and to learn how fast they are. */
 static int hang_spin(void)
 {
-	opt.layer_ms = opt.layer_ms < 100 ? 100 : opt.layer_ms;
 	begin_and_stall();
 	for (volatile uint64_t i = 1; i; i++)
 		;

@@ -379,6 +379,8 @@ static void test_attempts__verdict_and_evidence(void **state)
 	assert_string_equal(help_str(h->db, "SELECT verdict FROM hang"), "stuck in layer 7");
 	assert_string_equal(help_str(h->db, "SELECT breadcrumb FROM hang"), "layer 7 attn q_lds");
 	assert_string_equal(help_str(h->db, "SELECT evidence FROM hang"), "gdb");
+	assert_string_equal(help_str(h->db, "SELECT substr(fingerprint, 9) FROM hang"),
+			    " gpu_kernel at prefill, layer * attn q_lds");
 	assert_string_equal(help_str(h->db, "SELECT text FROM evidence"), "one three");
 	assert_int_equal(help_i64(h->db, "SELECT parts_missing FROM evidence"), 1);
 }

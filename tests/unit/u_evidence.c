@@ -38,12 +38,36 @@ static void played_back(const char *root, bool debugger, struct greta_buf *out)
 	char *sys = greta_format("%s/sys", root), *proc = greta_format("%s/proc", root);
 	struct greta_device d = amd_device(root);
 	const pid_t pids[] = {4711};
+	struct greta_spec spec = {0};
+	greta_strs_add(&spec.unstored, "FROM_ELSEWHERE");
 	const struct evidence_plan plan = {
-		.sys = sys, .proc = proc, .devices = &d, .n_devices = 1, .pids = pids, .n_pids = 1, .debugger = debugger,
+		.sys = sys, .proc = proc, .devices = &d, .n_devices = 1, .spec = &spec, .pids = pids, .n_pids = 1, .debugger = debugger,
 	};
 	evidence_gather(&plan, keep, out);
 	device_release(&d);
+	greta_spec_release(&spec);
 	free(sys), free(proc);
+}
+
+/* Entries end with a zero byte, the last one too. */
+#define write_environ(root, entries) write_binary(root, "proc/4711/environ", entries, sizeof(entries))
+
+static void write_binary(const char *root, const char *file, const void *bytes, size_t n)
+{
+	char *path = greta_format("%s/%s", root, file);
+	tree_file(root, file, "%s", "");
+	int fd = open(path, O_WRONLY | O_TRUNC);
+	assert_int_equal(write(fd, bytes, n), n);
+	close(fd);
+	free(path);
+}
+
+/* gpu_metrics of format 1, content 6: drivers/gpu/drm/amd/include/kgd_pp_interface.h. */
+static void write_metrics(const char *root, uint8_t revision, uint32_t residency)
+{
+	unsigned char table[288] = {(unsigned char)(sizeof table & 255), sizeof table >> 8, 1, revision};
+	memcpy(table + (revision == 6 ? 40 : 104), &residency, sizeof residency);
+	write_binary(root, "sys/class/drm/renderD128/device/gpu_metrics", table, sizeof table);
 }
 
 static void test_evidence__of_a_recorded_mi300x(void **state)
@@ -53,6 +77,8 @@ static void test_evidence__of_a_recorded_mi300x(void **state)
 	tree_file(*state, "proc/4711/task/4711/stat", "4711 (greta_infer) R 1\n");
 	tree_file(*state, "proc/4711/task/4711/wchan", "0");
 	tree_file(*state, "proc/4711/task/4712/wchan", "kfd_wait_on_events");
+	write_environ(*state, "HSA_ENABLE_SDMA=0\0HF_TOKEN=hf_abc\0FROM_ELSEWHERE=hunter2");
+	write_metrics(*state, 6, 12345);
 	tree_file(*state, "proc/4711/maps", "7f00-7f01 r-xp 00000000 08:01 1 /opt/rocm/lib/libamdhip64.so.6\n");
 	tree_file(*state, "sys/class/kfd/kfd/proc/4711/vram_41000", "131072\n");
 	tree_file(*state, "sys/class/kfd/kfd/proc/4711/queues/0/type", "0\n");
@@ -60,9 +86,12 @@ static void test_evidence__of_a_recorded_mi300x(void **state)
 	tree_file(*state, "sys/kernel/debug/kfd/hqds", "Inst 0,  CP Pipe 0, Queue 0\n");
 	tree_file(*state, "sys/kernel/debug/dri/128/amdgpu_gpu_recover", "a read of this resets the GPU\n");
 	played_back(*state, false, &out);
-	const char *order[] = {"#### gpu.1", "gpu_busy_percent ==\n0\n", "umc_err_count ==\nue: 0", "#### threads",
-			       "kfd_wait_on_events", "#### processes", "libamdhip64", "#### kfd", "131072", "#### debugger",
-			       "D state", "#### devcoredump", "AMDGPU Device Coredump", "#### gpu.2"};
+	const char *order[] = {"#### gpu.1", "gpu_busy_percent ==\n0\n", "gpu_metrics, in hex ==\n20 01 01 06 00",
+			       "umc_err_count ==\nue: 0", "#### devcoredump", "AMDGPU Device Coredump", "#### kfd", "131072",
+			       "nodes/2/properties ==\n", "gfx_target_version 90402", "#### threads", "kfd_wait_on_events",
+			       "#### processes", "libamdhip64", "#### environment", "HSA_ENABLE_SDMA=0\n",
+			       "HF_TOKEN=(not stored)\n", "FROM_ELSEWHERE=(not stored)\n", "#### debugger", "D state",
+			       "#### gpu.2"};
 	const char *at = out.data;
 	for (size_t i = 0; i < GRETA_COUNT(order); i++) {
 		at = strstr(at, order[i]);
@@ -72,6 +101,8 @@ static void test_evidence__of_a_recorded_mi300x(void **state)
 	if (geteuid() == 0)
 		assert_non_null(strstr(out.data, "CP Pipe 0"));
 	assert_null(strstr(out.data, "resets the GPU"));
+	assert_null(strstr(out.data, "hf_abc"));
+	assert_null(strstr(out.data, "hunter2"));
 	assert_non_null(strstr(out.data, "cmdline ==\n(not readable: No such file or directory)"));
 	greta_buf_release(&out);
 }
@@ -132,18 +163,6 @@ static void test_evidence__comes_through_a_pipe_in_any_pieces(void **state)
 
 /* gauge */
 
-/* gpu_metrics of format 1, content 6: drivers/gpu/drm/amd/include/kgd_pp_interface.h. */
-static void write_metrics(const char *root, uint8_t revision, uint32_t residency)
-{
-	unsigned char table[288] = {(unsigned char)(sizeof table & 255), sizeof table >> 8, 1, revision};
-	char *path = greta_format("%s/sys/class/drm/renderD128/device/gpu_metrics", root);
-	memcpy(table + (revision == 6 ? 40 : 104), &residency, sizeof residency);
-	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0644);
-	assert_int_equal(write(fd, table, sizeof table), sizeof table);
-	close(fd);
-	free(path);
-}
-
 static void test_gauge__reads_amdgpu(void **state)
 {
 	struct gauge_gpu g;
@@ -158,6 +177,10 @@ static void test_gauge__reads_amdgpu(void **state)
 	assert_true(g.power_w == 140 && g.temp_c == 47);
 	assert_true(g.sclk_mhz == 1700 && g.sclk_max_mhz == 2100 && g.mclk_mhz == 900);
 	assert_true(g.throttle == 12345 && g.ras_ue == 0);
+	tree_file(*state, "sys/class/drm/renderD128/device/ras/aca_sdma", "ue: 2\nce: 1\nde: 0\n");
+	tree_file(*state, "sys/class/drm/renderD128/device/ras/aca_umc", "Query currently inaccessible\n"); /* being reset */
+	gauge_read_amd(sys, &d, &g);
+	assert_true(g.ras_ue == 2);
 	write_metrics(*state, 5, 2);
 	gauge_read_amd(sys, &d, &g);
 	assert_true(g.throttle == 2);
@@ -263,6 +286,7 @@ static void test_telemetry__rows_and_black_box(void **state)
 {
 	struct telemetry t;
 	struct gauge_record gpu = {.n = 1};
+	const struct telemetry_place place = {.phase = GRETA_PHASE_PREFILL, .done = 7, .total = 32, .silent_s = 1.5};
 	struct greta_buf detail = {0}, box = {0};
 	gpu.gpus[0] = (struct gauge_gpu){.busy = 50, .mem_busy = NAN, .power_w = 700};
 	tree_file(*state, "stat", "cpu  100 0 100 800 0 0 0 0 0 0\ncpu0 1 1 1\n");
@@ -270,7 +294,7 @@ static void test_telemetry__rows_and_black_box(void **state)
 	tree_file(*state, "loadavg", "1.25 0.5 0.1 1/2 3\n");
 	telemetry_init(&t, *state, 1, 2, 0);
 	for (int s = 1; s <= 2000; s++)
-		telemetry_tick(&t, s * GRETA_NS_PER_S, &gpu, s * 50, 4096);
+		telemetry_tick(&t, s * GRETA_NS_PER_S, &gpu, s * 50, 4096, &place);
 	assert_int_equal(t.n_rows, 1000); /* every second one */
 	assert_true(telemetry_event(&t, false, &detail));
 	assert_false(telemetry_event(&t, true, &detail));
@@ -282,6 +306,8 @@ static void test_telemetry__rows_and_black_box(void **state)
 	assert_non_null(strstr(box.data, "\n1401.0 "));
 	assert_non_null(strstr(box.data, "\n2000.0 "));
 	assert_null(strstr(box.data, "\n1400.0 "));
+	assert_non_null(strstr(box.data, " gpu0.throttle phase done total silent_s\n"));
+	assert_string_equal(box.data + box.len - strlen(" prefill 7 32 1.5\n"), " prefill 7 32 1.5\n");
 	greta_buf_release(&detail);
 	greta_buf_release(&box);
 	telemetry_release(&t);

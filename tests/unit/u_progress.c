@@ -27,6 +27,22 @@ static void test_progress__lines_in_any_pieces(void **state)
 	}
 }
 
+static void test_progress__every_line_of_a_feed_is_there(void **state)
+{
+	struct progress p;
+	(void)state;
+	progress_init(&p);
+	assert_true(feed(&p, "{\"phase\":\"prefill\",\"done\":1,\"total\":9}\nnonsense\n{\"phase\":\"prefill\",\"done\":2,\"total\":9}\n{\"pha"));
+	assert_int_equal(p.n_fresh, 2);
+	assert_true(p.fresh[0].done == 1 && p.fresh[1].done == 2);
+	assert_true(feed(&p, "se\":\"prefill\",\"done\":3,\"total\":9}\n"));
+	assert_int_equal(p.n_fresh, 1);
+	assert_true(p.fresh[0].done == 3);
+	assert_false(feed(&p, "nonsense\n"));
+	assert_int_equal(p.n_fresh, 0);
+	progress_release(&p);
+}
+
 static void test_progress__garbage_is_counted(void **state)
 {
 	struct progress p;
@@ -94,6 +110,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_progress__lines_in_any_pieces),
+		cmocka_unit_test(test_progress__every_line_of_a_feed_is_there),
 		cmocka_unit_test(test_progress__garbage_is_counted),
 		cmocka_unit_test(test_progress__is_thinned_out),
 		cmocka_unit_test(test_progress__a_new_phase_is_told_at_once),

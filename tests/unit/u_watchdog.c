@@ -28,7 +28,8 @@ static void begin(struct play *p, double silence_s, double wall_s, bool gpu)
 	*p = (struct play){.t_ns = 1000 * GRETA_NS_PER_S};
 	p->progress_ns = p->t_ns;
 	p->host = (struct sample_host){.n_processes = 1, .n_threads = 2, .running = 2, .io_bytes = 0, .busiest = 7};
-	p->gpu = (struct watchdog_gpu){.expected = gpu, .seen = gpu, .mem_busy_max = 0, .clock_ratio = 1, .work_delta = NAN};
+	p->gpu = (struct watchdog_gpu){.expected = gpu, .seen = gpu, .mem_busy_max = 0, .clock_ratio = 1, .work_delta = NAN,
+				       .new_errors = NAN};
 	p->cpu_per_s = 200, p->switches_per_s = 50;
 	watchdog_init(&p->dog, &spec, p->t_ns);
 }
@@ -336,28 +337,63 @@ static void test_watchdog__asleep_beside_the_gpu(void **state)
 
 static void test_watchdog__what_the_kernel_says(void **state)
 {
-	const struct {
-		struct watchdog_kernel k;
-		enum greta_class class_;
-	} cases[] = {
-		{{.memory_fault = "amdgpu: [gfxhub] page fault (src_id:0 ring:24 vmid:8 pasid:32771)"}, GRETA_CLASS_MEMORY_FAULT},
-		{{.queue_hang = "amdgpu: qcm fence wait loop timeout expired"}, GRETA_CLASS_QUEUE_HANG},
-		{{.device_lost = "amdgpu: device lost from bus!", .memory_fault = "x"}, GRETA_CLASS_DEVICE_LOST},
-	};
+	static const enum greta_class explains[] = {GRETA_CLASS_MEMORY_FAULT, GRETA_CLASS_QUEUE_HANG, GRETA_CLASS_DEVICE_LOST};
+	struct play p;
 	(void)state;
-	for (size_t i = 0; i < GRETA_COUNT(cases); i++) {
-		struct play p;
+	for (size_t i = 0; i < GRETA_COUNT(explains); i++) {
 		begin(&p, 60, 3600, true);
 		layers(&p, 7, 1);
-		p.kernel = cases[i].k;
+		p.kernel = (struct watchdog_kernel){.class_ = explains[i], .line = "amdgpu: alas"};
 		p.gpu.busy_max = 100;
-		expect_hung(&p, 10, cases[i].class_, GRETA_ESTABLISHED);
+		expect_hung(&p, 10, explains[i], GRETA_ESTABLISHED);
+		assert_non_null(strstr(p.dog.verdict.text, "the kernel says: amdgpu: alas"));
 	}
-	struct play p;
-	begin(&p, 60, 3600, true); /* a corrected-error storm or a sibling's reset explains nothing by itself */
-	p.kernel.reset = "amdgpu 0000:05:00.0: amdgpu: GPU reset begin!";
+	begin(&p, 60, 3600, true); /* an error or a sibling's reset is no reason to stop what moves */
+	p.kernel = (struct watchdog_kernel){.class_ = GRETA_CLASS_COLLATERAL, .line = "amdgpu 0000:05:00.0: amdgpu: GPU reset begin!"};
 	layers(&p, 32, 10);
 	assert_int_equal(p.n_hung, 0);
+}
+
+static void test_watchdog__errors_that_the_gpu_counts(void **state)
+{
+	struct play p;
+	(void)state;
+	begin(&p, 60, 3600, true);
+	p.gpu.busy_min = p.gpu.busy_max = 100;
+	p.gpu.new_errors = 1;
+	layers(&p, 7, 1);
+	ticks(&p, 10);
+	expect(&p, GRETA_CLASS_RAS, GRETA_SUPPORTED);
+	assert_non_null(strstr(p.dog.verdict.text, "1 uncorrectable errors"));
+	assert_string_equal(p.dog.verdict.blamed, "device");
+	begin(&p, 60, 3600, true); /* none told: it says that it is blind there, and what else is seen decides */
+	p.gpu.busy_min = p.gpu.busy_max = 100;
+	layers(&p, 7, 1);
+	ticks(&p, 90);
+	expect(&p, GRETA_CLASS_GPU_KERNEL, GRETA_HYPOTHESIS);
+	assert_non_null(strstr(p.dog.verdict.blind, "error counters"));
+}
+
+/* Lines that came in one read, each at its own time. */
+static void test_watchdog__learns_from_all_lines(void **state)
+{
+	struct play p;
+	struct greta_progress g = {.phase = GRETA_PHASE_PREFILL, .total = 32, .at = "layer 7 attn q_lds"};
+	double end_s = 0;
+	char text[200];
+	(void)state;
+	begin(&p, 60, 1800, false);
+	p.t_ns += 8 * GRETA_NS_PER_S;
+	for (g.done = 1; g.done < 5; g.done++)
+		watchdog_learn(&p.dog, &g, p.t_ns - (5 - (int64_t)g.done) * 2 * GRETA_NS_PER_S);
+	progress(&p, GRETA_PHASE_PREFILL, 5, 32);
+	assert_int_equal(p.dog.n_gaps[GRETA_PHASE_PREFILL], 4);
+	assert_int_equal(p.dog.longest_gap_ns[GRETA_PHASE_PREFILL], 2 * GRETA_NS_PER_S);
+	assert_true(watchdog_projection(&p.dog, p.t_ns, &end_s, text, sizeof text));
+	assert_true(fabs(end_s - 8 - 27 * 2) < 0.1);
+	g.done = 6;
+	watchdog_learn(&p.dog, &g, p.t_ns - 100 * GRETA_NS_PER_S); /* a clock that lies never runs backwards here */
+	assert_int_equal(p.dog.moved_ns, p.t_ns);
 }
 
 /* slow, limits */
@@ -479,6 +515,8 @@ int main(void)
 		cmocka_unit_test(test_watchdog__clock_collapse),
 		cmocka_unit_test(test_watchdog__asleep_beside_the_gpu),
 		cmocka_unit_test(test_watchdog__what_the_kernel_says),
+		cmocka_unit_test(test_watchdog__errors_that_the_gpu_counts),
+		cmocka_unit_test(test_watchdog__learns_from_all_lines),
 		cmocka_unit_test(test_watchdog__slow_has_a_projection),
 		cmocka_unit_test(test_watchdog__a_phase_has_a_limit),
 		cmocka_unit_test(test_watchdog__says_when_it_moves_again),
