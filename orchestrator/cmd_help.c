@@ -1,5 +1,7 @@
 /* help: the overview of all commands, or one command's page. */
 #include "base/cleanup.h"
+#include "base/mem.h"
+#include "base/str.h"
 #include "base/version.h"
 #include "orchestrator/cmd.h"
 #include "orchestrator/help.h"
@@ -20,6 +22,23 @@ void help_overview(struct greta_buf *out)
 		greta_buf_addf(out, "  %-16s %s\n", cmd_list[i]->name, cmd_list[i]->summary);
 	}
 	greta_buf_adds(out, "\nOne command's options and examples: greta-orch COMMAND --help\n");
+}
+
+bool help_family(const char *word, struct greta_buf *out)
+{
+	cleanup_free char *start = greta_format("%s ", word);
+	bool any = false;
+	for (size_t i = 0; cmd_list[i]; i++) {
+		if (!greta_str_starts(cmd_list[i]->name, start))
+			continue;
+		if (!any)
+			greta_buf_addf(out, "Usage: greta-orch %s COMMAND [OPTIONS]\n\n", word);
+		greta_buf_addf(out, "  %-16s %s\n", cmd_list[i]->name, cmd_list[i]->summary);
+		any = true;
+	}
+	if (any)
+		greta_buf_addf(out, "\nOne command's options and examples: greta-orch %s COMMAND --help\n", word);
+	return any;
 }
 
 void help_command(const struct cmd *c, struct greta_buf *out)
@@ -57,11 +76,13 @@ static int help_exec(struct cmd_ctx *ctx, const void *values, struct greta_err *
 	} else if (ctx->operands.n == 0) {
 		help_overview(&out);
 	} else {
-		const struct cmd *c = cmd_find(ctx->operands.items[0]);
-		if (!c)
-			return greta_err_set(e, GRETA_EINVAL, "there is no command '%s' (greta-orch help lists them)",
-					     ctx->operands.items[0]);
-		help_command(c, &out);
+		const struct greta_strs *words = &ctx->operands;
+		cleanup_free char *name = greta_format(words->n > 1 ? "%s %s" : "%s", words->items[0], words->items[words->n - 1]);
+		const struct cmd *c = cmd_find(name);
+		if (c)
+			help_command(c, &out);
+		else if (!help_family(name, &out))
+			return greta_err_set(e, GRETA_EINVAL, "there is no command '%s' (greta-orch help lists them)", name);
 	}
 	fputs(greta_buf_str(&out), stdout);
 	return CMD_OK;
@@ -78,7 +99,7 @@ const struct cmd cmd_help = {
 	.group = "Help",
 	.summary = "this overview, or one command's page",
 	.operands = "[COMMAND]",
-	.max_operands = 1,
+	.max_operands = 2,
 	.opts = help_opts,
 	.values_size = sizeof(struct help_values),
 	.exec = help_exec,

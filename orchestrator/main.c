@@ -40,6 +40,26 @@ static const char *nearest_command(const char *name)
 	return best;
 }
 
+/* "node", "node --help", "node list-all": a word that only begins commands. */
+static int answer_family(int argc, char **argv, struct greta_err *e)
+{
+	cleanup_buf struct greta_buf page = {0};
+	bool asked = argc > 2 && (greta_str_eq(argv[2], "--help") || greta_str_eq(argv[2], "-h"));
+	char name[128];
+	const char *near;
+	if (help_family(argv[1], &page) && (argc == 2 || asked)) {
+		fputs(greta_buf_str(&page), asked ? stdout : stderr);
+		return asked ? CMD_OK : CMD_USAGE;
+	}
+	if (page.len)
+		snprintf(name, sizeof name, "%s %s", argv[1], argv[2]);
+	else
+		greta_str_copy(name, sizeof name, argv[1]);
+	near = nearest_command(name);
+	return greta_err_set(e, GRETA_EINVAL, "there is no command '%s'%s%s%s (greta-orch --help lists them)", name,
+			     near ? ": did you mean '" : "", near ? near : "", near ? "'?" : "");
+}
+
 /* The longest match: "node add" before "node". Returns how many words it took, 0 for none. */
 static int find_command(int argc, char **argv, const struct cmd **found)
 {
@@ -125,11 +145,7 @@ static int run(int argc, char **argv, struct greta_err *e)
 	}
 	const struct cmd *c;
 	int words = find_command(argc, argv, &c);
-	if (words > 0)
-		return run_command(c, argc - words, argv + words, e);
-	const char *near = nearest_command(argv[1]);
-	return greta_err_set(e, GRETA_EINVAL, "there is no command '%s'%s%s%s (greta-orch --help lists them)", argv[1],
-			     near ? ": did you mean '" : "", near ? near : "", near ? "'?" : "");
+	return words > 0 ? run_command(c, argc - words, argv + words, e) : answer_family(argc, argv, e);
 }
 
 /* Output that did not arrive is a failure, except when the reader went away on purpose (| head). */

@@ -5,6 +5,13 @@
 export GRETA_SPOOL_DIR=$dir/spool GRETA_SLOTS_DIR=$dir/slots
 cd "$dir" || exit 1
 
+# --- every word that begins commands has a page
+expect 2 'node drain' greta-orch node
+expect 0 'node drain' greta-orch node --help
+expect 0 'baseline set' greta-orch help baseline
+expect 0 'Usage: greta-orch node add' greta-orch help node add
+expect 2 "did you mean 'node drain'" greta-orch node drian
+
 # --- nothing there yet
 expect 3 'no database there' greta-orch status
 expect 3 'no database there' greta-orch resume
