@@ -53,8 +53,10 @@ int db_fail(struct greta_db *db, struct greta_err *e, const char *fmt, ...)
 	va_start(ap, fmt);
 	greta_buf_vaddf(&what, fmt, ap);
 	va_end(ap);
-	greta_err_set(&why, code_of(db, rc), "%s: %s: %s%s", db->path, greta_buf_str(&what), sqlite3_errmsg(db->sq),
-		      way_out(rc));
+	if (rc == SQLITE_NOTADB) /* whatever was asked of it */
+		greta_buf_clear(&what);
+	greta_err_set(&why, code_of(db, rc), "%s: %s%s%s%s", db->path, greta_buf_str(&what), what.len ? ": " : "",
+		      sqlite3_errmsg(db->sq), way_out(rc));
 	why.sys = sqlite3_system_errno(db->sq);
 	db->last = why;
 	if (e)

@@ -15,6 +15,8 @@ expect 2 "did you mean 'node drain'" greta-orch node drian
 # --- nothing there yet
 expect 3 'no database there' greta-orch status
 expect 3 'no database there' greta-orch resume
+head -c 4096 /dev/urandom >junk.db
+expect 3 'junk.db: file is not a database; .*restore a backup' greta-orch results --db junk.db
 expect 2 'No such file' greta-orch submit missing.json
 echo '{"name": "x", "contexts": [1, "a"], "colour": 1}' >bad.json
 expect 2 'colour' greta-orch submit bad.json
