@@ -175,3 +175,19 @@ void after_survivors(struct supervise *s)
 		greta_error("the node can't be put into quarantine: %s", e.text);
 	greta_str_copy(s->quarantined, sizeof s->quarantined, "the node is in quarantine");
 }
+
+static void tell_slot(struct supervise *s, const char *name)
+{
+	char reason[QUARANTINE_REASON_MAX];
+	if (quarantine_is(s->paths->slots, name, reason))
+		greta_strs_add(&s->end.quarantined, name);
+}
+
+void after_tell(struct supervise *s)
+{
+	for (size_t i = 0; i < s->slots.devices.n; i++) {
+		cleanup_free char *name = greta_format("gpu-%s", s->slots.devices.items[i]);
+		tell_slot(s, name);
+	}
+	tell_slot(s, "node");
+}

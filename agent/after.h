@@ -17,6 +17,9 @@ bool after_begin(struct supervise *s);
 /* The probe's process has ended. */
 void after_probed(struct supervise *s, int status);
 
+/* Names those of its slots that are in quarantine now, in end.quarantined. */
+void after_tell(struct supervise *s);
+
 /* Processes that KILL did not end: the node is no place for measurements any more. */
 void after_survivors(struct supervise *s);
 

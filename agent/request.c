@@ -1,6 +1,7 @@
 #include "agent/request.h"
 #include "agent/helper.h"
 #include "agent/launch.h"
+#include "agent/quarantine.h"
 #include "agent/queue.h"
 #include "agent/spool.h"
 #include "base/cleanup.h"
@@ -307,6 +308,41 @@ static int on_list(struct session *s, const struct greta_msg *m, struct greta_er
 	return 0;
 }
 
+/* quarantine */
+
+/* One that somebody let go before us is as it should be. */
+static int let_go(struct session *s, const struct greta_strs *names, struct greta_err *e)
+{
+	cleanup_fd int owner = enter(s, "quarantine", e);
+	if (owner < 0)
+		return -1;
+	for (size_t i = 0; i < names->n; i++) {
+		struct greta_err why = {0};
+		if (quarantine_release(s->paths->slots, names->items[i], &why) == 0 || why.code == GRETA_ENOENT)
+			continue;
+		*e = why;
+		return -1;
+	}
+	return 0;
+}
+
+/* The slots of a pool are those of its compute nodes, which are not seen from here. */
+static int on_quarantine(struct session *s, const struct greta_msg *m, struct greta_err *e)
+{
+	struct greta_err why = {0};
+	struct greta_msg answer = {.type = GRETA_MSG_QUARANTINED, .re = m->re};
+	(void)e;
+	if (m->release.n && let_go(s, &m->release, &why) != 0) {
+		refused(s, m, &why);
+		return 0;
+	}
+	if (!s->pool)
+		quarantine_tell(s->paths->slots, &answer);
+	session_send(s, &answer);
+	greta_msg_release(&answer);
+	return 0;
+}
+
 /* probe, gc: by a helper, since they may block */
 
 struct pending {
@@ -391,7 +427,7 @@ static int (*const handlers[GRETA_MSG_COUNT])(struct session *, const struct gre
 	[GRETA_MSG_HELLO] = on_hello,   [GRETA_MSG_START] = on_start,   [GRETA_MSG_ATTACH] = on_attach,
 	[GRETA_MSG_ACK] = on_ack,       [GRETA_MSG_CANCEL] = on_cancel, [GRETA_MSG_CREDIT] = on_credit,
 	[GRETA_MSG_PING] = on_ping,     [GRETA_MSG_LIST] = on_list,     [GRETA_MSG_PROBE] = on_probe,
-	[GRETA_MSG_GC] = on_gc,
+	[GRETA_MSG_GC] = on_gc,         [GRETA_MSG_QUARANTINE] = on_quarantine,
 };
 
 int request_handle(struct session *s, const struct greta_msg *m, struct greta_err *e)

@@ -2,8 +2,8 @@
  *
  *   -> "GRETA-AGENT <nonce> <protocol>\n"          our first words
  *   <- hello (protocol range, database, fence)     -> hello, or refused and the end
- *   <- start attach ack cancel credit ping list probe gc, in any order
- *   -> an answer to each that carries `re`: done, refused, pong, attempts, facts; and events as they happen
+ *   <- start attach ack cancel credit ping list probe gc quarantine, in any order
+ *   -> an answer to each that carries `re`: done, refused, pong, attempts, facts, quarantined; and events as they happen
  *   <- end of input                                -> the session ends; supervisors live on
  *
  * It holds no state: everything it knows is in the spool or comes with the next hello. Answers go out before events,

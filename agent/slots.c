@@ -344,19 +344,28 @@ static void give_back(struct slots *s)
 	greta_strs_release(&s->names);
 }
 
-/* Those of a whole node. One that we may not open is nobody's reason to wait: the engine may need none of them. */
+/* One that we may not open is nobody's reason to wait: the engine may need none of them. */
+static int take_with_node(struct slots *s, const struct agent_paths *paths, const struct greta_device *d, struct greta_err *e)
+{
+	struct greta_err why = {0};
+	cleanup_free char *name = greta_format("gpu-%s", d->uuid);
+	if (refuse_quarantined(paths->slots, name, e) != 0)
+		return -1;
+	greta_strs_add(&s->devices, d->uuid);
+	if (lock_device(s, d, &why) != 0 && why.code == GRETA_EBUSY) {
+		*e = why;
+		return -1;
+	}
+	return refuse_foreign(s, paths, d, e);
+}
+
 static int take_all_gpus(struct slots *s, const struct agent_paths *paths, struct greta_err *e)
 {
 	struct greta_facts found = {0};
 	int rc = 0;
 	devices_find(paths->sys, paths->proc, paths->dev, &found);
-	for (size_t i = 0; i < found.n_devices && rc == 0; i++) {
-		struct greta_err why = {0};
-		greta_strs_add(&s->devices, found.devices[i].uuid);
-		if ((lock_device(s, &found.devices[i], &why) != 0 && why.code == GRETA_EBUSY) ||
-		    refuse_foreign(s, paths, &found.devices[i], &why) != 0)
-			rc = greta_err_set(e, why.code, "%s", why.text);
-	}
+	for (size_t i = 0; i < found.n_devices && rc == 0; i++)
+		rc = take_with_node(s, paths, &found.devices[i], e);
 	if (getenv(DEVICES_ALLOCATED)) /* there are others, which are not ours */
 		make_visible(s, &found);
 	greta_facts_release(&found);

@@ -157,6 +157,7 @@ void supervise_finish(struct supervise *s)
 		s->end.wall_s = (double)(s->exit_ns - s->exec_ns) / (double)GRETA_NS_PER_S;
 	}
 	judge(s);
+	after_tell(s);
 	logits_keep(s);
 	if (s->exec_ns && s->end.outcome != GRETA_OUTCOME_GOOD && s->end.outcome != GRETA_OUTCOME_CANCELLED)
 		watch_last_evidence(s);

@@ -79,13 +79,15 @@ static void find_devices(struct supervise *s)
 	struct watch *w = &s->watch;
 	struct greta_facts all = {0};
 	devices_find(s->paths->sys, s->paths->proc, s->paths->dev, &all);
-	for (size_t i = 0; i < all.n_devices; i++)
+	for (size_t i = 0; i < all.n_devices; i++) {
+		bool held = false;
 		for (size_t k = 0; k < s->slots.devices.n; k++)
-			if (strcmp(all.devices[i].uuid, s->slots.devices.items[k]) == 0) {
-				struct greta_device *d = GRETA_PUSH(w->gpus.devices, w->gpus.n_devices, w->gpus.cap_devices);
-				*d = all.devices[i];
-				all.devices[i] = (struct greta_device){0};
-			}
+			held |= strcmp(all.devices[i].uuid, s->slots.devices.items[k]) == 0;
+		if (!held)
+			continue;
+		*GRETA_PUSH(w->gpus.devices, w->gpus.n_devices, w->gpus.cap_devices) = all.devices[i];
+		all.devices[i] = (struct greta_device){0};
+	}
 	greta_facts_release(&all);
 }
 

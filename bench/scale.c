@@ -324,6 +324,7 @@ static void answer(struct sim_node *n, const struct greta_msg *m)
 	struct greta_msg pong = {.type = GRETA_MSG_PONG, .re = m->re, .stamp_ns = m->stamp_ns,
 				 .boot_ns = greta_clock_boot_ns(), .wall_ns = greta_clock_wall_ns()};
 	struct greta_msg none = {.type = GRETA_MSG_ATTEMPTS, .re = m->re};
+	struct greta_msg sound = {.type = GRETA_MSG_QUARANTINED, .re = m->re};
 
 	if (m->type == GRETA_MSG_HELLO)
 		say(n, &hello);
@@ -333,6 +334,8 @@ static void answer(struct sim_node *n, const struct greta_msg *m)
 		say(n, &none);
 	else if (m->type == GRETA_MSG_PROBE)
 		say_facts(n, m->re);
+	else if (m->type == GRETA_MSG_QUARANTINE)
+		say(n, &sound);
 	else if (m->type == GRETA_MSG_START)
 		on_start(n, m);
 	else

@@ -70,6 +70,7 @@ struct greta_applied {
 	bool counted;                   /* it is its job's counted result now */
 	bool superseded;                /* a good result, but another came first */
 	bool contradicts;               /* it contradicts the one that came first: see above */
+	bool quarantined;               /* its end has left slots of the node in quarantine */
 	bool unreadable;                /* it made no sense, was noted as such and passed over: see below */
 };
 

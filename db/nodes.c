@@ -304,34 +304,42 @@ int greta_nodes_record(struct greta_db *db, int64_t alias_id, const struct greta
 	return greta_txn_commit(&txn, e);
 }
 
-/* ---- devices */
+/* ---- quarantine */
 
-static int set_device_state(struct greta_db *db, const char *uuid, const char *state, const char *reason,
-			    struct greta_err *e)
+int greta_quarantine_set(struct greta_db *db, int64_t node_id, const struct greta_quarantine *slots, size_t n,
+			 struct greta_err *e)
 {
-	if (greta_db_exec(db, e, "UPDATE device SET state = ?, state_reason = ? WHERE uuid = ?", "sss", state, reason,
-			  uuid))
+	cleanup_txn struct greta_txn txn = greta_txn_none;
+
+	if (greta_txn_begin(db, &txn, e) ||
+	    greta_db_exec(db, e, "DELETE FROM quarantine WHERE node_id = ?", "i", node_id))
 		return -1;
-	return greta_db_changes(db) ? 0 : greta_err_set(e, GRETA_ENOENT, "no device %s was ever seen", uuid);
+	for (size_t i = 0; i < n; i++)
+		if (greta_db_exec(db, e,
+				  "INSERT INTO quarantine (node_id, slot, reason, since_ns) VALUES (?, ?, ?, ?)"
+				  " ON CONFLICT DO NOTHING",
+				  "issi", node_id, slots[i].slot, slots[i].reason ? slots[i].reason : "no reason given",
+				  slots[i].since_wall_ns))
+			return -1;
+	return greta_txn_commit(&txn, e);
 }
 
-int greta_devices_quarantine(struct greta_db *db, const char *uuid, const char *reason, struct greta_err *e)
-{
-	return set_device_state(db, uuid, "quarantined", reason, e);
-}
-
-int greta_devices_resume(struct greta_db *db, const char *uuid, struct greta_err *e)
-{
-	return set_device_state(db, uuid, "up", NULL, e);
-}
-
-int greta_devices_quarantined(struct greta_db *db, int64_t node_id, struct greta_strs *uuids, struct greta_err *e)
+int greta_quarantine_list(struct greta_db *db, int64_t node_id, struct greta_quarantines *out, struct greta_err *e)
 {
 	cleanup_query struct greta_query *q = greta_query_open(
-		db, e, "SELECT uuid FROM device WHERE node_id = ? AND state = 'quarantined'", "i", node_id);
+		db, e, "SELECT slot, reason, since_ns FROM quarantine WHERE node_id = ? ORDER BY slot", "i", node_id);
 	int rc = q ? greta_query_step(q, e) : -1;
 
 	for (; rc == 1; rc = greta_query_step(q, e))
-		greta_strs_add(uuids, greta_query_str(q, 0));
+		*GRETA_PUSH(out->items, out->n, out->cap) = (struct greta_quarantine){
+			.slot = db_dup(q, 0), .reason = db_dup(q, 1), .since_wall_ns = greta_query_i64(q, 2)};
 	return rc;
+}
+
+void greta_quarantines_release(struct greta_quarantines *q)
+{
+	for (size_t i = 0; i < q->n; i++)
+		greta_quarantine_release(&q->items[i]);
+	free(q->items);
+	*q = (struct greta_quarantines){0};
 }

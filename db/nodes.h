@@ -58,10 +58,15 @@ struct greta_node_ids {
 int greta_nodes_record(struct greta_db *db, int64_t alias_id, const struct greta_facts *facts,
 		       struct greta_node_ids *out, struct greta_err *e);
 
-int greta_devices_quarantine(struct greta_db *db, const char *uuid, const char *reason, struct greta_err *e);
-int greta_devices_resume(struct greta_db *db, const char *uuid, struct greta_err *e);
-/* UUIDs of a node's devices that are quarantined, to keep jobs off them. */
-int greta_devices_quarantined(struct greta_db *db, int64_t node_id, struct greta_strs *uuids, struct greta_err *e);
+/* What a node keeps out of use, by its own account: the list replaces what was there before. */
+int greta_quarantine_set(struct greta_db *db, int64_t node_id, const struct greta_quarantine *slots, size_t n,
+			 struct greta_err *e);
+struct greta_quarantines {
+	struct greta_quarantine *items;
+	size_t n, cap;
+};
+int greta_quarantine_list(struct greta_db *db, int64_t node_id, struct greta_quarantines *out, struct greta_err *e); /* adds */
+void greta_quarantines_release(struct greta_quarantines *q);
 
 /* The environment made of the rows of base (0: none) with `rows` put over them; the same set is stored once. An
  * attempt's environment is its node's, plus `mode` and the variables that its variant sets. */

@@ -13,6 +13,7 @@ INSERT INTO main.node SELECT * FROM source.node;
 INSERT INTO main.alias SELECT * FROM source.alias;
 UPDATE main.alias SET settings = '{}', host_key = NULL; -- how to reach a machine is nobody else's business
 INSERT INTO main.device SELECT * FROM source.device;
+INSERT INTO main.quarantine SELECT * FROM source.quarantine;
 INSERT INTO main.model SELECT * FROM source.model;
 INSERT INTO main.build SELECT * FROM source.build;
 INSERT INTO main.code_object SELECT * FROM source.code_object;

@@ -348,20 +348,31 @@ static const struct table_column list_columns[] = {
 	{"node", "node", TABLE_TEXT, 0},
 	{"transport", "transport", TABLE_TEXT, 0},
 	{"state", "state", TABLE_TEXT, 0},
+	{"since", "since", TABLE_TEXT, 0},
 	{"machine", "machine", TABLE_TEXT, 0},
 	{"cpus", "cpus", TABLE_INT, 0},
 	{"gpus", "gpus", TABLE_INT, 0},
 	{"labels", "labels", TABLE_TEXT, 0},
+	{"quarantine", "quarantine", TABLE_TEXT, 0},
 	{"reason", "reason", TABLE_TEXT, 0},
 };
 
+#define ISO(ns) "strftime('%Y-%m-%dT%H:%M:%SZ', (" ns ") / 1000000000, 'unixepoch')"
+
+/* A node that is in quarantine as a whole by its own word is called so, while people say that it is up. */
+static const char list_sql[] =
+	"SELECT a.name, a.transport, iif(a.state = 'up' AND q.whole, 'quarantined', a.state),"
+	" " ISO("iif(a.state = 'up', q.since_ns, a.state_ns)") ", n.hostname, n.n_cpus,"
+	" (SELECT count(*) FROM device d WHERE d.node_id = n.id), nullif(a.labels, '{}'), q.slots,"
+	" nullif(trim(coalesce(a.state_reason, '') || coalesce('; ' || q.reasons, ''), '; '), '')"
+	" FROM alias a LEFT JOIN node n ON n.id = a.node_id LEFT JOIN (SELECT node_id, max(slot = 'node') AS whole,"
+	" min(since_ns) AS since_ns, group_concat(slot, ' ') AS slots,"
+	" group_concat(slot || ' since ' || " ISO("since_ns") " || ': ' || reason, '; ') AS reasons"
+	" FROM quarantine GROUP BY node_id) q ON q.node_id = n.id WHERE a.state <> 'removed' ORDER BY a.name";
+
 static int list_exec(struct cmd_ctx *ctx, const void *values, struct greta_err *e)
 {
-	static const char sql[] =
-		"SELECT a.name, a.transport, a.state, n.hostname, n.n_cpus, "
-		"(SELECT count(*) FROM device d WHERE d.node_id = n.id), a.labels, a.state_reason "
-		"FROM alias a LEFT JOIN node n ON n.id = a.node_id WHERE a.state <> 'removed' ORDER BY a.name";
-	cleanup_query struct greta_query *q = greta_query_open(ctx->db, e, sql, "");
+	cleanup_query struct greta_query *q = greta_query_open(ctx->db, e, list_sql, "");
 	struct output output = output_of(ctx, NULL);
 	struct table *t;
 	int rc;
@@ -371,15 +382,12 @@ static int list_exec(struct cmd_ctx *ctx, const void *values, struct greta_err *
 		return -1;
 	t = table_create(list_columns, GRETA_COUNT(list_columns));
 	while ((rc = greta_query_step(q, e)) == 1) {
-		const char *labels = greta_query_str(q, 6);
-
 		table_row(t);
-		for (int i = 0; i < 4; i++)
-			table_str(t, greta_query_str(q, i));
-		table_int(t, greta_query_i64(q, 4));
-		table_int(t, greta_query_i64(q, 5));
-		table_str(t, greta_str_eq(labels, "{}") ? NULL : labels);
-		table_str(t, greta_query_str(q, 7));
+		for (int i = 0; i < (int)GRETA_COUNT(list_columns); i++)
+			if (list_columns[i].format == TABLE_INT)
+				table_int(t, greta_query_i64(q, i));
+			else
+				table_str(t, greta_query_str(q, i));
 	}
 	if (rc == 0)
 		output_table(&output, t);
@@ -390,7 +398,7 @@ static int list_exec(struct cmd_ctx *ctx, const void *values, struct greta_err *
 const struct cmd cmd_node_list = {
 	.name = "node list",
 	.group = "Nodes",
-	.summary = "list the nodes",
+	.summary = "list the nodes, and what is kept out of use",
 	.operands = "",
 	.needs = CMD_NEEDS_READER,
 	.exec = list_exec,
@@ -403,6 +411,25 @@ struct state_values {
 	const char *reason;
 };
 
+static void print_state(const struct cmd_ctx *ctx, const struct greta_json_val *ok)
+{
+	cleanup_buf struct greta_buf out = {0};
+	const struct greta_json_val *released = greta_json_get(ok, "released");
+
+	if (ctx->json) {
+		greta_json_print(ok, &out);
+		puts(greta_buf_str(&out));
+		return;
+	}
+	printf("node %s: %s (%.0f attempts are running there)\n", text(ok, "name"), text(ok, "state"), number(ok, "running"));
+	for (const struct greta_json_val *v = released ? greta_json_first(released) : NULL; v; v = greta_json_next(v)) {
+		const char *slot = "?";
+
+		greta_json_str(v, &slot);
+		printf("  %s is out of quarantine\n", slot);
+	}
+}
+
 static int set_state(struct cmd_ctx *ctx, const char *state, const char *reason, struct greta_err *e)
 {
 	struct client *client = client_open(ctx->db_path, true, e);
@@ -412,7 +439,6 @@ static int set_state(struct cmd_ctx *ctx, const char *state, const char *reason,
 		cleanup_buf struct greta_buf args = {0};
 		struct greta_jsonw w = greta_jsonw(&args);
 		struct greta_json *answer;
-		int64_t running = 0;
 
 		greta_jsonw_object(&w, NULL);
 		greta_jsonw_str(&w, "name", ctx->operands.items[i]);
@@ -421,18 +447,12 @@ static int set_state(struct cmd_ctx *ctx, const char *state, const char *reason,
 			greta_jsonw_str(&w, "reason", reason);
 		greta_jsonw_end_object(&w);
 		answer = client_call(client, "node_state", greta_buf_str(&args), e);
-		if (!answer) {
-			rc = -1;
-			break;
-		}
-		greta_json_i64(greta_json_get(greta_json_get(greta_json_root(answer), "ok"), "running"), &running);
-		greta_json_destroy(answer);
-		if (ctx->json)
-			printf("{\"name\":\"%s\",\"state\":\"%s\",\"running\":%lld}\n", ctx->operands.items[i], state,
-			       (long long)running);
+		if (answer)
+			print_state(ctx, greta_json_get(greta_json_root(answer), "ok"));
 		else
-			printf("node %s: %s (%lld attempts are running there)\n", ctx->operands.items[i], state,
-			       (long long)running);
+			rc = -1;
+		if (answer)
+			greta_json_destroy(answer);
 	}
 	client_close(client);
 	return rc;
@@ -478,6 +498,8 @@ const struct cmd cmd_node_resume = {
 	.operands = "NAME...",
 	.min_operands = 1,
 	.max_operands = -1,
+	.details = "What the node itself keeps out of use (a GPU that failed its probe, see `node list`) is let go there: for that\n"
+		   "the node must be reached. Campaigns that could not go on wait for `resume`.",
 	.exec = up_exec,
 };
 

@@ -206,12 +206,14 @@ static int run_op(struct conn *k, size_t op, const struct greta_json_val *args, 
 		  struct greta_err *e)
 {
 	struct ctl *c = k->control->ctl;
+	int rc;
 
 	if (!ops[op].changes)
 		return ops[op].fn(k, args, reply, e);
 	if (c->batch.broken || batch_commit(c, e) < 0 || batch_begin(c) < 0)
 		return greta_err_set(e, GRETA_EBUSY, "the database %s can't be written just now", c->db_path);
-	if (ops[op].fn(k, args, reply, e) < 0) {
+	rc = ops[op].fn(k, args, reply, e);
+	if (rc < 0) {
 		batch_undo(c);
 		return -1;
 	}
@@ -219,7 +221,7 @@ static int run_op(struct conn *k, size_t op, const struct greta_json_val *args, 
 		batch_fail(c, e);
 		return -1;
 	}
-	return 0;
+	return rc;
 }
 
 static void handle(struct conn *k, const char *line, size_t n)

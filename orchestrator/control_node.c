@@ -1,4 +1,4 @@
-/* node_add, node_state and node_check: what people ask of nodes. */
+/* node_add, node_state and node_check: what people ask of nodes. What needs a node's answer waits in a struct check. */
 #include "orchestrator/control_conn.h"
 
 #include "base/cleanup.h"
@@ -44,40 +44,12 @@ static struct ctl_node *find_node(struct ctl *c, const struct greta_json_val *ar
 	return NULL;
 }
 
-int control_node_state(struct conn *k, const struct greta_json_val *args, struct greta_jsonw *reply,
-			 struct greta_err *e)
-{
-	struct ctl *c = k->control->ctl;
-	struct ctl_node *n = find_node(c, args, e);
-	const char *state = control_str(args, "state");
-	int to = -1;
-
-	for (int s = 0; s < GRETA_ALIAS_STATE_COUNT; s++)
-		if (greta_str_eq(state, greta_alias_state_name(s)))
-			to = s;
-	if (!n || to < 0)
-		return n ? greta_err_set(e, GRETA_EINVAL, "no such state of a node") : -1;
-	if (to == GRETA_ALIAS_REMOVED && n->n_attempts)
-		return greta_err_set(e, GRETA_EBUSY, "node %s runs %zu attempts: `greta-orch node drain %s` first, or "
-				     "cancel them", n->name, n->n_attempts, n->name);
-	if (fleet_set_state(c, n, to, control_str(args, "reason"), e) < 0)
-		return -1;
-	if (to == GRETA_ALIAS_UP && n->link && link_state(n->link) != LINK_UP)
-		link_start(n->link);
-	control_note(c, "node_state", args);
-	greta_jsonw_str(reply, "name", n->name);
-	greta_jsonw_str(reply, "state", state);
-	greta_jsonw_i64(reply, "running", (int64_t)n->n_attempts);
-	fleet_want(c);
-	ctl_dispatch_soon(c);
-	return 0;
-}
-
 struct check {
 	struct check *next;
 	struct conn *conn;
 	int64_t re;
 	struct ctl_node *node;
+	bool resumes;                    /* node_state: answered by control_resumed; else by control_facts */
 	struct greta_watch *deadline;
 };
 
@@ -111,21 +83,75 @@ static void on_check_deadline(struct greta_watch *w, uint32_t events, void *arg)
 	check_done(check);
 }
 
+static void wait_for_node(struct conn *k, struct ctl_node *n, bool resumes)
+{
+	struct check *check = greta_alloc(sizeof *check);
+
+	*check = (struct check){.next = k->checks, .conn = k, .re = k->re, .node = n, .resumes = resumes};
+	check->deadline = greta_loop_timer(n->ctl->loop, CHECK_MS, 0, on_check_deadline, check);
+	k->checks = check;
+}
+
+static void print_state(struct greta_jsonw *w, const struct ctl_node *n)
+{
+	greta_jsonw_str(w, "name", n->name);
+	greta_jsonw_str(w, "state", greta_alias_state_name(n->state));
+	greta_jsonw_i64(w, "running", (int64_t)n->n_attempts);
+}
+
+/* What the node itself keeps out of use is let go by the node itself. */
+static void resume(struct conn *k, struct ctl_node *n)
+{
+	n->wanted = n->resuming = true;
+	wait_for_node(k, n, true);
+	fleet_connect(n);
+	link_start(n->link);
+	if (link_state(n->link) == LINK_UP)
+		quarantine_ask(n);
+}
+
+int control_node_state(struct conn *k, const struct greta_json_val *args, struct greta_jsonw *reply,
+			 struct greta_err *e)
+{
+	struct ctl *c = k->control->ctl;
+	struct ctl_node *n = find_node(c, args, e);
+	const char *state = control_str(args, "state");
+	int to = -1;
+
+	for (int s = 0; s < GRETA_ALIAS_STATE_COUNT; s++)
+		if (greta_str_eq(state, greta_alias_state_name(s)))
+			to = s;
+	if (!n || to < 0)
+		return n ? greta_err_set(e, GRETA_EINVAL, "no such state of a node") : -1;
+	if (to == GRETA_ALIAS_REMOVED && n->n_attempts)
+		return greta_err_set(e, GRETA_EBUSY, "node %s runs %zu attempts: `greta-orch node drain %s` first, or "
+				     "cancel them", n->name, n->n_attempts, n->name);
+	if (fleet_set_state(c, n, to, control_str(args, "reason"), e) < 0)
+		return -1;
+	control_note(c, "node_state", args);
+	ctl_dispatch_soon(c);
+	if (to == GRETA_ALIAS_UP && n->quarantine.n) {
+		resume(k, n);
+		return 1;
+	}
+	if (to == GRETA_ALIAS_UP && n->link && link_state(n->link) != LINK_UP)
+		link_start(n->link);
+	print_state(reply, n);
+	fleet_want(c);
+	return 0;
+}
+
 /* Answered by control_facts or control_node_failed; a connection may wait for many. */
 int control_node_check(struct conn *k, const struct greta_json_val *args, struct greta_jsonw *reply,
 			 struct greta_err *e)
 {
 	struct ctl *c = k->control->ctl;
 	struct ctl_node *n = find_node(c, args, e);
-	struct check *check;
 
 	(void)reply;
 	if (!n)
 		return -1;
-	check = greta_alloc(sizeof *check);
-	*check = (struct check){.next = k->checks, .conn = k, .re = k->re, .node = n};
-	check->deadline = greta_loop_timer(c->loop, CHECK_MS, 0, on_check_deadline, check);
-	k->checks = check;
+	wait_for_node(k, n, false);
 	fleet_check(c, n);
 	return 1;
 }
@@ -175,11 +201,11 @@ static void print_facts(struct greta_jsonw *w, const struct ctl_node *n)
 }
 
 /* Each check of this node, whoever waits for it; answering may not end a connection, so the lists hold still. */
-static struct check *next_check(struct ctl *c, const struct ctl_node *n)
+static struct check *next_check(struct ctl *c, const struct ctl_node *n, bool resumes)
 {
 	for (struct conn *k = c->control ? c->control->conns : NULL; k; k = k->next)
 		for (struct check *check = k->checks; check; check = check->next)
-			if (check->node == n)
+			if (check->node == n && check->resumes == resumes)
 				return check;
 	return NULL;
 }
@@ -188,7 +214,7 @@ void control_facts(struct ctl *c, struct ctl_node *n)
 {
 	struct check *check;
 
-	while ((check = next_check(c, n))) {
+	while ((check = next_check(c, n, false))) {
 		cleanup_buf struct greta_buf members = {0};
 		struct greta_jsonw w = greta_jsonw(&members);
 
@@ -198,11 +224,32 @@ void control_facts(struct ctl *c, struct ctl_node *n)
 	}
 }
 
+void control_resumed(struct ctl *c, struct ctl_node *n)
+{
+	struct check *check;
+
+	while ((check = next_check(c, n, true))) {
+		cleanup_buf struct greta_buf members = {0};
+		struct greta_jsonw w = greta_jsonw(&members);
+
+		greta_jsonw_object(&w, NULL);
+		print_state(&w, n);
+		greta_jsonw_array(&w, "released");
+		for (size_t i = 0; i < n->releasing.n; i++)
+			if (!quarantine_has(n, n->releasing.items[i]))
+				greta_jsonw_str(&w, NULL, n->releasing.items[i]);
+		greta_jsonw_end_array(&w);
+		greta_jsonw_end_object(&w);
+		control_answer(check->conn, check->re, &members);
+		check_done(check);
+	}
+}
+
 void control_node_failed(struct ctl *c, struct ctl_node *n, const struct greta_err *why)
 {
 	struct check *check;
 
-	while ((check = next_check(c, n))) {
+	while ((check = next_check(c, n, false)) || (check = next_check(c, n, true))) {
 		control_answer_error(check->conn, check->re, why);
 		check_done(check);
 	}

@@ -3,6 +3,7 @@
  *	control    requests of commands            fleet     nodes, their links and facts
  *	work       campaigns, jobs, attempts       ingest    events into the database, acknowledgements out
  *	prepare    engine and model on nodes       snapshot  what watchers see
+ *	quarantine what nodes keep out of use
  *
  * One rule holds it together: the database goes first. Whatever changes is written into the batch at hand; what has to
  * be said to nodes and people waits in it until its commit returned. When a commit fails, memory is thrown away and
@@ -50,10 +51,14 @@ struct ctl_node {
 	struct greta_node_ids ids;
 	char *boot_id;
 	struct ctl_node *twin;            /* another alias of the same machine, used instead of this; NULL: none */
-	struct greta_strs quarantined;    /* UUIDs of devices not to be used */
+	struct greta_quarantines quarantine; /* what it keeps out of use, as it said last */
+	char *quarantine_text;            /* the same for people; NULL: nothing */
+	bool quarantine_told;             /* it said so in this controller's life */
+	bool resuming;                    /* somebody waits for it to let go of ... */
+	struct greta_strs releasing;      /* ... these */
 	int64_t down_ns;                  /* monotonic: since when it is away; 0: it is not */
 	int n_infra;                      /* attempts in a row that it could not start */
-	int64_t probe_re, list_re, ack_re; /* questions not answered yet; 0: none */
+	int64_t probe_re, list_re, quarantine_re, ack_re; /* questions not answered yet; 0: none */
 	struct ctl_attempt **attempts;    /* not ended, or not acknowledged */
 	size_t n_attempts, cap_attempts;
 	struct prepared **prepared;       /* files brought there (prepare.c) */
@@ -77,6 +82,20 @@ int fleet_set_state(struct ctl *c, struct ctl_node *n, enum greta_alias_state st
 /* Nothing that could run the campaign is reachable, and waiting will not help; *why names each node and reason. */
 struct ctl_campaign;
 bool fleet_hopeless(struct ctl *c, struct ctl_campaign *campaign, struct greta_buf *why);
+
+void fleet_resize(struct ctl_node *n);                    /* what it offers has changed */
+void fleet_connect(struct ctl_node *n);
+
+/* ---- what nodes keep out of use (quarantine.c) */
+
+bool quarantine_has(const struct ctl_node *n, const char *slot);
+int64_t quarantine_gpus(const struct ctl_node *n);        /* how many of its GPUs */
+bool quarantine_forbids(const struct ctl_node *n, const struct sched_need *need);
+int quarantine_load(struct ctl_node *n, int64_t node_id, struct greta_err *e);
+void quarantine_settle(struct ctl_node *n);                /* it said what it is, or what it keeps out of use */
+void quarantine_ask(struct ctl_node *n);                  /* the link is up; resuming: and let go of it */
+void quarantine_told(struct ctl_node *n, struct greta_msg *m);
+void quarantine_refused(struct ctl_node *n, const char *text);
 
 /* ---- campaigns, jobs, attempts (work*.c) */
 
@@ -207,6 +226,7 @@ bool control_busy(const struct ctl *c);                    /* somebody is connec
 void control_tick(struct ctl *c);                          /* snapshots to watchers, and ends */
 bool control_watched(const struct ctl *c, int64_t campaign_id); /* somebody has not been told of its end yet */
 void control_facts(struct ctl *c, struct ctl_node *n);     /* `node check` waits for these */
+void control_resumed(struct ctl *c, struct ctl_node *n);   /* `node resume` waits for this */
 void control_node_failed(struct ctl *c, struct ctl_node *n, const struct greta_err *why);
 
 struct news_item {

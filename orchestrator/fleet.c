@@ -31,8 +31,8 @@ struct ctl_node *fleet_by_alias(struct ctl *c, int64_t alias_id)
 
 static void judge_open(struct ctl_node *n)
 {
-	bool open = n->link && link_state(n->link) == LINK_UP && n->facts_known && !n->list_re && !n->twin &&
-		    n->state == GRETA_ALIAS_UP;
+	bool open = n->link && link_state(n->link) == LINK_UP && n->facts_known && !n->list_re && !n->quarantine_re &&
+		    !n->twin && n->state == GRETA_ALIAS_UP && !quarantine_has(n, "node");
 
 	if (open && !n->sched.open)
 		ctl_dispatch_soon(n->ctl);
@@ -74,8 +74,6 @@ static void went_away(struct ctl_node *n)
 
 /* ---- link */
 
-static void node_connect(struct ctl_node *n);
-
 static int64_t ask(struct ctl_node *n, enum greta_msg_type type)
 {
 	struct greta_msg m = {.type = type};
@@ -109,6 +107,7 @@ static void on_up(void *arg, const struct greta_msg *hello)
 	n->boot_id = greta_strdup(hello->boot_id);
 	n->list_re = ask(n, GRETA_MSG_LIST);
 	n->probe_re = n->facts_known ? 0 : ask(n, GRETA_MSG_PROBE);
+	quarantine_ask(n);
 }
 
 static void on_down(void *arg, const struct greta_err *why)
@@ -117,7 +116,8 @@ static void on_down(void *arg, const struct greta_err *why)
 
 	if (!n->down_ns || !n->was_up)
 		news_add(n->ctl, 0, "%s: %s", n->name, why->text);
-	n->list_re = n->probe_re = n->ack_re = 0;
+	n->list_re = n->probe_re = n->quarantine_re = n->ack_re = 0;
+	n->resuming = false;
 	prepare_release(n);
 	went_away(n);
 	control_node_failed(n->ctl, n, why);
@@ -150,8 +150,16 @@ static int take_facts(struct ctl_node *n, struct greta_facts *facts, struct gret
 		return -1;
 	if (key && greta_nodes_set_host_key(c->db, n->alias_id, key, e) < 0)
 		return -1;
-	greta_strs_release(&n->quarantined);
-	return greta_devices_quarantined(c->db, n->ids.node_id, &n->quarantined, e);
+	return 0;
+}
+
+void fleet_resize(struct ctl_node *n)
+{
+	n->sched.n_cpus = n->facts.n_cpus;
+	n->sched.n_gpus = (int64_t)n->facts.n_devices - quarantine_gpus(n);
+	if (n->settings.slurm)
+		slurm_size(n->settings.slurm, &n->sched);
+	judge_open(n);
 }
 
 static void on_facts(struct ctl_node *n, struct greta_msg *m)
@@ -169,14 +177,11 @@ static void on_facts(struct ctl_node *n, struct greta_msg *m)
 	n->facts = *m->facts;
 	*m->facts = (struct greta_facts){0};
 	n->facts_known = true;
-	n->sched.n_cpus = n->facts.n_cpus;
-	n->sched.n_gpus = (int64_t)n->facts.n_devices - (int64_t)n->quarantined.n;
-	if (n->settings.slurm)
-		slurm_size(n->settings.slurm, &n->sched);
 	n->twin = find_twin(n);
 	if (n->twin)
 		news_add(n->ctl, 0, "%s: the same machine as %s, which is used instead", n->name, n->twin->name);
-	judge_open(n);
+	fleet_resize(n);
+	quarantine_settle(n);
 	control_facts(n->ctl, n);
 }
 
@@ -267,6 +272,9 @@ static void on_refused(struct ctl_node *n, const struct greta_msg *m)
 		greta_err_set(&why, m->code, "%s can't say what it is: %s", n->name, text);
 		news_add(n->ctl, 0, "%s", why.text);
 		control_node_failed(n->ctl, n, &why);
+	} else if (m->re && m->re == n->quarantine_re) {
+		quarantine_refused(n, text);
+		judge_open(n);
 	} else if (n->settings.slurm && !m->re && !*m->attempt) {
 		news_add(n->ctl, 0, "%s: %s", n->name, text);
 	} else {
@@ -291,6 +299,10 @@ static void on_message(void *arg, struct greta_msg *m, size_t bytes)
 	case GRETA_MSG_REFUSED:
 		on_refused(n, m);
 		break;
+	case GRETA_MSG_QUARANTINED:
+		quarantine_told(n, m);
+		fleet_resize(n);
+		break;
 	case GRETA_MSG_DONE:
 		if (m->re == n->ack_re)
 			n->ack_re = 0;
@@ -302,7 +314,7 @@ static void on_message(void *arg, struct greta_msg *m, size_t bytes)
 
 static const struct link_events link_events = {on_up, on_down, on_message};
 
-static void node_connect(struct ctl_node *n)
+void fleet_connect(struct ctl_node *n)
 {
 	struct ctl *c = n->ctl;
 	struct greta_err why = {0};
@@ -341,7 +353,7 @@ void fleet_want(struct ctl *c)
 		for (struct ctl_campaign *cc = c->campaigns; cc && !n->wanted; cc = cc->next)
 			n->wanted = cc->wanted && !cc->finished && n->state == GRETA_ALIAS_UP && work_may_use(cc, n);
 		if (n->wanted)
-			node_connect(n);
+			fleet_connect(n);
 	}
 }
 
@@ -351,6 +363,8 @@ void fleet_check(struct ctl *c, struct ctl_node *n)
 	n->wanted = true;
 	if (n->link && link_state(n->link) == LINK_UP && n->n_attempts) {
 		n->probe_re = ask(n, GRETA_MSG_PROBE);
+		quarantine_ask(n);
+		judge_open(n);
 		return;
 	}
 	/* Anew where nothing runs: the answer is about keys and configuration as they are now. */
@@ -360,7 +374,7 @@ void fleet_check(struct ctl *c, struct ctl_node *n)
 		went_away(n);
 	}
 	n->facts_known = false;
-	node_connect(n);
+	fleet_connect(n);
 	link_start(n->link);
 }
 
@@ -373,7 +387,9 @@ static void node_destroy(struct ctl_node *n)
 	link_destroy(n->link);
 	node_settings_release(&n->settings);
 	greta_facts_release(&n->facts);
-	greta_strs_release(&n->quarantined);
+	greta_quarantines_release(&n->quarantine);
+	greta_strs_release(&n->releasing);
+	free(n->quarantine_text);
 	free(n->prepared);
 	free(n->attempts);
 	free(n->name);
@@ -405,6 +421,8 @@ static int node_load(struct ctl *c, const struct greta_alias_row *row, struct gr
 	free(n->state_reason);
 	n->state_reason = greta_strdup(row->reason);
 	n->state = row->state;
+	if (!n->quarantine_told && quarantine_load(n, row->node_id, e) < 0)
+		return -1;
 	judge_open(n);
 	return 0;
 }
@@ -482,7 +500,9 @@ const char *fleet_node_state(struct ctl_node *n, const char **reason)
 	*reason = n->state_reason;
 	if (n->state != GRETA_ALIAS_UP)
 		return greta_alias_state_name(n->state);
-	*reason = n->twin ? "the same machine as another node" : NULL;
+	*reason = n->twin ? "the same machine as another node" : n->quarantine_text;
+	if (quarantine_has(n, "node"))
+		return greta_alias_state_name(GRETA_ALIAS_QUARANTINED);
 	if (!n->link)
 		return "idle";
 	if (link_state(n->link) == LINK_UP) {
@@ -499,11 +519,14 @@ static const char *too_small(struct ctl_node *n, const struct ctl_campaign *cc)
 	const struct sched_need *need = &cc->need;
 	int64_t machines = sched_machines(&n->sched);
 
+	if (quarantine_forbids(n, need))
+		return "a job takes the whole node, and a part of it is in quarantine";
 	if (sched_slots(&n->sched, need) > 0)
 		return NULL;
 	if (need->gpus > n->sched.n_gpus / machines)
-		snprintf(n->note, sizeof n->note, "a job asks for %lld GPUs, the node has %lld (\"slot\": \"cpu\" runs "
-			 "without)", (long long)need->gpus, (long long)(n->sched.n_gpus / machines));
+		snprintf(n->note, sizeof n->note, "a job asks for %lld GPUs, the node has %lld%s", (long long)need->gpus,
+			 (long long)(n->sched.n_gpus / machines),
+			 quarantine_gpus(n) ? " to use" : " (\"slot\": \"cpu\" runs without)");
 	else
 		snprintf(n->note, sizeof n->note, "a job asks for %lld CPUs, the node has %lld", (long long)need->cpus,
 			 (long long)(n->sched.n_cpus / machines));
@@ -515,7 +538,7 @@ static const char *no_hope(struct ctl_node *n, struct ctl_campaign *cc, int vari
 {
 	const char *reason, *state = fleet_node_state(n, &reason);
 
-	if (n->state != GRETA_ALIAS_UP || n->twin || !n->link || link_state(n->link) == LINK_REFUSED)
+	if (n->state != GRETA_ALIAS_UP || n->twin || !n->link || link_state(n->link) == LINK_REFUSED || quarantine_has(n, "node"))
 		return reason ? reason : state;
 	if (link_state(n->link) != LINK_UP)
 		return n->was_up || greta_clock_mono_ns() - cc->loaded_ns < HOPELESS_NS ? NULL : reason;
@@ -525,6 +548,15 @@ static const char *no_hope(struct ctl_node *n, struct ctl_campaign *cc, int vari
 	if (reason)
 		return reason;
 	return prepare_check(n, cc, variant, &reason) == PREPARE_FAILED ? reason : NULL;
+}
+
+static void tell_no_hope(const struct ctl_node *n, const char *reason, struct greta_buf *why)
+{
+	greta_buf_addf(why, "%s%s: %s", why->len ? "; " : "", n->name, reason);
+	if (n->quarantine_text && !greta_str_eq(n->quarantine_text, reason))
+		greta_buf_addf(why, " (%s)", n->quarantine_text);
+	if (n->quarantine_text || n->state == GRETA_ALIAS_QUARANTINED)
+		greta_buf_addf(why, "; see to it, then `greta-orch node resume %s`", n->name);
 }
 
 /* For the first variant that waits. */
@@ -543,7 +575,7 @@ bool fleet_hopeless(struct ctl *c, struct ctl_campaign *cc, struct greta_buf *wh
 			reason = no_hope(n, cc, (int)v);
 			if (!reason)
 				return false;
-			greta_buf_addf(why, "%s%s: %s", why->len ? "; " : "", n->name, reason);
+			tell_no_hope(n, reason, why);
 		}
 	}
 	if (!why->len)

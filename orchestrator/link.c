@@ -41,6 +41,7 @@ struct link {
 	int n_failures;
 	double rtt_s, best_rtt_s, offset_s;
 	char *version;
+	int protocol;                  /* the highest that both speak */
 	unsigned random;
 };
 
@@ -265,6 +266,7 @@ static void on_hello(struct link *l, const struct greta_msg *m)
 	}
 	free(l->version);
 	l->version = greta_strdup(m->version);
+	l->protocol = m->protocol_max < GRETA_PROTOCOL_MAX ? (int)m->protocol_max : GRETA_PROTOCOL_MAX;
 	l->state = LINK_UP;
 	l->why = (struct greta_err){0};
 	l->n_failures = 0;
@@ -554,6 +556,11 @@ const char *link_host_key(const struct link *l)
 const char *link_agent_version(const struct link *l)
 {
 	return l->version;
+}
+
+bool link_knows(const struct link *l, int protocol)
+{
+	return l->state == LINK_UP && l->protocol >= protocol;
 }
 
 struct transport *link_transport(struct link *l)

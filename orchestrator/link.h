@@ -70,6 +70,7 @@ double link_rtt_s(const struct link *l);       /* NAN: not known */
 double link_clock_offset_s(const struct link *l); /* node's wall clock minus ours; NAN: not known */
 const char *link_host_key(const struct link *l);  /* NULL: none */
 const char *link_agent_version(const struct link *l);
+bool link_knows(const struct link *l, int protocol); /* up, and both sides speak that one */
 
 /* Queues a frame; false when the link is not up. re: set by the link and returned, if the message wants an answer. */
 bool link_send(struct link *l, struct greta_msg *m);

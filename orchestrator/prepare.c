@@ -276,22 +276,6 @@ static const char *there(struct ctl_node *n, const struct source *s)
 	return s->local ? (p && p->there ? p->there : s->local) : s->there;
 }
 
-/* Only where some must not be used are the others named; else the node takes what is free, also of what other
- * controllers leave. */
-static void add_devices(const struct ctl_attempt *a, struct greta_spec *out)
-{
-	const struct ctl_node *n = a->node;
-
-	for (size_t i = 0; n->quarantined.n && out->n_gpus && i < n->facts.n_devices; i++) {
-		bool bad = false;
-
-		for (size_t k = 0; k < n->quarantined.n; k++)
-			bad |= greta_str_eq(n->quarantined.items[k], n->facts.devices[i].uuid);
-		if (!bad)
-			greta_strs_add(&out->devices, n->facts.devices[i].uuid);
-	}
-}
-
 int prepare_spec(struct ctl_attempt *a, struct greta_spec *out, struct greta_err *e)
 {
 	const struct ctl_campaign *cc = a->job ? a->job->campaign : NULL;
@@ -309,7 +293,6 @@ int prepare_spec(struct ctl_attempt *a, struct greta_spec *out, struct greta_err
 	if (rc == 0) {
 		greta_str_copy(out->attempt, sizeof out->attempt, a->uuid);
 		out->try_no = a->try_no;
-		add_devices(a, out);
 	}
 	free(engine.local);
 	free(model.local);

@@ -30,7 +30,7 @@ bool work_set_allows(const struct sched_node *sn, const void *arg)
 	struct ctl_node *n = node_of(sn);
 	const char *why;
 
-	return work_may_use_for(set->campaign, set->variant, n) &&
+	return work_may_use_for(set->campaign, set->variant, n) && !quarantine_forbids(n, &set->campaign->need) &&
 	       prepare_check(n, set->campaign, set->variant, &why) == PREPARE_READY;
 }
 

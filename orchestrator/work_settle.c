@@ -189,6 +189,10 @@ static void settle(struct ctl_attempt *a, enum attempt_event ev, enum greta_outc
 void work_settle(struct ctl_attempt *a, const struct greta_applied *applied)
 {
 	a->final = true;
+	if (applied->quarantined) {
+		quarantine_ask(a->node);
+		fleet_resize(a->node); /* nothing goes there before the answer */
+	}
 	settle(a, ATTEMPT_EV_OUTCOME, applied->outcome);
 	if (applied->contradicts)
 		news_add(a->node->ctl, a->job ? a->job->campaign->id : 0,

@@ -88,6 +88,16 @@ static const struct field gc_fields[] = {
 	{0},
 };
 
+static const struct field quarantine_fields[] = {
+	{F_STRS(struct greta_msg, release)},
+	{0},
+};
+
+static const struct field quarantined_fields[] = {
+	{F_LIST(struct greta_msg, slots, greta_quarantine, shape_quarantine)},
+	{0},
+};
+
 /* done, refused */
 static const struct field answer_fields[] = {
 	{F_CODE(struct greta_msg, code)},
@@ -110,6 +120,7 @@ static const struct field *const fields_of[GRETA_MSG_COUNT] = {
 	[GRETA_MSG_PONG] = pong_fields,		[GRETA_MSG_LIST] = list_fields,
 	[GRETA_MSG_ATTEMPTS] = attempts_fields, [GRETA_MSG_PROBE] = no_fields,
 	[GRETA_MSG_FACTS] = facts_fields,	[GRETA_MSG_GC] = gc_fields,
+	[GRETA_MSG_QUARANTINE] = quarantine_fields, [GRETA_MSG_QUARANTINED] = quarantined_fields,
 	[GRETA_MSG_DONE] = answer_fields,	[GRETA_MSG_REFUSED] = answer_fields,
 	[GRETA_MSG_EVENT] = event_fields,
 };
@@ -124,6 +135,8 @@ static const struct field owning_fields[] = {
 	{F_POINTER(struct greta_msg, spec, greta_spec, shape_spec)},
 	{F_POINTER(struct greta_msg, facts, greta_facts, shape_facts)},
 	{F_LIST(struct greta_msg, held, greta_held, shape_held)},
+	{F_STRS(struct greta_msg, release)},
+	{F_LIST(struct greta_msg, slots, greta_quarantine, shape_quarantine)},
 	{0},
 };
 static const struct shape shape_msg = {"message", sizeof(struct greta_msg), owning_fields, NULL};
@@ -152,6 +165,11 @@ void greta_spec_release(struct greta_spec *s)
 void greta_facts_release(struct greta_facts *f)
 {
 	fields_release(&shape_facts, f);
+}
+
+void greta_quarantine_release(struct greta_quarantine *q)
+{
+	fields_release(&shape_quarantine, q);
 }
 
 void greta_end_release(struct greta_end *end)

@@ -7,8 +7,8 @@
  * schemas/message.schema.json the fields.
  *
  * Order: controller hello -> agent hello (or refused); then, in any order: start, attach, ack, cancel, credit, ping,
- * list, gc, probe from the controller; event, pong, attempts, facts, done, refused from the agent. Every request
- * carries `re`, repeated in its answer. Start of an attempt that has a spool attaches to it.
+ * list, gc, probe, quarantine from the controller; event, pong, attempts, facts, quarantined, done, refused from the
+ * agent. Every request carries `re`, repeated in its answer. Start of an attempt that has a spool attaches to it.
  */
 #ifndef SCHEMAS_MSG_H
 #define SCHEMAS_MSG_H
@@ -24,7 +24,8 @@
 #include <sys/types.h>
 
 #define GRETA_PROTOCOL_MIN 1
-#define GRETA_PROTOCOL_MAX 1
+#define GRETA_PROTOCOL_MAX 2
+#define GRETA_PROTOCOL_QUARANTINE 2 /* from here on an agent knows the message `quarantine` */
 #define GRETA_MAGIC "GRETA-AGENT"
 #define GRETA_FRAME_MAX (64 * 1024)
 #define GRETA_FRAME_BYTES_MAX (256 * 1024) /* raw bytes behind one frame */
@@ -114,6 +115,7 @@ struct greta_end {
 	struct greta_strs devices;      /* UUIDs that it held */
 	int64_t queued_wall_ns, started_wall_ns, finished_wall_ns; /* node's wall clock; 0: never */
 	bool survivors;                 /* processes of the attempt were left and could not be killed */
+	struct greta_strs quarantined;  /* slots that its end has left in quarantine, its own and others */
 };
 
 /* ---- events: what the supervisor writes to the spool and the session relays */
@@ -168,6 +170,8 @@ void greta_event_release(struct greta_event *ev);
 	X(PROBE,    "probe")          \
 	X(FACTS,    "facts")          \
 	X(GC,       "gc")             \
+	X(QUARANTINE,  "quarantine")  \
+	X(QUARANTINED, "quarantined") \
 	X(DONE,     "done")           \
 	X(REFUSED,  "refused")        \
 	X(EVENT,    "event")
@@ -185,6 +189,12 @@ struct greta_held { /* one spool on the node */
 	int64_t last_seq, acked_seq;
 	bool running;          /* its supervisor lives */
 	bool finished;         /* outcome.json is there */
+};
+
+struct greta_quarantine { /* a slot that is not used until a person says so */
+	char *slot;            /* "node", or "gpu-UUID" */
+	char *reason;
+	int64_t since_wall_ns; /* by the node's clock */
 };
 
 /* One message. Which members count is said by type; everything else is zero. Owned: greta_msg_release. */
@@ -216,6 +226,10 @@ struct greta_msg {
 	struct greta_facts *facts;
 	/* gc */
 	int64_t keep_bytes;             /* of the artifact store */
+	/* quarantine: slots to be released first; quarantined: what is in it then */
+	struct greta_strs release;
+	struct greta_quarantine *slots;
+	size_t n_slots, cap_slots;
 	/* refused, done, cancel */
 	enum greta_code code;
 	char *text;
@@ -225,6 +239,7 @@ const char *greta_msg_type_name(enum greta_msg_type t);
 void greta_msg_release(struct greta_msg *m);
 void greta_spec_release(struct greta_spec *s);
 void greta_facts_release(struct greta_facts *f);
+void greta_quarantine_release(struct greta_quarantine *q);
 void greta_end_release(struct greta_end *end);
 
 /* Appends the whole frame (line and raw bytes), or nothing and -1 with EINVAL when more than GRETA_FRAME_BYTES_MAX

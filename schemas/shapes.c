@@ -153,6 +153,7 @@ static const struct field end_fields[] = {
 	{F_I64(struct greta_end, started_wall_ns)},
 	{F_I64(struct greta_end, finished_wall_ns)},
 	{F_BOOL(struct greta_end, survivors)},
+	{F_STRS(struct greta_end, quarantined)},
 	{0},
 };
 
@@ -189,3 +190,11 @@ static const struct field held_fields[] = {
 	{0},
 };
 const struct shape shape_held = {"attempts", sizeof(struct greta_held), held_fields, NULL};
+
+static const struct field quarantine_fields[] = {
+	{F_STR(struct greta_quarantine, slot), .required = true},
+	{F_STR(struct greta_quarantine, reason)},
+	{F_I64(struct greta_quarantine, since_wall_ns)},
+	{0},
+};
+const struct shape shape_quarantine = {"quarantine", sizeof(struct greta_quarantine), quarantine_fields, NULL};

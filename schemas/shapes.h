@@ -4,6 +4,7 @@
 
 #include "schemas/fields.h"
 
-extern const struct shape shape_progress, shape_spec, shape_facts, shape_end, shape_event, shape_held;
+extern const struct shape shape_progress, shape_spec, shape_facts, shape_end, shape_event, shape_held,
+	shape_quarantine;
 
 #endif

@@ -124,14 +124,15 @@ void driver_open_raw(struct driver *d)
 	while (!memchr(greta_buf_str(&d->in), '\n', d->in.len))
 		if (!read_more(d, ANSWER_MS))
 			fail_msg("the session ended before its first line");
-	const char *magic = GRETA_MAGIC " c0ffee 1\n";
-	assert_memory_equal(d->in.data, magic, strlen(magic));
-	greta_buf_consume(&d->in, strlen(magic));
+	char magic[64];
+	int n = snprintf(magic, sizeof magic, GRETA_MAGIC " c0ffee %d\n", GRETA_PROTOCOL_MAX);
+	assert_memory_equal(d->in.data, magic, (size_t)n);
+	greta_buf_consume(&d->in, (size_t)n);
 }
 
 void driver_open(struct driver *d, const char *db, int64_t fence, struct greta_msg *hello)
 {
-	struct greta_msg m = {.type = GRETA_MSG_HELLO, .protocol_min = 1, .protocol_max = 1, .version = (char *)"0.1.0",
+	struct greta_msg m = {.type = GRETA_MSG_HELLO, .protocol_min = GRETA_PROTOCOL_MIN, .protocol_max = GRETA_PROTOCOL_MAX, .version = (char *)"0.1.0",
 			      .fence = fence, .peer = (char *)"testhost:1"};
 	struct greta_msg answer = {0};
 	driver_open_raw(d);

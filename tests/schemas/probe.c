@@ -160,6 +160,9 @@ static void fill_msg(struct greta_msg *m)
 	m->event = filled(&shape_event);
 	m->held = filled(&shape_held);
 	m->n_held = 1;
+	m->slots = filled(&shape_quarantine);
+	m->n_slots = 1;
+	greta_strs_add(&m->release, "text");
 }
 
 /* The outcome's detail, too, since its struct travels in there. */

@@ -100,7 +100,6 @@ static void test_nodes__a_device_is_known_by_its_uuid(void **state)
 	struct greta_err e = {0};
 	struct greta_facts facts = {0};
 	struct greta_node_ids ids;
-	cleanup_strs struct greta_strs bad = {0};
 	int64_t a = add(h, "a"), attempt = help_attempt(h, h->jobs[0]);
 
 	/* an attempt names it before any facts do */
@@ -114,12 +113,6 @@ static void test_nodes__a_device_is_known_by_its_uuid(void **state)
 	help_good(h, attempt, 1, "x", NULL);
 	assert_string_equal(help_str(h->db, "SELECT device_type FROM result"), "MI300X");
 
-	assert_ok(greta_devices_quarantine(h->db, "GPU-1", "hangs", &e));
-	assert_ok(greta_devices_quarantined(h->db, ids.node_id, &bad, &e));
-	assert_int_equal(bad.n, 1);
-	assert_string_equal(bad.items[0], "GPU-1");
-	assert_ok(greta_devices_resume(h->db, "GPU-1", &e));
-	assert_fails(greta_devices_resume(h->db, "GPU-9", &e), GRETA_ENOENT);
 	/* moved into another machine */
 	memset(&facts, 0, sizeof facts);
 	parse_facts("{\"node_id\":\"k2\",\"devices\":[{\"uuid\":\"GPU-1\",\"kind\":\"amd\"}]}", &facts);
@@ -128,6 +121,32 @@ static void test_nodes__a_device_is_known_by_its_uuid(void **state)
 	assert_int_equal(help_i64(h->db, "SELECT count(*) FROM device"), 1);
 	assert_int_equal(help_i64(h->db, "SELECT node_id FROM device"), ids.node_id);
 	assert_string_equal(help_str(h->db, "SELECT name FROM device"), "MI300X");
+}
+
+static void test_nodes__what_is_in_quarantine_is_what_the_node_says(void **state)
+{
+	struct help *h = *state;
+	struct greta_err e = {0};
+	struct greta_facts facts = {0};
+	struct greta_node_ids ids;
+	struct greta_quarantines q = {0};
+	char node[] = "node", gpu[] = "gpu-GPU-1", why[] = "its probe hung";
+	const struct greta_quarantine said[] = {{node, why, 5}, {gpu, NULL, 6}, {gpu, why, 7}};
+
+	parse_facts("{\"node_id\":\"k1\"}", &facts);
+	assert_ok(greta_nodes_record(h->db, add(h, "a"), &facts, &ids, &e));
+	greta_facts_release(&facts);
+	assert_ok(greta_quarantine_set(h->db, ids.node_id, said, 3, &e));
+	assert_ok(greta_quarantine_list(h->db, ids.node_id, &q, &e));
+	assert_int_equal(q.n, 2);
+	assert_string_equal(q.items[0].slot, "gpu-GPU-1");
+	assert_string_equal(q.items[0].reason, "no reason given");
+	assert_string_equal(q.items[1].reason, "its probe hung");
+	assert_int_equal(q.items[1].since_wall_ns, 5);
+	greta_quarantines_release(&q);
+	assert_ok(greta_quarantine_set(h->db, ids.node_id, NULL, 0, &e));
+	assert_int_equal(help_i64(h->db, "SELECT count(*) FROM quarantine"), 0);
+	assert_true(greta_quarantine_set(h->db, 99, said, 1, &e) < 0); /* no such node */
 }
 
 static void test_environments__one_set_is_stored_once(void **state)
@@ -238,6 +257,7 @@ int main(void)
 		T(test_nodes__a_slip_is_answered_with_the_likely),
 		T(test_nodes__two_aliases_of_one_machine_are_one_node),
 		T(test_nodes__a_device_is_known_by_its_uuid),
+		T(test_nodes__what_is_in_quarantine_is_what_the_node_says),
 		T(test_environments__one_set_is_stored_once),
 		T(test_records__what_is_known_later_is_filled_in),
 		T(test_records__baselines),

@@ -2,6 +2,7 @@
 
 #include "agent/quarantine.h"
 #include "agent/slots.h"
+#include "base/clock.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "tests/unit/agent_trees.h"
@@ -200,6 +201,8 @@ static void test_slots__quarantine(void **state)
 	struct slots s = {0}, other = {0};
 	struct greta_strs names = {0};
 	struct greta_spec one = spec_of(GRETA_SLOT_GPU, 1), cpu = spec_of(GRETA_SLOT_CPU, 1), two = spec_of(GRETA_SLOT_GPU, 2);
+	struct greta_spec whole = spec_of(GRETA_SLOT_NODE, 0);
+	struct greta_msg told = {0};
 	tree_mi300x(*state, 2);
 	assert_ok(slots_prepare(p.slots, &e));
 	assert_ok(quarantine_put(p.slots, "gpu-GPU-8af705259683161c", "its probe hung", &e));
@@ -209,6 +212,15 @@ static void test_slots__quarantine(void **state)
 	assert_fails(slots_take(&other, &p, &two, &e), GRETA_EUNSUPPORTED);
 	assert_non_null(strstr(e.text, "its probe hung"));
 	slots_release(&s);
+	assert_fails(slots_take(&other, &p, &whole, &e), GRETA_EUNSUPPORTED); /* it would use that GPU, too */
+	assert_non_null(strstr(e.text, "its probe hung"));
+	assert_ok(quarantine_put(p.slots, "gpu-GPU-8af705259683161c", "another reason", &e)); /* the first one stays */
+	quarantine_tell(p.slots, &told);
+	assert_int_equal(told.n_slots, 1);
+	assert_string_equal(told.slots[0].slot, "gpu-GPU-8af705259683161c");
+	assert_string_equal(told.slots[0].reason, "its probe hung");
+	assert_true(told.slots[0].since_wall_ns > greta_clock_wall_ns() - 60 * GRETA_NS_PER_S);
+	greta_msg_release(&told);
 	assert_fails(quarantine_release(p.slots, "../node", &e), GRETA_EINVAL);
 	assert_fails(quarantine_release(p.slots, "gpu-x", &e), GRETA_ENOENT);
 	assert_ok(quarantine_release(p.slots, "gpu-GPU-8af705259683161c", &e));

@@ -1,0 +1,104 @@
+#!/usr/bin/env bash
+# A GPU that fails its probe after a hang is kept out of use: the campaign goes on elsewhere or says why it can't, `node list`
+# shows it, restarts change nothing, and `node resume` lets it go, on the node too. The GPUs are a recorded tree.
+# usage: f_quarantine.sh FOLDER-OF-PROGRAMS
+. "$(dirname "$0")/lib.sh"
+export GRETA_SPOOL_DIR=$dir/spool GRETA_SLOTS_DIR=$dir/slots GRETA_SYSFS_ROOT=$dir/sys GRETA_DEV_ROOT=$dir/dev GRETA_KMSG=$dir/kmsg
+export GRETA_AFTER_KILL_S=1 GRETA_GPU_PROBE=$dir/probe
+cd "$dir" || exit 1
+
+# As Documentation/gpu/amdgpu and drivers/gpu/drm/amd/amdkfd/kfd_topology.c have them.
+gpu() {
+	local i=$1 node=sys/class/kfd/kfd/topology/nodes/$1 card=sys/class/drm/renderD$((128 + $1))/device
+	mkdir -p "$node" "$card" dev/dri
+	printf 'simd_count 1216\nsimd_per_cu 4\ngfx_target_version 90402\ndrm_render_minor %d\nunique_id %d\n' $((128 + i)) "$i" >"$node/properties"
+	printf 'DRIVER=amdgpu\nPCI_SLOT_NAME=0000:0%d:00.0\n' "$i" >"$card/uevent"
+	echo "AMD Instinct MI300X OAM" >"$card/product_name"
+	echo 0 >"$card/gpu_busy_percent"
+	echo 0 >"$card/mem_busy_percent"
+	: >"dev/dri/renderD$((128 + i))"
+}
+one=GPU-0000000000000001 two=GPU-0000000000000002
+gpu 1
+gpu 2
+: >kmsg
+cat >probe <<'SH'
+#!/bin/sh
+grep -qs "$ROCR_VISIBLE_DEVICES" "$(dirname "$0")/sick" || exit 0
+echo "copy back: wrong data"
+exit 1
+SH
+chmod +x probe
+
+# on_gpus FILE REPEATS MODE [ENGINE OPTIONS...]
+on_gpus() {
+	local file=$1 repeats=$2
+	shift 2
+	campaign "$file" 128 "$repeats" "$@"
+	sed -i 's|"slot": "cpu"|"slot": {"gpus": 1}, "phases": {"prefill": {"silence_s": 1.5}}|; s|, {"name": "v3"}||' "$file"
+}
+
+# --- one hangs, and its GPU fails the probe: the others go on beside it
+echo "$one $two" >sick
+on_gpus hang.json 4 hang-spin --once $dir/hung
+expect 1 '3 of 4 jobs have a counted result' greta-orch submit hang.json
+equal "hangs" "SELECT count(*) FROM attempt WHERE outcome = 'hung' AND reason LIKE '%in quarantine%'" 1
+bad=$(sql "SELECT d.uuid FROM attempt a JOIN attempt_device t ON t.attempt_id = a.id JOIN device d ON d.id = t.device_id WHERE outcome = 'hung'")
+wait_for 5 no_controller || fail "the controller stayed"
+expect 0 "local .*up .*gpu-$bad .*gpu-$bad since 20.*: after attempt .*copy back: wrong data" greta-orch node list
+expect 0 "\"quarantine\": ?\"gpu-$bad\"" greta-orch node list --json
+grep -qE '"since": ?"20[0-9-]+T[0-9:]+Z"' <<<"$said" || fail "no time since when: $said"
+
+# --- what is left is used, by a controller and sessions that know of it from the database and from the node
+on_gpus good.json 3 ok --layer-ms 20
+expect 0 '3 of 3' greta-orch submit good.json
+equal "attempts on the bad one" "SELECT count(*) FROM attempt a JOIN attempt_device t ON t.attempt_id = a.id JOIN device d ON d.id = t.device_id
+	JOIN job j ON j.id = a.job_id WHERE j.campaign_id = 2 AND d.uuid = '$bad'" 0
+
+# --- a job that needs both says so, and does not wait
+sed 's|{"gpus": 1}|{"gpus": 2}|; s|"good"|"both"|' good.json >both.json
+expect 3 "asks for 2 GPUs, the node has 1 to use \(gpu-$bad in quarantine since .*wrong data\); see to it, then .greta-orch node resume local" \
+	greta-orch submit both.json
+sed 's|{"gpus": 1}|"node"|; s|"good"|"whole"|' good.json >whole.json
+expect 3 "takes the whole node, and a part of it is in quarantine" greta-orch submit whole.json
+
+# --- the other one, too: nothing can run
+rm -f hung
+on_gpus last.json 2 hang-spin --once $dir/hung
+expect 3 'no node can run|asks for 1 GPUs, the node has 0 to use' greta-orch submit last.json
+equal "in quarantine" "SELECT count(*) FROM quarantine" 2
+equal "waiting" "SELECT state FROM job WHERE campaign_id = 5 ORDER BY id DESC LIMIT 1" queued
+
+# --- an agent of a release before: a clear answer, and nothing changes
+cat >old-agent <<'SH'
+#!/bin/sh
+echo "GRETA-AGENT $3 1"
+read -r hello
+echo '{"type":"hello","re":1,"protocol_min":1,"protocol_max":1,"version":"0.0.9"}'
+sleep 2
+SH
+chmod +x old-agent
+wait_for 5 no_controller
+GRETA_AGENT=$dir/old-agent expect 3 "of a release that can't let go of it: run .greta-agent quarantine --release --all. there" greta-orch node resume local
+wait_for 10 no_controller
+equal "in quarantine" "SELECT count(*) FROM quarantine" 2
+
+# --- resume lets go, on the node as well; what waited goes on
+rm -f sick
+expect 0 "gpu-$one is out of quarantine" greta-orch node resume local
+grep -q "gpu-$two is out of quarantine" <<<"$said" || fail "the other one was not named: $said"
+equal "in quarantine" "SELECT count(*) FROM quarantine" 0
+expect 0 'nothing is in quarantine' greta-agent quarantine
+expect 1 '1 of 2 jobs have a counted result' greta-orch resume last
+expect 0 '3 of 3' greta-orch resume both
+expect 0 '3 of 3' greta-orch resume whole
+
+# --- put there and let go by hand on the node: node check asks
+echo "since 2026-01-02T03:04:05Z: smells burnt" >"slots/quarantine/gpu-$one"
+expect 0 'gpu 0' greta-orch node check local
+expect 0 "gpu-$one since 20.*: smells burnt" greta-orch node list
+expect 0 '^$' greta-agent quarantine --release --all
+expect 0 'gpu 0' greta-orch node check local
+equal "in quarantine" "SELECT count(*) FROM quarantine" 0
+
+done_testing
