@@ -22,6 +22,8 @@
 	X(cmd_baseline_list) \
 	X(cmd_baseline_remove) \
 	X(cmd_show)      \
+	X(cmd_hangs)     \
+	X(cmd_repro)     \
 	X(cmd_report)    \
 	X(cmd_query)     \
 	X(cmd_logs)      \

@@ -1,5 +1,6 @@
 /* show: one campaign, job or attempt, with all that is stored of it. */
 #include "base/buf.h"
+#include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/jsonw.h"
 #include "base/mem.h"
@@ -8,6 +9,7 @@
 #include "db/campaigns.h"
 #include "db/db.h"
 #include "orchestrator/cmd.h"
+#include "orchestrator/excerpt.h"
 #include "orchestrator/output.h"
 #include "orchestrator/table.h"
 #include <inttypes.h>
@@ -15,7 +17,7 @@
 
 struct show_values {
 	struct cmd_common common;
-	const char *attempt;
+	const char *attempt, *evidence;
 	int64_t job;
 };
 
@@ -53,7 +55,7 @@ static const struct part attempt_parts[] = {
 	 " a.outcome, a.cause, a.reason, a.superseded, a.excluded, a.tokens_verified, a.prompt_tokens, a.attn_impl,"
 	 " a.prefill_s, a.prefill_min_s, a.prefill_max_s, a.n_samples, a.decode_s, a.model_load_s, a.tokenize_s,"
 	 " a.wall_s, a.cpu_user_s, a.cpu_system_s, a.peak_rss_bytes, a.exit_code, a.signal, a.survivors, a.class,"
-	 " a.certainty, a.verdict, a.blamed, a.blind, a.phase, a.progress, a.progress_dropped, a.log_bytes,"
+	 " a.certainty, a.verdict, a.blamed, a.blind, a.fingerprint, a.phase, a.progress, a.progress_dropped, a.log_bytes,"
 	 " a.log_dropped, alias.name AS node, node.hostname, a.boot_id, a.fence, a.planned_ns, a.dispatched_ns,"
 	 " a.started_ns, a.ended_ns FROM attempt a JOIN job ON job.id = a.job_id JOIN variant ON variant.id = job.variant_id"
 	 " LEFT JOIN alias ON alias.id = a.alias_id LEFT JOIN node ON node.id = a.node_id WHERE a.id = ?"},
@@ -164,18 +166,80 @@ static int show_parts(struct cmd_ctx *ctx, const struct part *parts, size_t n, i
 	return CMD_OK;
 }
 
+/* ---- evidence */
+
+static const char names_sql[] =
+	"SELECT name FROM evidence_part WHERE attempt_id = ? GROUP BY name ORDER BY min(rowid)";
+
+/* Tells what there is, when something else was asked for. */
+static int no_such_evidence(struct greta_db *db, int64_t id, const char *why, struct greta_err *e)
+{
+	cleanup_buf struct greta_buf names = {0};
+	cleanup_query struct greta_query *q = greta_query_open(db, e, names_sql, "i", id);
+	int rc = q ? greta_query_step(q, e) : -1;
+	for (; rc == 1; rc = greta_query_step(q, e))
+		greta_buf_addf(&names, " %s", greta_query_str(q, 0));
+	return rc < 0 ? -1 : greta_err_set(e, GRETA_ENOENT, "%s; there is%s", why, names.len ? names.data : " none");
+}
+
+static int show_raw(struct cmd_ctx *ctx, int64_t id, const char *name, struct greta_err *e)
+{
+	cleanup_buf struct greta_buf text = {0};
+	struct greta_err why = {0};
+	if (greta_evidence_read(ctx->db, id, name, &text, &why))
+		return why.code == GRETA_ENOENT ? no_such_evidence(ctx->db, id, why.text, e)
+						: greta_err_set(e, why.code, "%s", why.text);
+	fwrite(greta_buf_str(&text), 1, text.len, stdout);
+	return CMD_OK;
+}
+
+static int add_excerpt(struct cmd_ctx *ctx, int64_t id, const char *name, struct greta_buf *out, struct greta_err *e)
+{
+	const struct output o = output_of(ctx, NULL);
+	cleanup_buf struct greta_buf text = {0}, part = {0};
+	if (greta_evidence_read(ctx->db, id, name, &text, e))
+		return -1;
+	if (!excerpt_of(name, greta_buf_str(&text), &part))
+		return 0;
+	greta_buf_addc(out, '\n');
+	term_add(&o.term, out, TERM_BOLD, name);
+	greta_buf_addf(out, " (all of it: --evidence %s)\n%s", name, greta_buf_str(&part));
+	return 0;
+}
+
+static int show_excerpts(struct cmd_ctx *ctx, int64_t id, struct greta_err *e)
+{
+	cleanup_buf struct greta_buf out = {0};
+	cleanup_query struct greta_query *q = greta_query_open(ctx->db, e, names_sql, "i", id);
+	int rc = q ? greta_query_step(q, e) : -1;
+	for (; rc == 1; rc = greta_query_step(q, e))
+		if (add_excerpt(ctx, id, greta_query_str(q, 0), &out, e))
+			return -1;
+	fputs(greta_buf_str(&out), stdout);
+	return rc;
+}
+
+static int show_attempt(struct cmd_ctx *ctx, const struct show_values *v, struct greta_err *e)
+{
+	struct greta_attempt_row row = {0};
+	if (greta_attempts_find(ctx->db, v->attempt, &row, e))
+		return -1;
+	int64_t id = row.id;
+	greta_attempt_row_release(&row);
+	if (v->evidence)
+		return show_raw(ctx, id, v->evidence, e);
+	int rc = show_parts(ctx, attempt_parts, GRETA_COUNT(attempt_parts), id, e);
+	return rc == CMD_OK && !ctx->json ? show_excerpts(ctx, id, e) : rc;
+}
+
 static int show_exec(struct cmd_ctx *ctx, const void *values, struct greta_err *e)
 {
 	const struct show_values *v = values;
 	int64_t id;
-	if (v->attempt) {
-		struct greta_attempt_row row = {0};
-		if (greta_attempts_find(ctx->db, v->attempt, &row, e))
-			return -1;
-		id = row.id;
-		greta_attempt_row_release(&row);
-		return show_parts(ctx, attempt_parts, GRETA_COUNT(attempt_parts), id, e);
-	}
+	if (v->evidence && !v->attempt)
+		return greta_err_set(e, GRETA_EINVAL, "--evidence is of an attempt: name it by --attempt");
+	if (v->attempt)
+		return show_attempt(ctx, v, e);
 	if (v->job) {
 		struct greta_job_row row;
 		if (greta_jobs_get(ctx->db, v->job, &row, e))
@@ -189,6 +253,8 @@ static int show_exec(struct cmd_ctx *ctx, const void *values, struct greta_err *
 
 static const struct greta_opt show_opts[] = {
 	{"attempt", 'a', GRETA_OPT_STR, offsetof(struct show_values, attempt), "ATTEMPT", "this attempt (id or uuid)"},
+	{"evidence", 0, GRETA_OPT_STR, offsetof(struct show_values, evidence), "NAME",
+	 "with --attempt: one item of its evidence, as it was gathered"},
 	{"job", 'j', GRETA_OPT_I64, offsetof(struct show_values, job), "JOB", "this job and its attempts"},
 	{0},
 };
@@ -199,7 +265,10 @@ const struct cmd cmd_show = {
 	.summary = "one campaign, job or attempt, with all that is stored of it",
 	.operands = "[CAMPAIGN]",
 	.max_operands = 1,
-	.details = "  greta-orch show --attempt 17\n  greta-orch show b3_89 --json\n",
+	.details = "Of an attempt that did not end well, the telling parts of its evidence follow: stacks, logs, the black box.\n\n"
+		   "  greta-orch show --attempt 17\n"
+		   "  greta-orch show --attempt 17 --evidence debugger\n"
+		   "  greta-orch show b3_89 --json\n",
 	.opts = show_opts,
 	.values_size = sizeof(struct show_values),
 	.needs = CMD_NEEDS_READER,
