@@ -62,7 +62,7 @@ static void print_group(const struct hang_group *g, const struct term *term, str
 		       greta_clock_iso(last, g->last_ns));
 	print_counts(g, out);
 	print_vanished(&g->vanished, out);
-	greta_buf_addf(out, "  last one  greta-orch show --attempt %.8s; greta-orch repro %.8s\n", g->attempts.items[g->attempts.n - 1],
+	greta_buf_addf(out, "  last one  greta-orch show %.8s; greta-orch repro %.8s\n", g->attempts.items[g->attempts.n - 1],
 		       g->attempts.items[g->attempts.n - 1]);
 }
 

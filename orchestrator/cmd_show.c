@@ -166,6 +166,15 @@ static int show_parts(struct cmd_ctx *ctx, const struct part *parts, size_t n, i
 	return CMD_OK;
 }
 
+static int find_attempt(struct greta_db *db, const char *which, int64_t *id, struct greta_err *e)
+{
+	cleanup_with(greta_attempt_row_release) struct greta_attempt_row row = {0};
+	if (greta_attempts_find(db, which, &row, e))
+		return -1;
+	*id = row.id;
+	return 0;
+}
+
 /* ---- evidence */
 
 static const char names_sql[] =
@@ -219,15 +228,10 @@ static int show_excerpts(struct cmd_ctx *ctx, int64_t id, struct greta_err *e)
 	return rc;
 }
 
-static int show_attempt(struct cmd_ctx *ctx, const struct show_values *v, struct greta_err *e)
+static int show_attempt(struct cmd_ctx *ctx, int64_t id, const char *evidence, struct greta_err *e)
 {
-	struct greta_attempt_row row = {0};
-	if (greta_attempts_find(ctx->db, v->attempt, &row, e))
-		return -1;
-	int64_t id = row.id;
-	greta_attempt_row_release(&row);
-	if (v->evidence)
-		return show_raw(ctx, id, v->evidence, e);
+	if (evidence)
+		return show_raw(ctx, id, evidence, e);
 	int rc = show_parts(ctx, attempt_parts, GRETA_COUNT(attempt_parts), id, e);
 	return rc == CMD_OK && !ctx->json ? show_excerpts(ctx, id, e) : rc;
 }
@@ -235,26 +239,29 @@ static int show_attempt(struct cmd_ctx *ctx, const struct show_values *v, struct
 static int show_exec(struct cmd_ctx *ctx, const void *values, struct greta_err *e)
 {
 	const struct show_values *v = values;
+	const char *operand = ctx->operands.n ? ctx->operands.items[0] : NULL;
+	struct greta_err why = {0};
 	int64_t id;
-	if (v->evidence && !v->attempt)
-		return greta_err_set(e, GRETA_EINVAL, "--evidence is of an attempt: name it by --attempt");
 	if (v->attempt)
-		return show_attempt(ctx, v, e);
+		return find_attempt(ctx->db, v->attempt, &id, e) ? -1 : show_attempt(ctx, id, v->evidence, e);
 	if (v->job) {
 		struct greta_job_row row;
 		if (greta_jobs_get(ctx->db, v->job, &row, e))
 			return -1;
 		return show_parts(ctx, job_parts, GRETA_COUNT(job_parts), v->job, e);
 	}
-	if (greta_campaigns_find(ctx->db, ctx->operands.n ? ctx->operands.items[0] : NULL, &id, e))
-		return -1;
-	return show_parts(ctx, campaign_parts, GRETA_COUNT(campaign_parts), id, e);
+	if (greta_campaigns_find(ctx->db, operand, &id, &why) == 0 && !v->evidence)
+		return show_parts(ctx, campaign_parts, GRETA_COUNT(campaign_parts), id, e);
+	if (operand && (why.code == GRETA_ENOENT || v->evidence) && find_attempt(ctx->db, operand, &id, NULL) == 0)
+		return show_attempt(ctx, id, v->evidence, e);
+	return v->evidence ? greta_err_set(e, GRETA_EINVAL, "--evidence is of an attempt, which is to be named")
+			   : greta_err_set(e, why.code, "%s", why.text);
 }
 
 static const struct greta_opt show_opts[] = {
 	{"attempt", 'a', GRETA_OPT_STR, offsetof(struct show_values, attempt), "ATTEMPT", "this attempt (id or uuid)"},
 	{"evidence", 0, GRETA_OPT_STR, offsetof(struct show_values, evidence), "NAME",
-	 "with --attempt: one item of its evidence, as it was gathered"},
+	 "of an attempt: one item of its evidence, as it was gathered"},
 	{"job", 'j', GRETA_OPT_I64, offsetof(struct show_values, job), "JOB", "this job and its attempts"},
 	{0},
 };
@@ -263,11 +270,12 @@ const struct cmd cmd_show = {
 	.name = "show",
 	.group = "Ask",
 	.summary = "one campaign, job or attempt, with all that is stored of it",
-	.operands = "[CAMPAIGN]",
+	.operands = "[CAMPAIGN|ATTEMPT]",
 	.max_operands = 1,
-	.details = "Of an attempt that did not end well, the telling parts of its evidence follow: stacks, logs, the black box.\n\n"
+	.details = "A name or number is a campaign's before it is an attempt's; --attempt is always an attempt.\n"
+		   "Of an attempt that did not end well, the telling parts of its evidence follow: stacks, logs, the black box.\n\n"
 		   "  greta-orch show --attempt 17\n"
-		   "  greta-orch show --attempt 17 --evidence debugger\n"
+		   "  greta-orch show 8f3e21aa --evidence debugger\n"
 		   "  greta-orch show b3_89 --json\n",
 	.opts = show_opts,
 	.values_size = sizeof(struct show_values),

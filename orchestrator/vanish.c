@@ -174,11 +174,12 @@ static bool is_beside(const struct setup *s, const char *key)
 	return greta_str_eq(key, "variant") ? s->same_context : greta_str_eq(key, "context") ? s->same_variant : s->same_cell;
 }
 
+/* In an environment that is not on record a variable may well have been unset. */
 static bool hung_with(const struct setups *s, const char *key, const char *value)
 {
 	for (size_t i = 0; i < s->n; i++) {
 		const char *other = s->items[i].of_group ? value_of(&s->items[i], key) : NULL;
-		if (other && greta_str_eq(other, value))
+		if (s->items[i].of_group && (other ? greta_str_eq(other, value) : !*value))
 			return true;
 	}
 	return false;

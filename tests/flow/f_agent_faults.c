@@ -21,6 +21,8 @@ static void expect(struct node *n, const char *const *args, enum greta_outcome o
 			 s.end.reason);
 	if (reason_has && (!s.end.reason || !strstr(s.end.reason, reason_has)))
 		fail_msg("%s: \"%s\" does not say \"%s\"", args[0], s.end.reason, reason_has);
+	if (outcome != GRETA_OUTCOME_GOOD && outcome != GRETA_OUTCOME_INFRA)
+		assert_true(s.n[GRETA_EVENT_EVIDENCE] >= 1); /* the black box at least */
 	seen_release(&s);
 }
 

@@ -58,7 +58,10 @@ expect 0 '^  *loading$' greta-orch show --attempt "$hung"
 expect 0 '^loading$' greta-orch show --attempt "$hung" --evidence log_tail
 expect 0 '^FROM_HERE=\(not stored\)$' greta-orch show --attempt "$hung" --evidence environment
 expect 3 'no evidence "nothing"; there is .*threads' greta-orch show --attempt "$hung" --evidence nothing
-expect 2 'name it by --attempt' greta-orch show --evidence threads
+expect 0 '^black_box ' greta-orch show "${hung:0:8}"
+expect 0 '^loading$' greta-orch show "${hung:0:8}" --evidence log_tail
+expect 2 'an attempt, which is to be named' greta-orch show --evidence threads
+expect 3 'no campaign' greta-orch show nothing-of-that-name
 ! grep -aq "not for the database" "$GRETA_DB" || fail "a value that is stored nowhere is in the database"
 
 # --- repro: of a good attempt, the same result; of one that hung, the same hang; of another engine, nothing

@@ -136,6 +136,31 @@ static void test_hangs__no_false_hope(void **state)
 	hangs_release(&hangs);
 }
 
+/* Out of its budget because it was slow: no hang; or with a busy GPU that may never have ended: one. */
+static void test_hangs__of_those_that_timed_out(void **state)
+{
+	struct help *h = *state;
+	struct greta_err e = {0};
+	struct hangs hangs;
+	struct greta_end end = {.outcome = GRETA_OUTCOME_TIMED_OUT, .wall_s = 2, .cpu_user_s = NAN, .cpu_system_s = NAN,
+				.peak_rss_bytes = -1, .class_ = GRETA_CLASS_SLOW, .certainty = GRETA_SUPPORTED};
+
+	assert_ok(greta_attempts_end(h->db, help_attempt(h, h->jobs[0]), &end, NULL, &e));
+	assert_ok(hangs_load(h->db, NULL, 0, &hangs, &e));
+	assert_int_equal(hangs.n, 0);
+	end.class_ = GRETA_CLASS_GPU_KERNEL;
+	assert_ok(greta_attempts_end(h->db, help_attempt(h, h->jobs[1]), &end, NULL, &e));
+	assert_ok(hangs_load(h->db, NULL, 0, &hangs, &e));
+	assert_int_equal(hangs.n, 1);
+	hangs_release(&hangs);
+	end.class_ = GRETA_CLASS_COLLATERAL; /* not its own failure */
+	end.outcome = GRETA_OUTCOME_COLLATERAL;
+	assert_ok(greta_attempts_end(h->db, help_attempt(h, h->jobs[2]), &end, NULL, &e));
+	assert_ok(hangs_load(h->db, NULL, 0, &hangs, &e));
+	assert_int_equal(hangs.n, 1);
+	hangs_release(&hangs);
+}
+
 static void test_hangs__the_bound(void **state)
 {
 	(void)state;
@@ -151,6 +176,7 @@ int main(void)
 		T(test_hangs__what_made_it_vanish),
 		T(test_hangs__groups_and_campaigns),
 		T(test_hangs__no_false_hope),
+		T(test_hangs__of_those_that_timed_out),
 		cmocka_unit_test(test_hangs__the_bound),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

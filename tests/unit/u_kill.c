@@ -186,6 +186,22 @@ static void test_klog__says_when_it_is_blind(void **state)
 	unsetenv("GRETA_KMSG");
 }
 
+/* Of the kernel's own device each read gives one record; a file gives many at once, and lines without framing. */
+static void test_klog__keeps_the_messages(void **state)
+{
+	struct klog k;
+	char *kmsg = greta_format("%s/kmsg", (char *)*state);
+	setenv("GRETA_KMSG", kmsg, 1);
+	tree_file(*state, "kmsg", "%s", "");
+	klog_open(&k);
+	tree_file(*state, "kmsg", "6,1,5,-;one; two\n SUBSYSTEM=pci\n DEVICE=+pci:0000:01:00.0\n3,2,6,c;three\n\nplain 4; text\n7 up");
+	assert_true(klog_read(&k));
+	assert_string_equal(k.lines.data, "one; two\nthree\nplain 4; text\n7 up\n");
+	klog_close(&k);
+	unsetenv("GRETA_KMSG");
+	free(kmsg);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -195,6 +211,7 @@ int main(void)
 		T(test_kill__ends_a_real_tree),
 		T(test_oom__every_proof),
 		T(test_oom__what_the_runtimes_say),
+		T(test_klog__keeps_the_messages),
 		T(test_klog__says_when_it_is_blind),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
