@@ -1,5 +1,5 @@
-/* A stand-in for NVIDIA's management library: one GPU on which the process of $FAKE_NVML_PID computes; "hang" never comes
- * back from that question, and without the variable the library does not start. */
+/* A stand-in for NVIDIA's management library: one GPU, 97 % busy at 650 W, on which the process of $FAKE_NVML_PID computes;
+ * "hang" never comes back from that question, and without the variable the library does not start. */
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -36,6 +36,26 @@ int nvmlDeviceGetComputeRunningProcesses_v3(void *device, unsigned *n, struct pr
 	return 0;
 }
 
+struct rates {
+	unsigned gpu, memory;
+};
+int nvmlDeviceGetUtilizationRates(void *device, struct rates *out);
+int nvmlDeviceGetPowerUsage(void *device, unsigned *milliwatt);
+
+int nvmlDeviceGetUtilizationRates(void *device, struct rates *out)
+{
+	(void)device;
+	*out = (struct rates){.gpu = 97, .memory = 12};
+	return 0;
+}
+
+int nvmlDeviceGetPowerUsage(void *device, unsigned *milliwatt)
+{
+	(void)device;
+	*milliwatt = 650000;
+	return 0;
+}
+
 /* Whatever else the agent looks for must be there, and says that it does not know. */
 #define UNKNOWN(name)                                                                                                  \
 	int name(void);                                                                                                \
@@ -44,9 +64,7 @@ int nvmlDeviceGetComputeRunningProcesses_v3(void *device, unsigned *n, struct pr
 		return 1;                                                                                              \
 	}
 UNKNOWN(nvmlShutdown)
-UNKNOWN(nvmlDeviceGetUtilizationRates)
 UNKNOWN(nvmlDeviceGetMemoryInfo)
-UNKNOWN(nvmlDeviceGetPowerUsage)
 UNKNOWN(nvmlDeviceGetTemperature)
 UNKNOWN(nvmlDeviceGetClockInfo)
 UNKNOWN(nvmlDeviceGetMaxClockInfo)

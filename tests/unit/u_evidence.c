@@ -107,6 +107,22 @@ static void test_evidence__of_a_recorded_mi300x(void **state)
 	greta_buf_release(&out);
 }
 
+/* By a library of our own that stands in for NVML: fake_nvml.c. */
+static void test_evidence__of_an_nvidia_gpu(void **state)
+{
+	struct greta_buf out = {0};
+	struct greta_device d = {.uuid = (char[]){"GPU-1"}, .kind = (char[]){"nvidia"}, .path = (char[]){"/dev/nvidia0"}};
+	const struct evidence_plan plan = {.sys = *state, .proc = *state, .devices = &d, .n_devices = 1};
+	setenv("FAKE_NVML_PID", "0", 1);
+	evidence_gather(&plan, keep, &out);
+	assert_non_null(strstr(out.data, "#### gpu.1\n# GPU-1 /dev/nvidia0\nbusy_percent 97\nmem_busy_percent 12\nvram_bytes -\npower_w 650\n"));
+	unsetenv("FAKE_NVML_PID");
+	greta_buf_clear(&out);
+	evidence_gather(&plan, keep, &out);
+	assert_non_null(strstr(out.data, "#### gpu.2\n# GPU-1 /dev/nvidia0\n(no NVML)\n"));
+	greta_buf_release(&out);
+}
+
 /* A FIFO that nobody writes stands in for a read that hangs in the kernel. */
 static void test_evidence__a_read_that_hangs_is_given_up(void **state)
 {
@@ -318,6 +334,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 #define T(name) cmocka_unit_test_setup_teardown(name, unit_tmp_create, unit_tmp_remove)
 		T(test_evidence__of_a_recorded_mi300x),
+		T(test_evidence__of_an_nvidia_gpu),
 		T(test_evidence__a_read_that_hangs_is_given_up),
 		T(test_evidence__of_a_live_process),
 		T(test_evidence__comes_through_a_pipe_in_any_pieces),

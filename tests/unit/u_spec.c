@@ -99,6 +99,8 @@ static void test_spec__environment_in_order(void **state)
 	setenv("SHARED", "from here", 1);
 	build(&c, 0, 8192, &paths, &s);
 	is_list(&s.env, env);
+	is_list(&s.unstored, (const char *const[]){"SHARED", NULL});
+	assert_true(greta_spec_hides(&s, "SHARED") && greta_spec_hides(&s, "HF_TOKEN") && !greta_spec_hides(&s, "A"));
 	assert_string_equal(s.argv.items[0], "/bin/e");
 	greta_spec_release(&s);
 	greta_campaign_release(&c);
