@@ -8,6 +8,8 @@
 
 #define NVML_CLOCK_SM 1
 #define NVML_CLOCK_MEM 2
+#define NVML_UNCORRECTED 1 /* nvmlMemoryErrorType_t */
+#define NVML_SINCE_LOAD 0  /* nvmlEccCounterType_t: volatile */
 #define NVML_TEMPERATURE_GPU 0
 
 struct nvml_utilization {
@@ -37,6 +39,7 @@ struct nvml {
 	int (*max_clock)(void *device, unsigned which, unsigned *mhz);
 	int (*throttle)(void *device, unsigned long long *reasons);
 	int (*processes)(void *device, unsigned *n, struct nvml_process *out); /* NULL: a library before 510 */
+	int (*ecc)(void *device, int type, int since, unsigned long long *count); /* NULL: not there */
 };
 
 /* A function pointer is copied from what dlsym returns, as POSIX allows; a cast would not be C. */
@@ -68,6 +71,7 @@ static bool look_up_all(struct nvml *n)
 		if (!look_up(n->library, needed[i].name, needed[i].slot))
 			return false;
 	look_up(n->library, "nvmlDeviceGetComputeRunningProcesses_v3", &n->processes);
+	look_up(n->library, "nvmlDeviceGetTotalEccErrors", &n->ecc);
 	return true;
 }
 
@@ -95,7 +99,7 @@ static void read_device(struct nvml *n, void *device, struct gauge_gpu *out)
 	struct nvml_utilization used = {0};
 	struct nvml_memory memory = {0};
 	unsigned value = 0;
-	unsigned long long reasons = 0;
+	unsigned long long reasons = 0, errors = 0;
 	int rc = n->utilization(device, &used);
 	out->busy = or_nan(rc, used.gpu);
 	out->mem_busy = or_nan(rc, used.memory);
@@ -113,6 +117,8 @@ static void read_device(struct nvml *n, void *device, struct gauge_gpu *out)
 	out->mclk_mhz = or_nan(rc, value);
 	rc = n->throttle(device, &reasons);
 	out->throttle = or_nan(rc, (double)(reasons & ~1ull)); /* bit 0: idle */
+	rc = n->ecc ? n->ecc(device, NVML_UNCORRECTED, NVML_SINCE_LOAD, &errors) : -1;
+	out->ras_ue = or_nan(rc, (double)errors);
 }
 
 void nvml_read(struct nvml *n, const char *uuid, struct gauge_gpu *out)

@@ -116,6 +116,7 @@ static void test_evidence__of_an_nvidia_gpu(void **state)
 	setenv("FAKE_NVML_PID", "0", 1);
 	evidence_gather(&plan, keep, &out);
 	assert_non_null(strstr(out.data, "#### gpu.1\n# GPU-1 /dev/nvidia0\nbusy_percent 97\nmem_busy_percent 12\nvram_bytes -\npower_w 650\n"));
+	assert_non_null(strstr(out.data, "\nuncorrectable_errors 5\n"));
 	unsetenv("FAKE_NVML_PID");
 	greta_buf_clear(&out);
 	evidence_gather(&plan, keep, &out);
