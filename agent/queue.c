@@ -46,7 +46,7 @@ static void place(char out[FILE_PATH_MAX], const char *spool, const char *pilot,
 int queue_add(const char *spool, const struct greta_spec *spec, struct greta_err *e)
 {
 	char name[128], path[FILE_PATH_MAX];
-	int64_t gpus = spec->slot != GRETA_SLOT_GPU ? 0 : spec->devices.n ? (int64_t)spec->devices.n : spec->n_gpus;
+	int64_t gpus = spec->slot != GRETA_SLOT_GPU ? 0 : spec->n_gpus > 0 ? spec->n_gpus : (int64_t)spec->devices.n;
 	snprintf(name, sizeof name, TICKET_PRINT, greta_clock_wall_ns(), spec->attempt, (int)spec->slot,
 		 spec->slot == GRETA_SLOT_GPU && gpus < 1 ? 1 : gpus, spec->cpus, (int64_t)ceil(spec->wall_s));
 	place(path, spool, NULL, name);

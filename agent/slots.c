@@ -303,7 +303,7 @@ static int take_gpus_of(struct slots *s, const struct agent_paths *paths, const 
 			const struct greta_facts *found, struct greta_err *e)
 {
 	struct greta_err busy_err = {0}, refused = {0};
-	size_t want = spec->devices.n ? spec->devices.n : spec->n_gpus > 0 ? (size_t)spec->n_gpus : 1, usable = 0;
+	size_t want = spec->n_gpus > 0 ? (size_t)spec->n_gpus : spec->devices.n ? spec->devices.n : 1, usable = 0;
 	for (size_t i = 0; i < found->n_devices && s->devices.n < want; i++) {
 		struct greta_err why = {0};
 		if (!is_asked(spec, &found->devices[i]))

@@ -36,10 +36,10 @@ static int insert_campaign(struct greta_db *db, const struct greta_new_campaign 
 	greta_sha256_of(c->text, strlen(c->text), sha256);
 	if (greta_db_exec(db, e,
 			  "INSERT INTO campaign (uuid, name, text, text_sha256, mode, kind, explains, priority,"
-			  " submitted_by, base_dir, submitted_ns) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-			  "ssssssoissi", uuid, c->name, c->text, sha256, greta_mode_name(c->mode),
+			  " submitted_by, base_dir, submitted_ns, design) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+			  "ssssssoissis", uuid, c->name, c->text, sha256, greta_mode_name(c->mode),
 			  greta_campaign_kind_name(c->kind), c->explains, c->priority, c->submitted_by, c->base_dir,
-			  greta_clock_wall_ns()))
+			  greta_clock_wall_ns(), c->design))
 		return -1;
 	*id = greta_db_inserted(db);
 	return 0;
@@ -127,6 +127,7 @@ void greta_campaign_row_release(struct greta_campaign_row *row)
 	free(row->name);
 	free(row->text);
 	free(row->text_sha256);
+	free(row->design);
 	free(row->submitted_by);
 	free(row->base_dir);
 	*row = (struct greta_campaign_row){0};
@@ -174,7 +175,7 @@ static int read_rows(struct greta_query *q, struct greta_campaign_rows *out, str
 int greta_campaigns_get(struct greta_db *db, int64_t id, struct greta_campaign_row *out, struct greta_err *e)
 {
 	cleanup_query struct greta_query *q =
-		greta_query_open(db, e, "SELECT " CAMPAIGN_COLUMNS ", text FROM campaign WHERE id = ?", "i", id);
+		greta_query_open(db, e, "SELECT " CAMPAIGN_COLUMNS ", text, design FROM campaign WHERE id = ?", "i", id);
 	int rc = q ? greta_query_step(q, e) : -1;
 
 	if (rc == 0)
@@ -184,6 +185,7 @@ int greta_campaigns_get(struct greta_db *db, int64_t id, struct greta_campaign_r
 	*out = (struct greta_campaign_row){0};
 	read_row(q, out);
 	out->text = db_dup(q, 13);
+	out->design = db_dup(q, 14);
 	return 0;
 }
 

@@ -43,6 +43,7 @@ struct greta_new_campaign {
 	enum greta_mode mode;
 	enum greta_campaign_kind kind;
 	int64_t explains;               /* attempt that an rca campaign explains; 0: none */
+	const char *design;             /* of an rca campaign: what it varies, JSON; NULL: none */
 	int64_t priority;
 	const char *submitted_by, *base_dir; /* NULL: not known */
 	const struct greta_new_variant *variants;
@@ -63,6 +64,7 @@ struct greta_campaign_row {
 	int64_t id;
 	char uuid[GRETA_UUID_LEN + 1];
 	char *name, *text, *text_sha256;
+	char *design;                   /* NULL: it is no rca campaign */
 	enum greta_mode mode;
 	enum greta_campaign_kind kind;
 	enum greta_campaign_state state;
@@ -82,9 +84,9 @@ void greta_campaign_rows_release(struct greta_campaign_rows *rows);
 int greta_campaigns_find(struct greta_db *db, const char *which, int64_t *id, struct greta_err *e);
 int greta_campaigns_get(struct greta_db *db, int64_t id, struct greta_campaign_row *out, struct greta_err *e);
 
-/* Newest first; without their text. limit 0: all. */
+/* Newest first; without their text and design. limit 0: all. */
 int greta_campaigns_list(struct greta_db *db, int64_t limit, struct greta_campaign_rows *out, struct greta_err *e);
-/* Those to work on: highest priority first, then oldest; without their text. */
+/* Those to work on: highest priority first, then oldest; without their text and design. */
 int greta_campaigns_active(struct greta_db *db, struct greta_campaign_rows *out, struct greta_err *e);
 
 /* done: every job has ended. cancelled: jobs still queued become cancelled with it; those running are the caller's. */

@@ -14,6 +14,7 @@
 
 extern const char db_schema_0001[];
 extern const char db_schema_0002[];
+extern const char db_schema_0003[];
 extern const char db_schema_0005[];
 extern const char db_schema_0007[];
 extern const char db_views_sql[];
@@ -21,6 +22,7 @@ extern const char db_views_sql[];
 const struct db_migration db_migrations[] = {
 	{1, db_schema_0001, NULL},
 	{2, db_schema_0002, NULL},
+	{3, db_schema_0003, NULL},
 	{5, db_schema_0005, NULL},
 	{7, db_schema_0007, log_index_build},
 };

@@ -13,6 +13,7 @@
 	X(cmd_top)       \
 	X(cmd_status)    \
 	X(cmd_cancel)    \
+	X(cmd_rca)       \
 	X(cmd_controller) \
 	X(cmd_results)   \
 	X(cmd_scaling)   \

@@ -193,6 +193,7 @@ static const struct {
 	control_fn *fn;
 } ops[] = {
 	{"submit", true, control_submit},         {"resume", true, control_resume},
+	{"rca", true, control_rca},
 	{"cancel", true, control_cancel},         {"watch", false, control_watch},
 	{"status", false, control_status},        {"node_add", true, control_node_add},
 	{"node_state", true, control_node_state}, {"node_check", false, control_node_check},

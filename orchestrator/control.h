@@ -7,6 +7,7 @@
  *
  *	op          arguments                                      answer
  *	submit      name text base_dir who [detach]                campaign uuid jobs
+ *	rca         attempt [rate budget_runs budget_s settings contexts] who [detach]   as submit
  *	resume      [campaign detach]                              campaigns running
  *	cancel      campaign [variant context repeat]              jobs
  *	watch       [campaign] period_ms [holds]                   state

@@ -2,12 +2,13 @@
  *
  *	control.c         the socket, lines in and out, which request is whose
  *	control_submit.c  submit, resume, cancel             control_watch.c   watch and status
- *	control_node.c    node_add, node_state, node_check
+ *	control_node.c    node_add, node_state, node_check   control_rca.c     rca
  */
 #ifndef ORCHESTRATOR_CONTROL_CONN_H
 #define ORCHESTRATOR_CONTROL_CONN_H
 
 #include "orchestrator/ctl.h"
+#include "orchestrator/plan_order.h"
 #include "schemas/json.h"
 
 struct conn {
@@ -46,9 +47,15 @@ int control_campaign(struct ctl *c, const struct greta_json_val *args, int64_t *
 void control_note_detached(struct ctl *c, const struct greta_json_val *args);
 void control_note(struct ctl *c, const char *what, const struct greta_json_val *args); /* who asked for what */
 
+/* Stores the campaign whose text, kind, submitted_by and base_dir are in *row, and begins it. jobs NULL: the whole matrix
+ * of its file. In the batch of the request. */
+int control_take_campaign(struct ctl *c, const char *name, struct greta_new_campaign *row, const struct plan *jobs,
+			  struct greta_jsonw *reply, struct greta_err *e);
+
 /* Requests: 0 answered with what `reply` holds, 1 answered later, -1 refused. */
 typedef int control_fn(struct conn *k, const struct greta_json_val *args, struct greta_jsonw *reply, struct greta_err *e);
 control_fn control_submit, control_resume, control_cancel;
+control_fn control_rca;
 control_fn control_watch, control_status;
 control_fn control_node_add, control_node_state, control_node_check;
 

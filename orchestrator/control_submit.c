@@ -34,9 +34,9 @@ static char *variant_detail(const struct greta_campaign *c, const struct greta_v
 	return greta_buf_steal(&out);
 }
 
+/* What the campaign's file says goes into *row; the rest of it is the caller's. */
 static int add_campaign(struct ctl *c, const struct greta_campaign *spec, const struct plan *plan,
-			const struct greta_json_val *args, int64_t *id, char uuid[GRETA_UUID_LEN + 1],
-			struct greta_err *e)
+			struct greta_new_campaign *row, int64_t *id, char uuid[GRETA_UUID_LEN + 1], struct greta_err *e)
 {
 	struct greta_new_variant *variants = greta_alloc(spec->n_variants * sizeof *variants + 1);
 	struct greta_new_job *jobs = greta_alloc(plan->n * sizeof *jobs + 1);
@@ -50,19 +50,14 @@ static int add_campaign(struct ctl *c, const struct greta_campaign *spec, const 
 	for (size_t i = 0; i < plan->n; i++)
 		jobs[i] = (struct greta_new_job){plan->jobs[i].variant, plan->jobs[i].context, plan->jobs[i].repeat,
 						  plan->jobs[i].block};
-	rc = greta_campaigns_add(c->db, &(struct greta_new_campaign){
-		.name = spec->name,
-		.text = control_str(args, "text"),
-		.mode = spec->mode,
-		.kind = GRETA_CAMPAIGN_SUBMIT,
-		.priority = spec->priority,
-		.submitted_by = control_str(args, "who"),
-		.base_dir = control_str(args, "base_dir"),
-		.variants = variants,
-		.n_variants = spec->n_variants,
-		.jobs = jobs,
-		.n_jobs = plan->n,
-	}, id, uuid, e);
+	row->name = spec->name;
+	row->mode = spec->mode;
+	row->priority = spec->priority;
+	row->variants = variants;
+	row->n_variants = spec->n_variants;
+	row->jobs = jobs;
+	row->n_jobs = plan->n;
+	rc = greta_campaigns_add(c->db, row, id, uuid, e);
 	for (size_t i = 0; i < spec->n_variants; i++)
 		free(details[i]);
 	free(details);
@@ -86,48 +81,71 @@ static int check_nodes(struct ctl *c, const struct greta_campaign *spec, struct 
 	return 0;
 }
 
-int control_submit(struct conn *k, const struct greta_json_val *args, struct greta_jsonw *reply, struct greta_err *e)
+static int parse(const char *name, const char *text, struct greta_campaign *out, struct greta_err *e)
 {
-	struct ctl *c = k->control->ctl;
-	const char *text = control_str(args, "text"), *name = control_str(args, "name");
-	struct greta_campaign spec = {0};
 	struct greta_problems problems = {0};
-	struct plan plan = {0};
+	cleanup_buf struct greta_buf all = {0};
+	int rc = greta_campaign_parse(name, text, strlen(text), out, &problems);
+
+	greta_problems_print(&problems, name, &all);
+	greta_problems_release(&problems);
+	return rc < 0 ? greta_err_set(e, GRETA_EINVAL, "%.400s", greta_buf_str(&all)) : 0;
+}
+
+static void begin(struct ctl *c, struct ctl_campaign *cc, const struct plan *plan, struct greta_jsonw *reply)
+{
+	work_want(cc);
+	greta_jsonw_i64(reply, "campaign", cc->id);
+	greta_jsonw_str(reply, "uuid", cc->uuid);
+	greta_jsonw_str(reply, "name", cc->spec.name);
+	greta_jsonw_i64(reply, "jobs", (int64_t)plan->n);
+	fleet_want(c);
+	ctl_dispatch_soon(c);
+}
+
+int control_take_campaign(struct ctl *c, const char *name, struct greta_new_campaign *row, const struct plan *jobs,
+			  struct greta_jsonw *reply, struct greta_err *e)
+{
+	struct greta_campaign spec = {0};
+	struct plan own = {0};
 	char uuid[GRETA_UUID_LEN + 1];
 	int64_t id = 0;
 	int rc;
 
-	if (!text)
-		return greta_err_set(e, GRETA_EINVAL, "submit without a campaign");
-	if (greta_campaign_parse(name ? name : "campaign", text, strlen(text), &spec, &problems) < 0) {
-		cleanup_buf struct greta_buf all = {0};
-
-		greta_problems_print(&problems, name, &all);
-		greta_problems_release(&problems);
-		return greta_err_set(e, GRETA_EINVAL, "%.400s", greta_buf_str(&all));
-	}
-	greta_problems_release(&problems);
-	rc = check_nodes(c, &spec, e) < 0 || prepare_validate(&spec, control_str(args, "base_dir"), e) < 0 ||
-	     plan_make(&spec, &plan, e) < 0 ? -1 : 0;
-	if (rc == 0 && (fleet_add_local(c, e) < 0 || add_campaign(c, &spec, &plan, args, &id, uuid, e) < 0 ||
+	if (parse(name, row->text, &spec, e) < 0)
+		return -1;
+	rc = check_nodes(c, &spec, e) < 0 || prepare_validate(&spec, row->base_dir, e) < 0 ||
+	     (!jobs && plan_make(&spec, &own, e) < 0) ? -1 : 0;
+	if (rc == 0 && (fleet_add_local(c, e) < 0 || add_campaign(c, &spec, jobs ? jobs : &own, row, &id, uuid, e) < 0 ||
 			!work_add(c, id, e))) {
 		batch_fail(c, e);
 		rc = -1;
 	}
-	if (rc == 0) {
-		work_want(work_find(c, id));
-		greta_jsonw_i64(reply, "campaign", id);
-		greta_jsonw_str(reply, "uuid", uuid);
-		greta_jsonw_str(reply, "name", spec.name);
-		greta_jsonw_i64(reply, "jobs", (int64_t)plan.n);
-		control_note(c, "submit", args);
-		control_note_detached(c, args);
-		fleet_want(c);
-		ctl_dispatch_soon(c);
-	}
-	plan_release(&plan);
+	if (rc == 0)
+		begin(c, work_find(c, id), jobs ? jobs : &own, reply);
+	plan_release(&own);
 	greta_campaign_release(&spec);
 	return rc;
+}
+
+int control_submit(struct conn *k, const struct greta_json_val *args, struct greta_jsonw *reply, struct greta_err *e)
+{
+	struct ctl *c = k->control->ctl;
+	const char *name = control_str(args, "name");
+	struct greta_new_campaign row = {
+		.text = control_str(args, "text"),
+		.kind = GRETA_CAMPAIGN_SUBMIT,
+		.submitted_by = control_str(args, "who"),
+		.base_dir = control_str(args, "base_dir"),
+	};
+
+	if (!row.text)
+		return greta_err_set(e, GRETA_EINVAL, "submit without a campaign");
+	if (control_take_campaign(c, name ? name : "campaign", &row, NULL, reply, e) < 0)
+		return -1;
+	control_note(c, "submit", args);
+	control_note_detached(c, args);
+	return 0;
 }
 
 /* ---- resume, cancel */

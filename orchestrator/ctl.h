@@ -89,6 +89,7 @@ void fleet_connect(struct ctl_node *n);
 /* ---- what nodes keep out of use (quarantine.c) */
 
 bool quarantine_has(const struct ctl_node *n, const char *slot);
+bool quarantine_has_gpu(const struct ctl_node *n, const char *uuid);
 int64_t quarantine_gpus(const struct ctl_node *n);        /* how many of its GPUs */
 bool quarantine_forbids(const struct ctl_node *n, const struct sched_need *need);
 int quarantine_load(struct ctl_node *n, int64_t node_id, struct greta_err *e);
@@ -155,6 +156,7 @@ struct ctl_campaign {
 	int64_t loaded_ns, submitted_ns;
 	double eta_s, eta_low_s, eta_high_s;
 	int64_t eta_at_ns;
+	bool is_rca;                      /* rca_decide says which of its jobs may run, and which never will */
 	bool cancelled, finished;
 	bool wanted;                      /* submitted or resumed in this controller's life; others wait for that */
 	bool hopeless;                    /* no node can run it, and waiting will not help */

@@ -8,6 +8,7 @@
 #include "db/campaigns.h"
 #include "db/db.h"
 #include "orchestrator/cells.h"
+#include "orchestrator/rca_verdict.h"
 #include "orchestrator/regress.h"
 #include "orchestrator/scaling.h"
 #include <inttypes.h>
@@ -311,6 +312,36 @@ static void tables(struct page *p)
 	greta_jsonw_end_array(&p->w);
 }
 
+/* ---- searches for the cause of a hang */
+
+static int cause(struct page *p, int64_t search_id, struct greta_err *e)
+{
+	struct rca_verdict v;
+	if (rca_verdict_make(p->db, search_id, &v, e))
+		return -1;
+	greta_jsonw_object(&p->w, NULL);
+	rca_verdict_json(&v, &p->w);
+	greta_jsonw_array(&p->w, "tables");
+	table(p, "factors", "What was varied", rca_verdict_factors(&v));
+	table(p, "rates", "How often cells hang", rca_verdict_cells(&v));
+	greta_jsonw_end_array(&p->w);
+	greta_jsonw_end_object(&p->w);
+	rca_verdict_release(&v);
+	return 0;
+}
+
+static int causes(struct page *p, struct greta_err *e)
+{
+	struct rca_ids ids = {0};
+	int rc = rca_verdicts_of(p->db, p->campaign_id, &ids, e);
+	greta_jsonw_array(&p->w, "causes");
+	for (size_t i = 0; i < ids.n && rc == 0; i++)
+		rc = cause(p, ids.items[i], e);
+	greta_jsonw_end_array(&p->w);
+	free(ids.items);
+	return rc;
+}
+
 static int write_page(struct page *p, struct greta_err *e)
 {
 	greta_jsonw_object(&p->w, NULL);
@@ -328,12 +359,7 @@ static int write_page(struct page *p, struct greta_err *e)
 	    rows(p, "marks",
 		 "SELECT variant, context, repeat + 1 AS repeat, attempt_id, kind, reason, prefill_s, node, devices FROM validity"
 		 " WHERE campaign_id = ? AND counted ORDER BY kind, variant, context, repeat", e) ||
-	    rows(p, "causes",
-		 "SELECT c.id AS campaign, c.name, c.state, c.explains AS attempt_id, v.name AS variant, j.context,"
-		 " (SELECT count(*) FROM job k WHERE k.campaign_id = c.id AND k.counted_attempt IS NOT NULL) AS counted,"
-		 " (SELECT count(*) FROM job k WHERE k.campaign_id = c.id) AS planned FROM campaign c"
-		 " JOIN attempt a ON a.id = c.explains JOIN job j ON j.id = a.job_id JOIN variant v ON v.id = j.variant_id"
-		 " WHERE j.campaign_id = ? ORDER BY c.id", e) ||
+	    causes(p, e) ||
 	    rows(p, "environment",
 		 "SELECT key, group_concat(value, ' / ') AS value FROM (SELECT DISTINCT key, value FROM environment_row"
 		 " WHERE environment_id IN (SELECT a.environment_id FROM attempt a JOIN job ON job.id = a.job_id"

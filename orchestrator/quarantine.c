@@ -17,15 +17,19 @@ bool quarantine_has(const struct ctl_node *n, const char *slot)
 	return false;
 }
 
+bool quarantine_has_gpu(const struct ctl_node *n, const char *uuid)
+{
+	cleanup_free char *slot = greta_format("gpu-%s", uuid);
+
+	return quarantine_has(n, slot);
+}
+
 int64_t quarantine_gpus(const struct ctl_node *n)
 {
 	int64_t count = 0;
 
-	for (size_t i = 0; i < n->facts.n_devices; i++) {
-		cleanup_free char *slot = greta_format("gpu-%s", n->facts.devices[i].uuid);
-
-		count += quarantine_has(n, slot);
-	}
+	for (size_t i = 0; i < n->facts.n_devices; i++)
+		count += quarantine_has_gpu(n, n->facts.devices[i].uuid);
 	return count;
 }
 

@@ -7,6 +7,7 @@
 #include "db/campaigns.h"
 #include "db/db.h"
 #include "orchestrator/cells.h"
+#include "orchestrator/rca_verdict.h"
 #include "orchestrator/reference.h"
 #include "orchestrator/regress.h"
 #include "orchestrator/scaling.h"
@@ -276,6 +277,42 @@ static int hangs(struct report *r, struct greta_err *e)
 	return 0;
 }
 
+/* ---- causes of hangs */
+
+static int cause(struct report *r, int64_t search_id, struct greta_err *e)
+{
+	cleanup_buf struct greta_buf words = {0};
+	struct rca_verdict v;
+	if (rca_verdict_make(r->db, search_id, &v, e))
+		return -1;
+	greta_buf_addf(r->out, "Campaign %" PRId64 " looked for what made attempt %" PRId64 " hang:\n\n", search_id, v.rca.explains);
+	rca_verdict_words(&v, &words);
+	list_lines(r, greta_buf_str(&words));
+	greta_buf_addc(r->out, '\n');
+	struct table *factors = rca_verdict_factors(&v);
+	if (table_rows(factors)) {
+		table_print_markdown(factors, r->out);
+		greta_buf_adds(r->out, "\nIntervals hold at any number of runs; a factor matters from an e-value of ");
+		greta_buf_addf(r->out, "%.0f on.\n\n", (double)v.rca.design.n_factors / RCA_ALPHA);
+	}
+	table_destroy(factors);
+	add_table(r, rca_verdict_cells(&v));
+	rca_verdict_release(&v);
+	return 0;
+}
+
+static int causes(struct report *r, struct greta_err *e)
+{
+	struct rca_ids ids = {0};
+	int rc = rca_verdicts_of(r->db, r->campaign.id, &ids, e);
+	if (rc == 0 && ids.n)
+		heading(r, "Causes of hangs");
+	for (size_t i = 0; i < ids.n && rc == 0; i++)
+		rc = cause(r, ids.items[i], e);
+	free(ids.items);
+	return rc;
+}
+
 /* ---- validation, anomalies, artifacts */
 
 static int marks(struct report *r, struct greta_err *e)
@@ -347,11 +384,16 @@ static int write_sections(struct report *r, struct greta_err *e)
 		       greta_clock_iso(now, greta_clock_wall_ns()));
 	if (configuration(r, e) || environment(r, e))
 		return -1;
-	key_metrics(r);
-	if (performance(r, e))
-		return -1;
-	scaling(r);
-	if (history(r, e) || hangs(r, e))
+	/* Nobody looks for speed in runs that were made to find a hang. */
+	if (r->campaign.kind != GRETA_CAMPAIGN_RCA) {
+		key_metrics(r);
+		if (performance(r, e))
+			return -1;
+		scaling(r);
+		if (history(r, e))
+			return -1;
+	}
+	if (causes(r, e) || hangs(r, e))
 		return -1;
 	if (validation(r, e))
 		return -1;

@@ -6,6 +6,7 @@
 #include "db/campaigns.h"
 #include "orchestrator/gates.h"
 #include "orchestrator/live.h"
+#include "orchestrator/rca_verdict.h"
 #include "orchestrator/regress.h"
 #include "orchestrator/term.h"
 
@@ -226,8 +227,9 @@ int watch_verdict(struct cmd_ctx *ctx, int64_t campaign_id, struct greta_err *e)
 	enum gates_verdict gates;
 	int rc = -1;
 
-	if (db && greta_campaigns_get(db, campaign_id, &row, e) == 0 &&
-	    greta_campaigns_counts(db, campaign_id, &counts, e) == 0 && gates_verdict(db, campaign_id, &gates, e) == 0) {
+	if (db && greta_campaigns_get(db, campaign_id, &row, e) == 0 && row.kind == GRETA_CAMPAIGN_RCA)
+		rc = rca_verdict_show(ctx, db, campaign_id, e);
+	else if (row.id && greta_campaigns_counts(db, campaign_id, &counts, e) == 0 && gates_verdict(db, campaign_id, &gates, e) == 0) {
 		bool all = counts.n_counted == counts.n_jobs;
 
 		print_verdict(ctx, &row, &counts, gates);

@@ -2,7 +2,7 @@
  *
  *	work.c          the lists, and what is said to nodes    work_settle.c   what becomes of attempts and jobs
  *	work_load.c     from the database, after a start        work_cancel.c   a person says stop
- *	work_place.c    put on nodes by sched
+ *	work_place.c    put on nodes by sched           work_rca.c      which jobs a search for a cause needs
  */
 #ifndef ORCHESTRATOR_WORK_H
 #define ORCHESTRATOR_WORK_H
@@ -21,5 +21,6 @@ bool work_is_open(const struct ctl_attempt *a);
 bool work_set_allows(const struct sched_node *sn, const void *set); /* a sched_allows_fn */
 void work_set_job_state(struct ctl_job *job, enum greta_job_state state, const char *reason);
 void work_finish_if_done(struct ctl_campaign *cc);
+void work_rca(struct ctl_campaign *cc); /* after each change; nothing for other campaigns */
 
 #endif

@@ -56,6 +56,7 @@ int work_cancel(struct ctl *c, struct ctl_campaign *cc, const char *variant, int
 		cancel_job(job, reason);
 		++*n;
 	}
+	work_rca(cc);
 	work_finish_if_done(cc);
 	batch_urgent(c);
 	return 0;

@@ -151,7 +151,7 @@ void work_want(struct ctl_campaign *cc)
 
 	cc->hopeless = false;
 	for (size_t i = 0; i < cc->n_jobs; i++)
-		if (!cc->wanted && cc->jobs[i].state == GRETA_JOB_QUEUED && cc->jobs[i].variant >= 0)
+		if (!cc->wanted && !cc->is_rca && cc->jobs[i].state == GRETA_JOB_QUEUED && cc->jobs[i].variant >= 0)
 			queue[n++] = &cc->jobs[i];
 	qsort(queue, n, sizeof *queue, by_position);
 	for (size_t i = 0; i < n; i++)
@@ -159,6 +159,7 @@ void work_want(struct ctl_campaign *cc)
 	free(queue);
 	cc->wanted = true;
 	cc->loaded_ns = greta_clock_mono_ns();
+	work_rca(cc);
 }
 
 static int campaign_load(struct ctl_campaign *cc, struct greta_err *e)
@@ -173,6 +174,7 @@ static int campaign_load(struct ctl_campaign *cc, struct greta_err *e)
 	cc->base_dir = greta_strdup(row.base_dir);
 	cc->submitted_ns = row.submitted_ns;
 	cc->cancelled = row.state == GRETA_CAMPAIGN_CANCELLED;
+	cc->is_rca = row.kind == GRETA_CAMPAIGN_RCA;
 	rc = parse_spec(cc, &row, e);
 	greta_campaign_row_release(&row);
 	if (rc < 0)

@@ -19,9 +19,21 @@ bool work_may_use(const struct ctl_campaign *cc, const struct ctl_node *n)
 	return placing_allows(&cc->spec, n->name, n->labels);
 }
 
+/* A node of which nothing is known yet may have them. */
+static bool has_devices(const struct ctl_node *n, const struct greta_strs *wanted, int64_t n_gpus)
+{
+	int64_t there = 0;
+
+	for (size_t i = 0; i < n->facts.n_devices && wanted->n; i++)
+		there += placing_names(wanted, n->facts.devices[i].uuid) && !quarantine_has_gpu(n, n->facts.devices[i].uuid);
+	return !wanted->n || !n->facts_known || there >= n_gpus;
+}
+
 bool work_may_use_for(const struct ctl_campaign *cc, int variant, const struct ctl_node *n)
 {
-	return work_may_use(cc, n) && placing_names(&cc->spec.variants[variant].nodes, n->name);
+	const struct greta_variant *v = &cc->spec.variants[variant];
+
+	return work_may_use(cc, n) && placing_names(&v->nodes, n->name) && has_devices(n, &v->devices, cc->need.gpus);
 }
 
 bool work_set_allows(const struct sched_node *sn, const void *arg)

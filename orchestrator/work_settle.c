@@ -78,6 +78,7 @@ static void job_step(struct ctl_job *job, enum job_event ev, struct ctl_attempt 
 	}
 	if (was == GRETA_JOB_QUEUED && next != GRETA_JOB_QUEUED)
 		sched_dequeue(&job->sched);
+	work_rca(job->campaign);
 	work_finish_if_done(job->campaign);
 }
 

@@ -199,6 +199,7 @@ static void variant_release(struct greta_variant *v)
 	greta_strs_release(&v->args);
 	greta_strs_release(&v->env);
 	greta_strs_release(&v->nodes);
+	greta_strs_release(&v->devices);
 	if (v->engine)
 		engine_release(v->engine);
 	free(v->engine);

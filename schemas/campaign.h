@@ -68,6 +68,7 @@ struct greta_variant {
 	struct greta_expect *expect;
 	size_t n_expect, cap_expect;
 	struct greta_strs nodes;    /* only on these; empty: any */
+	struct greta_strs devices;  /* only on these GPUs, by UUID; empty: any */
 };
 
 struct greta_timeout { /* what holds for one context; context 0: default */

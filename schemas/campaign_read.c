@@ -337,19 +337,18 @@ static bool valid_node(const char *s)
 	return s[0] && strlen(s) <= 255 && s[0] != '-' && !s[strcspn(s, " \t\r\n,\"'\\/")];
 }
 
-static void read_nodes(struct reader *r, const struct greta_json_val *v, void *at)
+static void read_places(struct reader *r, const struct greta_json_val *v, struct greta_strs *out, const char *list,
+			const char *one)
 {
-	struct greta_strs *out = at;
-
 	if (greta_json_type(v) != GRETA_JSON_ARRAY || !greta_json_size(v)) {
-		keys_unexpected(r, v, "a list of node names; leave it out for every node");
+		keys_unexpected(r, v, "%s", list);
 		return;
 	}
 	for (const struct greta_json_val *c = greta_json_first(v); c; c = greta_json_next(c)) {
 		const char *s;
 
 		if (greta_json_str(c, &s) || !valid_node(s)) {
-			keys_unexpected(r, c, "the name of a node");
+			keys_unexpected(r, c, "%s", one);
 			continue;
 		}
 		for (size_t i = 0; i < out->n; i++)
@@ -359,6 +358,16 @@ static void read_nodes(struct reader *r, const struct greta_json_val *v, void *a
 	}
 }
 
+static void read_nodes(struct reader *r, const struct greta_json_val *v, void *at)
+{
+	read_places(r, v, at, "a list of node names; leave it out for every node", "the name of a node");
+}
+
+static void read_devices(struct reader *r, const struct greta_json_val *v, void *at)
+{
+	read_places(r, v, at, "a list of GPU UUIDs; leave it out for any GPU", "the UUID of a GPU, as `greta-orch node list` has it");
+}
+
 static const struct key variant_keys[] = {
 	{K_READ(struct greta_variant, name, read_name), .required = true, .expected = "a name"},
 	{K_READ(struct greta_variant, args, read_args)},
@@ -366,6 +375,7 @@ static const struct key variant_keys[] = {
 	{K_READ(struct greta_variant, engine, read_variant_engine)},
 	{.name = "expect", .kind = KEY_READ, .read = read_expect},
 	{K_READ(struct greta_variant, nodes, read_nodes)},
+	{K_READ(struct greta_variant, devices, read_devices)},
 	{0},
 };
 

@@ -47,7 +47,7 @@ struct greta_spec {
 	size_t n_expect, cap_expect;
 	enum greta_slot_kind slot;
 	int64_t n_gpus, cpus;
-	struct greta_strs devices;      /* GPU UUIDs to take; empty: any free ones */
+	struct greta_strs devices;      /* GPU UUIDs to choose n_gpus from; empty: any free ones */
 	double slot_wait_s;             /* how long to wait for a slot before `infra`; 0: for ever */
 	double wall_s;                  /* budget from exec to exit */
 	double term_grace_s;            /* between TERM and KILL */

@@ -140,6 +140,8 @@ static void copy_settings(const struct greta_campaign *c, const struct greta_var
 	out->no_spill = c->gates.no_spill && c->slot != GRETA_SLOT_CPU;
 	out->keep_kernels = out->no_spill || (c->slot != GRETA_SLOT_CPU && is_bundled(greta_campaign_engine(c, v)));
 	out->keep_logits = c->gates.logits_reference && c->gates.logits_tolerance > 0;
+	for (size_t i = 0; c->slot == GRETA_SLOT_GPU && i < v->devices.n; i++)
+		greta_strs_add(&out->devices, v->devices.items[i]);
 	copy_expect(v, out);
 }
 

@@ -17,7 +17,7 @@ struct greta_spec_paths {
 
 #define GRETA_TERM_GRACE_S 30 /* as Slurm's KillWait */
 
-/* Fills *out for one cell (variant: its index; repeat: from 1). Left to the caller: attempt, try_no, cwd, devices,
+/* Fills *out for one cell (variant: its index; repeat: from 1). Left to the caller: attempt, try_no, cwd,
  * slot_wait_s. The environment is put together in this order, later ones winning: engine, campaign, variant, mode.
  * -1 with EINVAL when a variable that is taken from the environment is not there. */
 int greta_spec_build(const struct greta_campaign *c, size_t variant, int64_t context, int64_t repeat,

@@ -355,11 +355,10 @@ function build() {
     ? table("marks", "Good results that say nothing about speed, and why", columnsOf(data.marks, { variant: "variant", context: "context", repeat: "repeat", attempt_id: "attempt",
       kind: "mark", node: "node", devices: "devices", prefill_s: "prefill s", reason: "reason" }), data.marks)
     : el("p", {}, "None: every counted result is in the statistics."));
-  const causes = data.causes.length
-    ? table("causes", "Campaigns that look for the cause (greta-orch rca)", columnsOf(data.causes, { campaign: "campaign", name: "name", attempt_id: "explains attempt", variant: "variant",
-      context: "context", state: "state", counted: "counted", planned: "planned" }), data.causes)
-    : null;
-  section("hangs", "Hangs, timeouts and their causes", causes, data.hangs.length
+  const causes = data.causes.flatMap((c) => [
+    el("h3", {}, `Campaign ${c.campaign} looked for what made attempt ${c.explains} hang`), list(c.words),
+    ...c.tables.filter((t) => t.rows.length).map((t) => table(`cause-${c.campaign}-${t.id}`, t.title, t.columns, t.rows))]);
+  section("hangs", "Hangs, timeouts and their causes", ...causes, data.hangs.length
     ? table("hangs", "Attempts that stopped, were too slow, or were judged", columnsOf(data.hangs, { variant: "variant", context: "context", repeat: "repeat", outcome: "outcome",
       class: "class", certainty: "certainty", verdict: "verdict", blamed: "blamed", phase: "phase", breadcrumb: "last at", node: "node", wall_s: "wall s", evidence: "evidence" }), data.hangs)
     : el("p", {}, "None."));

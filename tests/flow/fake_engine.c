@@ -8,6 +8,9 @@
  * --cell TEXT:   what it was asked for, by its own account of it: bench/chaos-check compares.
  * --once FILE:   misbehaves only if FILE can be created; else the mode is ok.
  * --pid FILE:    appends its process ids, those of children too, a line each.
+ *
+ * Mode flaky hangs in one of --one-in N runs (all its runs count in FILE of --count), but only without the variable of
+ * --unless and above the context of --above.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -25,8 +28,8 @@
 #include <unistd.h>
 
 struct options {
-	const char *mode, *attn, *ledger, *ledgers, *cell, *once, *pid;
-	long ctx, layers, layer_ms, samples, bytes, exit_code;
+	const char *mode, *attn, *ledger, *ledgers, *cell, *once, *pid, *unless, *count;
+	long above, one_in, ctx, layers, layer_ms, samples, bytes, exit_code;
 	double prefill_s;
 };
 
@@ -38,6 +41,7 @@ static struct options opt = {
 	.layer_ms = 1,
 	.samples = 1,
 	.bytes = 1L << 20,
+	.one_in = 1,
 	.exit_code = 3,
 };
 
@@ -170,6 +174,23 @@ static int hang_sleep(void)
 {
 	begin_and_stall();
 	sleep_for_ever();
+}
+
+static bool is_its_turn(void)
+{
+	append(opt.count, ".");
+	int fd = opt.count ? open(opt.count, O_RDONLY) : -1;
+	off_t n = fd >= 0 ? lseek(fd, 0, SEEK_END) : 0;
+	if (fd >= 0)
+		close(fd);
+	return (n - 1) % opt.one_in == 0;
+}
+
+static int flaky(void)
+{
+	if (opt.ctx > opt.above && !(opt.unless && getenv(opt.unless)) && is_its_turn())
+		return hang_sleep();
+	return ok();
 }
 
 static int hang_nap(void)
@@ -516,6 +537,7 @@ static const struct {
 	{"progress", progress_flood},
 	{"hang-sleep", hang_sleep},
 	{"hang-nap", hang_nap},
+	{"flaky", flaky},
 	{"hang-spin", hang_spin},
 	{"deadlock", deadlock},
 	{"stop", stop},
@@ -558,7 +580,8 @@ static void parse(int argc, char **argv)
 		{"--ledgers", &opt.ledgers, NULL}, {"--cell", &opt.cell, NULL},
 		{"--pid", &opt.pid, NULL},       {"--ctx", NULL, &opt.ctx},       {"--layers", NULL, &opt.layers},
 		{"--layer-ms", NULL, &opt.layer_ms}, {"--samples", NULL, &opt.samples}, {"--bytes", NULL, &opt.bytes},
-		{"--exit", NULL, &opt.exit_code},
+		{"--exit", NULL, &opt.exit_code}, {"--above", NULL, &opt.above}, {"--one-in", NULL, &opt.one_in},
+		{"--unless", &opt.unless, NULL}, {"--count", &opt.count, NULL},
 	};
 	for (int i = 2; i + 1 < argc; i += 2) {
 		for (size_t k = 0; k < sizeof table / sizeof *table; k++) {
