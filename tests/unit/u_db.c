@@ -165,6 +165,8 @@ static void test_db__a_failed_migration_changes_nothing(void **state)
 	assert_ok(migrate_on(h, add_color, &e)); /* its backup does not stand in the way */
 }
 
+#define BEFORE_3 "ALTER TABLE campaign DROP COLUMN design;"
+
 #define BEFORE_5                                                                                                       \
 	"DROP TABLE quarantine; ALTER TABLE device ADD COLUMN state TEXT;"                                             \
 	"ALTER TABLE device ADD COLUMN state_reason TEXT;"
@@ -180,7 +182,7 @@ static void test_db__a_database_of_version_1_is_brought_up(void **state)
 	struct greta_err e = {0};
 
 	greta_log_to_fd(-1);
-	assert_ok(db_script(h->db, BEFORE_7 BEFORE_5 "DROP VIEW validity; DROP TABLE validity_mark; PRAGMA user_version = 1", &e));
+	assert_ok(db_script(h->db, BEFORE_7 BEFORE_5 BEFORE_3 "DROP VIEW validity; DROP TABLE validity_mark; PRAGMA user_version = 1", &e));
 	greta_db_close(h->db);
 	assert_null(greta_db_open_reader("x.db", &e));
 	assert_int_equal(e.code, GRETA_EVERSION);
@@ -214,7 +216,7 @@ static void test_db__the_logs_of_version_6_are_indexed(void **state)
 		assert_ok(help_event(h, id, 0, GRETA_EVENT_LOG, "{\"stream\":\"out\"}", texts[i], NULL, &e));
 		help_good(h, id, 1, "a", NULL);
 	}
-	assert_ok(db_script(h->db, BEFORE_7 BEFORE_5 "PRAGMA user_version = 2", &e));
+	assert_ok(db_script(h->db, BEFORE_7 BEFORE_5 BEFORE_3 "PRAGMA user_version = 2", &e));
 	greta_db_close(h->db);
 	help_open(h, "x.db");
 	assert_int_equal(help_i64(h->db, "SELECT sum(n_chunks) FROM log_column"), 2);
