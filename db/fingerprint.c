@@ -8,11 +8,11 @@
 #include <stdio.h>
 #include <string.h>
 
-#define FRAMES_MAX 4       /* of a stack */
-#define STACKS_MAX 4       /* of a deadlock, the stuck thread's own first */
-#define LINES_MAX 2        /* of a log */
-#define LINE_READ 200      /* bytes of a line that are looked at */
-#define HEX_WORD 8         /* a word of that many hex digits is an address or an id */
+#define FRAMES_MAX 4  /* of a stack */
+#define STACKS_MAX 4  /* of a deadlock, the stuck thread's own first */
+#define LINES_MAX 2   /* of a log */
+#define LINE_READ 200 /* bytes of a line that are looked at */
+#define HEX_WORD 8    /* a word of that many hex digits is an address or an id */
 #define PCI_SHAPE "xxxx:xx:xx.x"
 
 /* ---- what differs from run to run */
@@ -94,15 +94,15 @@ void fingerprint_normalise(const char *line, size_t n, struct greta_buf *out)
 
 /* ---- stacks, as gdb prints them */
 
-/* What a thread waits in, under names that change with libc; what it waits for stands below. And clocks that a busy wait
- * looks at. */
+/* What a thread waits in, under names that change with libc; what it waits for stands below. And clocks that a busy
+ * wait looks at. */
 static bool is_wait(const char *name, size_t n)
 {
-	static const char *const starts[] = {"futex",  "pthread_", "lll_",    "syscall", "internal_syscall", "vdso",
-					     "clock_", "epoll_",   "nptl_",   "cancellation"};
-	static const char *const whole[] = {"nanosleep", "poll",  "ppoll",   "ioctl",   "select", "pselect",	  "pause",
-					    "wait4",	 "waitid", "waitpid", "read",	 "write",  "sched_yield", "gettimeofday",
-					    "vfork"};
+	static const char *const starts[] = {"futex", "pthread_", "lll_",   "syscall", "internal_syscall",
+					     "vdso",  "clock_",	  "epoll_", "nptl_",   "cancellation"};
+	static const char *const whole[] = {"nanosleep", "poll",  "ppoll",	 "ioctl",	 "select",
+					    "pselect",	 "pause", "wait4",	 "waitid",	 "waitpid",
+					    "read",	 "write", "sched_yield", "gettimeofday", "vfork"};
 
 	while (n && (*name == '_' || (n > 3 && !strncmp(name, "GI_", 3)) || (n > 5 && !strncmp(name, "libc_", 5)))) {
 		size_t skip = *name == '_' ? 1 : *name == 'G' ? 3 : 5;
@@ -122,8 +122,14 @@ static bool is_wait(const char *name, size_t n)
 /* Nobody's own code, and nothing of interest is below. */
 static bool is_bottom(const char *name, size_t n)
 {
-	static const char *const bottoms[] = {"start_thread", "clone", "clone3", "__clone3", "_start", "__libc_start_main",
-					      "__libc_start_call_main", "__libc_start_main_impl"};
+	static const char *const bottoms[] = {"start_thread",
+					      "clone",
+					      "clone3",
+					      "__clone3",
+					      "_start",
+					      "__libc_start_main",
+					      "__libc_start_call_main",
+					      "__libc_start_main_impl"};
 
 	for (size_t i = 0; i < GRETA_COUNT(bottoms); i++)
 		if (n == strlen(bottoms[i]) && !strncmp(name, bottoms[i], n))
@@ -134,7 +140,8 @@ static bool is_bottom(const char *name, size_t n)
 /* "#1  0x00007f12 in lock_crosswise (arg=0x1) at x.c:7": the function, or of an unknown one its library. */
 static size_t frame_name(const char *line, size_t n, const char **name)
 {
-	const char *end = line + n, *at = line + 1, *in = memmem(line, n, " in ", 4), *from = memmem(line, n, " from ", 6);
+	const char *end = line + n, *at = line + 1, *in = memmem(line, n, " in ", 4),
+		   *from = memmem(line, n, " from ", 6);
 	const char *open;
 
 	while (at < end && isdigit((unsigned char)*at))
@@ -186,15 +193,18 @@ static void read_stack(const char *text, struct greta_buf *out)
 		greta_buf_adds(out, "main");
 }
 
-/* "Thread 2 (Thread 0x7ffff7d8f640 (LWP 12346) "name"):", the heading of a stack. */
-static bool is_heading(const char *line, size_t n, long *number, long *tid)
+enum thread_kind { NO_THREAD, HOST_THREAD, GPU_WAVE };
+
+/* "Thread 2 (Thread 0x7ffff7d8f640 (LWP 12346) "name"):", or by rocgdb "Thread 7 (AMDGPU Wave 1:2:1:1 (0,0,0)/0
+ * "name"):", the heading of a stack. */
+static enum thread_kind read_heading(const char *line, size_t n, long *number, long *tid)
 {
 	const char *lwp = memmem(line, n, "LWP ", 4);
 
-	if (sscanf(line, "Thread %ld ", number) != 1 || !lwp)
-		return false;
-	*tid = strtol(lwp + 4, NULL, 10);
-	return true;
+	if (sscanf(line, "Thread %ld ", number) != 1)
+		return NO_THREAD;
+	*tid = lwp ? strtol(lwp + 4, NULL, 10) : 0;
+	return lwp ? HOST_THREAD : memmem(line, n, "AMDGPU Wave", 11) ? GPU_WAVE : NO_THREAD;
 }
 
 static long stuck_thread(const char *verdict)
@@ -212,23 +222,38 @@ static bool has(const struct greta_strs *v, const char *s)
 	return false;
 }
 
-/* The stack of the thread wanted, of the first thread where none is; each other stack once, after it. */
-static void read_stacks(const char *text, long wanted, struct greta_strs *stuck, struct greta_strs *others)
+struct stacks {
+	struct greta_strs stuck;	 /* of the thread wanted, of the first one where none is */
+	struct greta_strs others, waves; /* each once */
+};
+
+static void stacks_release(struct stacks *s)
+{
+	greta_strs_release(&s->stuck);
+	greta_strs_release(&s->others);
+	greta_strs_release(&s->waves);
+}
+
+static void read_stacks(const char *text, long wanted, struct stacks *out)
 {
 	size_t len;
 
 	for (const char *line = text; *line; line += len + (line[len] == '\n')) {
 		long number = 0, tid = 0;
 		cleanup_buf struct greta_buf stack = {0};
+		enum thread_kind kind;
+		struct greta_strs *to;
 
 		len = strcspn(line, "\n");
-		if (!is_heading(line, len, &number, &tid))
+		kind = read_heading(line, len, &number, &tid);
+		if (kind == NO_THREAD)
 			continue;
 		read_stack(line + len + (line[len] == '\n'), &stack);
-		if (stack.len && (wanted ? tid == wanted : number == 1))
-			greta_strs_add(stuck, stack.data);
-		else if (stack.len && !has(others, stack.data))
-			greta_strs_add(others, stack.data);
+		to = kind == GPU_WAVE			      ? &out->waves
+		     : (wanted ? tid == wanted : number == 1) ? &out->stuck
+							      : &out->others;
+		if (stack.len && !has(to, stack.data))
+			greta_strs_add(to, stack.data);
 	}
 }
 
@@ -252,20 +277,29 @@ static void read_wchan(const char *threads, long wanted, struct greta_buf *out)
 		greta_buf_addf(out, "%.*s", (int)strcspn(at, "\n"), at);
 }
 
-/* A deadlock is made by all who take part in it; what else hangs, one thread does. */
+static void put_all(struct greta_strs *stacks, size_t most, struct greta_buf *out)
+{
+	if (stacks->n)
+		qsort(stacks->items, stacks->n, sizeof *stacks->items, by_text);
+	for (size_t i = 0; i < stacks->n && i < most; i++)
+		greta_buf_addf(out, "%s%s", out->len ? " | " : "", stacks->items[i]);
+}
+
+/* What the GPU's waves execute says more than the host that waits for them. A deadlock is made by all who take part in
+ * it; what else hangs, one thread does. */
 static void put_stacks(const struct fingerprint_facts *f, struct greta_buf *out)
 {
-	cleanup_strs struct greta_strs stuck = {0}, others = {0};
+	cleanup_with(stacks_release) struct stacks stacks = {0};
 	long wanted = stuck_thread(f->verdict);
 
 	if (f->debugger)
-		read_stacks(f->debugger, wanted, &stuck, &others);
-	if (stuck.n)
-		greta_buf_adds(out, stuck.items[0]);
-	if (others.n)
-		qsort(others.items, others.n, sizeof *others.items, by_text);
-	for (size_t i = 0; i < others.n && i + 1 < STACKS_MAX && greta_str_eq(f->class_, "host_deadlock"); i++)
-		greta_buf_addf(out, "%s%s", out->len ? " | " : "", others.items[i]);
+		read_stacks(f->debugger, wanted, &stacks);
+	if (stacks.waves.n)
+		put_all(&stacks.waves, STACKS_MAX, out);
+	else
+		put_all(&stacks.stuck, 1, out);
+	if (!stacks.waves.n && greta_str_eq(f->class_, "host_deadlock"))
+		put_all(&stacks.others, STACKS_MAX - 1, out);
 	if (!out->len && f->threads)
 		read_wchan(f->threads, wanted, out);
 }
@@ -274,9 +308,10 @@ static void put_stacks(const struct fingerprint_facts *f, struct greta_buf *out)
 
 static bool speaks_of_trouble(const char *line, size_t n)
 {
-	static const char *const words[] = {"error",	 "fault",    "timeout", "timed out", "reset",	"failed",
-					    "hang",	 "xid",	     "poison",	"lost",	     "blocked", "out of memory",
-					    "exception", "terminate", "assert",	 "abort",    "unrecoverable"};
+	static const char *const words[] = {"error",   "fault",		"timeout",   "timed out", "reset",
+					    "failed",  "hang",		"xid",	     "poison",	  "lost",
+					    "blocked", "out of memory", "exception", "terminate", "assert",
+					    "abort",   "unrecoverable"};
 	char lower[LINE_READ + 1];
 
 	n = n < LINE_READ ? n : LINE_READ;

@@ -84,10 +84,12 @@ static void test_evidence__of_a_recorded_mi300x(void **state)
 	tree_file(*state, "sys/class/kfd/kfd/proc/4711/queues/0/type", "0\n");
 	tree_file(*state, "sys/class/devcoredump/devcd1/data", "**** AMDGPU Device Coredump ****\n");
 	tree_file(*state, "sys/kernel/debug/kfd/hqds", "Inst 0,  CP Pipe 0, Queue 0\n");
+	tree_file(*state, "sys/class/drm/renderD128/device/ras/a_folder/x", "reading the folder is an error\n");
 	tree_file(*state, "sys/kernel/debug/dri/128/amdgpu_gpu_recover", "a read of this resets the GPU\n");
 	played_back(*state, false, &out);
 	const char *order[] = {"#### gpu.1", "gpu_busy_percent ==\n0\n", "gpu_metrics, in hex ==\n20 01 01 06 00",
-			       "umc_err_count ==\nue: 0", "#### devcoredump", "AMDGPU Device Coredump", "#### kfd", "131072",
+			       "ras/a_folder ==\n(not readable: Is a directory)", "umc_err_count ==\nue: 0",
+			       "#### devcoredump", "AMDGPU Device Coredump", "#### kfd", "131072",
 			       "nodes/2/properties ==\n", "gfx_target_version 90402", "#### threads", "kfd_wait_on_events",
 			       "#### processes", "libamdhip64", "#### environment", "HSA_ENABLE_SDMA=0\n",
 			       "HF_TOKEN=(not stored)\n", "FROM_ELSEWHERE=(not stored)\n", "#### debugger", "D state",

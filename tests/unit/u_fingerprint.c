@@ -139,6 +139,21 @@ static void test_fingerprint__the_stuck_thread(void **state)
 	expect_same(&a, &b);
 }
 
+/* Waves as rocgdb names them (its documentation, "Debugging heterogeneous programs"): thousands may be in one kernel. */
+static void test_fingerprint__what_the_waves_execute(void **state)
+{
+	char text[1024];
+	const struct fingerprint_facts f = {
+		.class_ = "gpu_kernel",
+		.debugger = "\nThread 8 (AMDGPU Wave 1:2:1:2 (31,0,0)/1 \"infer\"):\n#0  0x00007f1 in flash_tile (q=0x1) at a.hip:9\n"
+			    "#1  attn_q_lds () at a.hip:57\n\nThread 7 (AMDGPU Wave 1:2:1:1 (0,0,0)/0 \"infer\"):\n"
+			    "#0  0x00007f2 in flash_tile (q=0x1) at a.hip:9\n#1  attn_q_lds () at a.hip:57\n\nThread 1 (LWP 30):\n"
+			    "#0  0x00007f3 in ioctl () from /lib/libc.so.6\n#1  0x00007f4 in hsa_wait () from /opt/rocm/lib/x.so\n"};
+	(void)state;
+	print_of(&f, text);
+	assert_string_equal(text + FINGERPRINT_HASH, " gpu_kernel in flash_tile < attn_q_lds");
+}
+
 static void test_fingerprint__without_a_debugger(void **state)
 {
 	char text[1024];
@@ -198,6 +213,7 @@ int main(void)
 		cmocka_unit_test(test_fingerprint__the_same_elsewhere),
 		cmocka_unit_test(test_fingerprint__another_hang),
 		cmocka_unit_test(test_fingerprint__the_stuck_thread),
+		cmocka_unit_test(test_fingerprint__what_the_waves_execute),
 		cmocka_unit_test(test_fingerprint__without_a_debugger),
 		cmocka_unit_test(test_fingerprint__normalises),
 		cmocka_unit_test(test_fingerprint__of_garbage),
