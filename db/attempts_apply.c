@@ -5,9 +5,10 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "db/attempts_internal.h"
+#include "db/heads.h"
 #include "db/log_internal.h"
 #include "db/records.h"
-#include "db/telemetry.h"
+#include "db/telemetry_internal.h"
 #include "schemas/json.h"
 #include <math.h>
 
@@ -19,6 +20,8 @@
 struct applying {
 	struct greta_db *db;
 	struct attempt_head head;
+	bool grown;	   /* output or telemetry came, and may have to be sealed */
+	struct head *held; /* of an event that changes nothing of its attempt's row but by this; else NULL */
 	const struct greta_event *ev;
 	const char *detail;
 	struct greta_applied *out;
@@ -53,6 +56,11 @@ static const char *text_of(const struct greta_json_val *object, const char *key)
 
 static int commit_seq(struct applying *a, struct greta_err *e)
 {
+	if (a->held) {
+		a->held->committed_seq = a->ev->seq;
+		heads_mark(a->db, a->held);
+		return 0;
+	}
 	return greta_db_exec(a->db, e, "UPDATE attempt SET committed_seq = ? WHERE id = ?", "ii", a->ev->seq,
 			     a->head.id);
 }
@@ -149,20 +157,19 @@ static int on_progress(struct applying *a, struct greta_err *e)
 		return refuse(a, e, "its detail is too long");
 	if (greta_progress_parse(a->detail, n, &p, e))
 		return -1;
-	return greta_db_exec(a->db, e, "UPDATE attempt SET committed_seq = ?, phase = ?, progress = ? WHERE id = ?",
-			     "issi", a->ev->seq, greta_phase_name(p.phase), a->detail, a->head.id);
+	a->held->phase = greta_phase_name(p.phase);
+	greta_buf_clear(&a->held->progress);
+	greta_buf_add(&a->held->progress, a->detail, n);
+	return commit_seq(a, e);
 }
 
 /* ---- output. Its place is where the output that came before ends: the node counts each stream alone. */
 
 static int log_advance(struct applying *a, int64_t n, struct greta_err *e)
 {
-	int64_t end = a->head.log_bytes + n;
-
-	if (greta_db_exec(a->db, e, "UPDATE attempt SET committed_seq = ?, log_bytes = ? WHERE id = ?", "iii",
-			  a->ev->seq, end, a->head.id))
-		return -1;
-	return log_grown(a->db, a->head.id, end - a->head.log_sealed, e);
+	a->held->log_bytes += n;
+	a->grown = true;
+	return commit_seq(a, e);
 }
 
 static int on_log(struct applying *a, struct greta_err *e)
@@ -176,9 +183,8 @@ static int on_log(struct applying *a, struct greta_err *e)
 	greta_json_destroy(j);
 	if (!is_out && !is_err)
 		return -1;
-	if (log_put(a->db, a->head.id, is_err ? GRETA_STREAM_ERR : GRETA_STREAM_OUT, a->head.log_bytes, a->ev->bytes,
-		    a->ev->n_bytes, e))
-		return -1;
+	runs_add(&a->held->runs, is_err ? GRETA_STREAM_ERR : GRETA_STREAM_OUT, a->ev->n_bytes);
+	greta_buf_add(&a->held->text, a->ev->bytes, a->ev->n_bytes);
 	return log_advance(a, (int64_t)a->ev->n_bytes, e);
 }
 
@@ -191,12 +197,11 @@ static int on_log_gap(struct applying *a, struct greta_err *e)
 	greta_json_destroy(j);
 	if (!j)
 		return -1;
-	if (!said || dropped < 0 || dropped > INT64_MAX / 2 - a->head.log_bytes)
+	if (!said || dropped < 0 || dropped > INT64_MAX / 2 - a->held->log_bytes)
 		return refuse(a, e, "it does not say how many bytes were dropped");
-	if (log_put_gap(a->db, a->head.id, a->head.log_bytes, dropped, e) ||
-	    greta_db_exec(a->db, e, "UPDATE attempt SET log_dropped = log_dropped + ? WHERE id = ?", "ii", dropped,
-			  a->head.id))
+	if (heads_put_text(a->db, a->held, e) || log_put_gap(a->db, a->head.id, a->held->log_bytes, dropped, e))
 		return -1;
+	a->held->log_dropped += dropped;
 	return log_advance(a, dropped, e);
 }
 
@@ -274,7 +279,8 @@ static int on_telemetry(struct applying *a, struct greta_err *e)
 					     .t_ns = r.t_ns,
 					     .values = r.values,
 					     .n_rows = r.n_rows};
-		rc = greta_telemetry_add(a->db, a->head.id, &t, e) || commit_seq(a, e) ? -1 : 0;
+		rc = telemetry_put(a->db, a->head.id, &t, &a->held->telemetry_loose, e) || commit_seq(a, e) ? -1 : 0;
+		a->grown = true;
 	}
 	greta_json_destroy(j);
 	return rc;
@@ -350,6 +356,20 @@ static int on_evidence(struct applying *a, struct greta_err *e)
 
 /* ---- outcome */
 
+/* Output that came in the transaction in which the attempt ends was never written loose. */
+static int seal_log(struct applying *a, struct greta_err *e)
+{
+	struct head *h = heads_get(a->db, a->head.id, e);
+	int rc;
+
+	if (!h)
+		return -1;
+	heads_hold(a->db);
+	rc = log_seal_at_hand(a->db, h, &a->head.log_is_done, e);
+	heads_let(a->db);
+	return rc;
+}
+
 static int on_outcome(struct applying *a, struct greta_err *e)
 {
 	cleanup_with(greta_end_release) struct greta_end end = {0};
@@ -359,7 +379,7 @@ static int on_outcome(struct applying *a, struct greta_err *e)
 			e->code = GRETA_EPROTO;
 		return -1;
 	}
-	if (attempt_check_samples(&end.samples, e))
+	if (attempt_check_samples(&end.samples, e) || seal_log(a, e))
 		return -1;
 	return attempt_end(a->db, &a->head, &end, a->ev->seq, a->out, e);
 }
@@ -381,23 +401,12 @@ static handler *const handlers[GRETA_EVENT_COUNT] = {
 
 int attempt_head_load(struct greta_db *db, int64_t attempt_id, struct attempt_head *out, struct greta_err *e)
 {
-	cleanup_query struct greta_query *q = greta_query_open(
-		db, e, "SELECT job_id, committed_seq, log_bytes, log_sealed, reported FROM attempt WHERE id = ?", "i",
-		attempt_id);
-	int rc = q ? greta_query_step(q, e) : -1;
+	const struct head *h = heads_get(db, attempt_id, e);
 
-	if (rc == 0)
-		return greta_err_set(e, GRETA_ENOENT, "there is no attempt %lld", (long long)attempt_id);
-	if (rc < 0)
+	if (!h)
 		return -1;
-	*out = (struct attempt_head){
-		.id = attempt_id,
-		.job_id = greta_query_i64(q, 0),
-		.committed_seq = greta_query_i64(q, 1),
-		.log_bytes = greta_query_i64(q, 2),
-		.log_sealed = greta_query_i64(q, 3),
-		.reported = greta_query_i64(q, 4),
-	};
+	*out = (struct attempt_head){h->id, h->job_id, h->committed_seq, h->reported, h->log_bytes == 0,
+				     h->telemetry_loose == 0};
 	return 0;
 }
 
@@ -444,10 +453,47 @@ static int pass_over(struct applying *a, const char *why, struct greta_err *e)
 	return a->ev->kind == GRETA_EVENT_OUTCOME ? end_unreadable(a, why, e) : commit_seq(a, e);
 }
 
-static int apply(struct applying *a, struct greta_err *e)
+static int handle(struct applying *a, struct greta_err *e)
 {
 	struct greta_err why = {0};
 
+	if (!handler_of(a->ev->kind)(a, &why))
+		return 0;
+	if (why.code == GRETA_EPROTO)
+		return pass_over(a, why.text, e);
+	if (e)
+		*e = why;
+	return -1;
+}
+
+static bool is_held(enum greta_event_kind kind)
+{
+	return kind == GRETA_EVENT_PROGRESS || kind == GRETA_EVENT_LOG || kind == GRETA_EVENT_LOG_GAP ||
+	       kind == GRETA_EVENT_TELEMETRY;
+}
+
+static int handle_held(struct applying *a, struct greta_err *e)
+{
+	int64_t loose_log, loose_telemetry;
+	int rc;
+
+	a->held = heads_get(a->db, a->head.id, e);
+	heads_hold(a->db);
+	rc = handle(a, e);
+	heads_let(a->db);
+	if (rc || !a->grown)
+		return rc;
+	loose_log = a->held->log_bytes - a->held->log_sealed;
+	loose_telemetry = a->held->telemetry_loose;
+	a->held = NULL; /* sealing lets it go */
+	return log_grown(a->db, a->head.id, loose_log, e) ||
+			       telemetry_grown(a->db, a->head.id, loose_telemetry, e)
+		       ? -1
+		       : 0;
+}
+
+static int apply(struct applying *a, struct greta_err *e)
+{
 	if (attempt_head_load(a->db, a->head.id, &a->head, e))
 		return -1;
 	if (a->ev->seq <= a->head.committed_seq || a->head.reported)
@@ -456,13 +502,7 @@ static int apply(struct applying *a, struct greta_err *e)
 		return greta_err_set(e, GRETA_EPROTO, "event %lld of attempt %s: the one expected is %lld, some are missing",
 				     (long long)a->ev->seq, a->ev->attempt, (long long)a->head.committed_seq + 1);
 	a->out->what = GRETA_APPLY_DONE;
-	if (!handler_of(a->ev->kind)(a, &why))
-		return 0;
-	if (why.code == GRETA_EPROTO)
-		return pass_over(a, why.text, e);
-	if (e)
-		*e = why;
-	return -1;
+	return is_held(a->ev->kind) ? handle_held(a, e) : handle(a, e);
 }
 
 /* A gap is refused before anything was written, so a transaction around this one may go on. Any other failure leaves

@@ -125,21 +125,47 @@ static int put_devices(struct greta_db *db, int64_t attempt_id, const struct gre
 	return 0;
 }
 
-/* What kind of thing it ran on: "MI300X", or the CPU's name when it held no device. Each kind once, in order. */
-static int read_device_type(struct greta_db *db, int64_t attempt_id, struct greta_buf *out, struct greta_err *e)
+static int add_types(struct greta_query *q, struct greta_strs *out, struct greta_err *e)
 {
-	cleanup_query struct greta_query *q = greta_query_open(
-		db, e,
-		"SELECT DISTINCT coalesce(d.name, d.arch, d.kind) AS type FROM attempt_device t JOIN device d"
-		" ON d.id = t.device_id WHERE t.attempt_id = ?1 UNION ALL SELECT value FROM environment_row WHERE"
-		" environment_id = (SELECT environment_id FROM attempt WHERE id = ?1) AND key = 'cpu.model'"
-		" AND NOT EXISTS (SELECT 1 FROM attempt_device WHERE attempt_id = ?1) ORDER BY type",
-		"i", attempt_id);
 	int rc = q ? greta_query_step(q, e) : -1;
 
 	for (; rc == 1; rc = greta_query_step(q, e))
-		greta_buf_addf(out, "%s%s", out->len ? ", " : "", greta_query_str(q, 0));
+		greta_strs_add(out, greta_query_str(q, 0));
 	return rc;
+}
+
+static int by_name(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* What kind of thing it ran on: "MI300X", or the CPU's name when it held no device. Each kind once, in order. */
+static int read_device_type(struct greta_db *db, int64_t attempt_id, struct greta_buf *out, struct greta_err *e)
+{
+	cleanup_strs struct greta_strs types = {0};
+	cleanup_query struct greta_query *of_cpu = NULL;
+	cleanup_query struct greta_query *of_devices = greta_query_open(
+		db, e,
+		"SELECT coalesce(d.name, d.arch, d.kind) FROM attempt_device t JOIN device d ON d.id = t.device_id"
+		" WHERE t.attempt_id = ?",
+		"i", attempt_id);
+
+	if (add_types(of_devices, &types, e))
+		return -1;
+	if (!types.n) {
+		of_cpu = greta_query_open(db, e,
+					  "SELECT value FROM environment_row WHERE environment_id = (SELECT"
+					  " environment_id FROM attempt WHERE id = ?) AND key = 'cpu.model'",
+					  "i", attempt_id);
+		if (add_types(of_cpu, &types, e))
+			return -1;
+	}
+	if (types.n)
+		qsort(types.items, types.n, sizeof *types.items, by_name);
+	for (size_t i = 0; i < types.n; i++)
+		if (i == 0 || strcmp(types.items[i], types.items[i - 1]) != 0)
+			greta_buf_addf(out, "%s%s", out->len ? ", " : "", types.items[i]);
+	return 0;
 }
 
 /* ---- which result counts */
@@ -265,11 +291,38 @@ static double whole(double v)
 	return fabs(v) < 9007199254740992.0 ? floor(v) : NAN;
 }
 
+/* What the build and the devices come to. */
+struct setup {
+	int64_t build_id;
+	struct greta_buf device_type;
+};
+
+static void setup_release(struct setup *s)
+{
+	greta_buf_release(&s->device_type);
+}
+
+static int put_setup(struct greta_db *db, const struct attempt_head *h, const struct greta_end *end, struct setup *out,
+		     struct greta_err *e)
+{
+	return attempt_build_id(db, end->build_sha256, end->engine_sha256, &out->build_id, e) ||
+			       put_devices(db, h->id, &end->devices, e) ||
+			       read_device_type(db, h->id, &out->device_type, e)
+		       ? -1
+		       : 0;
+}
+
+/* How it ended, and what the samples, the build and the devices sum up to. */
 static int put_end(struct greta_db *db, const struct attempt_head *h, const struct greta_end *end,
 		   int64_t committed_seq, struct greta_err *e)
 {
+	const struct greta_samples *s = &end->samples;
+	const struct spread prefill = spread_of(s, "prefill_s");
 	cleanup_buf struct greta_buf progress = {0};
+	cleanup_with(setup_release) struct setup setup = {0};
 
+	if (put_setup(db, h, end, &setup, e))
+		return -1;
 	if (end->progress.phase != GRETA_PHASE_NONE)
 		greta_progress_print(&end->progress, &progress);
 	return greta_db_exec(
@@ -280,36 +333,20 @@ static int put_end(struct greta_db *db, const struct attempt_head *h, const stru
 		" tokens_verified = ?15, class = coalesce(nullif(?16, 'none'), class),"
 		" certainty = coalesce(nullif(?17, 'none'), certainty), blamed = ?18, blind = ?19,"
 		" phase = coalesce(nullif(?20, 'none'), phase), progress = coalesce(nullif(?21, ''), progress),"
-		" progress_dropped = ?22, log_dropped = max(log_dropped, ?23) WHERE id = ?24",
-		"isssooifffuuoiissssssiii",
+		" progress_dropped = ?22, log_dropped = max(log_dropped, ?23), n_samples = ?24, prefill_s = ?25,"
+		" prefill_min_s = ?26, prefill_max_s = ?27, decode_s = ?28, model_load_s = ?29, tokenize_s = ?30,"
+		" prompt_tokens = ?31, attn_impl = ?32, backend = ?33, dtype = ?34, build_id = coalesce(?35, build_id),"
+		" device_type = nullif(?36, '') WHERE id = ?37",
+		"isssooifffuuoiissssssiiifffffffsssosi",
 		committed_seq, greta_outcome_name(end->outcome), end->cause, end->reason, end->started_wall_ns,
 		end->finished_wall_ns, greta_clock_wall_ns(), end->wall_s, end->cpu_user_s, end->cpu_system_s,
 		end->peak_rss_bytes, (int64_t)end->exit_code, (int64_t)end->signal, (int64_t)end->survivors,
 		(int64_t)end->tokens_verified, greta_class_name(end->class_), greta_certainty_name(end->certainty),
 		end->blamed, end->blind, greta_phase_name(end->progress.phase), greta_buf_str(&progress),
-		end->progress_dropped, end->log_dropped, h->id);
-}
-
-/* What the samples, the build and the devices sum up to, in the attempt's own row. */
-static int put_sums(struct greta_db *db, const struct attempt_head *h, const struct greta_end *end, struct greta_err *e)
-{
-	const struct greta_samples *s = &end->samples;
-	const struct spread prefill = spread_of(s, "prefill_s");
-	cleanup_buf struct greta_buf device_type = {0};
-	int64_t build_id;
-
-	if (attempt_build_id(db, end->build_sha256, end->engine_sha256, &build_id, e) ||
-	    put_devices(db, h->id, &end->devices, e) || read_device_type(db, h->id, &device_type, e))
-		return -1;
-	return greta_db_exec(
-		db, e,
-		"UPDATE attempt SET n_samples = ?, prefill_s = ?, prefill_min_s = ?, prefill_max_s = ?,"
-		" decode_s = ?, model_load_s = ?, tokenize_s = ?, prompt_tokens = ?, attn_impl = ?, backend = ?,"
-		" dtype = ?, build_id = coalesce(?, build_id), device_type = nullif(?, '') WHERE id = ?",
-		"ifffffffsssosi", prefill.n, prefill.median, prefill.low, prefill.high, spread_of(s, "decode_s").median,
-		spread_of(s, "model_load_s").median, spread_of(s, "tokenize_s").median,
+		end->progress_dropped, end->log_dropped, prefill.n, prefill.median, prefill.low, prefill.high,
+		spread_of(s, "decode_s").median, spread_of(s, "model_load_s").median, spread_of(s, "tokenize_s").median,
 		whole(spread_of(s, "prompt_tokens").median), first_text(s, "attn_impl"), first_text(s, "backend"),
-		first_text(s, "dtype"), build_id, greta_buf_str(&device_type), h->id);
+		first_text(s, "dtype"), setup.build_id, greta_buf_str(&setup.device_type), h->id);
 }
 
 /* ---- kernels */
@@ -350,8 +387,9 @@ int attempt_end(struct greta_db *db, const struct attempt_head *h, const struct 
 	out->outcome = end->outcome;
 	out->quarantined = end->quarantined.n > 0;
 	if (put_end(db, h, end, committed_seq, e) || put_samples(db, h->id, &end->samples, e) ||
-	    put_sums(db, h, end, e) || put_kernels(db, h->id, e) || greta_logs_seal(db, h->id, e) ||
-	    greta_telemetry_seal(db, h->id, e) || greta_hangs_store_fingerprint(db, h->id, e))
+	    put_kernels(db, h->id, e) || (!h->log_is_done && greta_logs_seal(db, h->id, e)) ||
+	    (!h->telemetry_is_done && greta_telemetry_seal(db, h->id, e)) ||
+	    greta_hangs_store_fingerprint(db, h->id, e))
 		return -1;
 	return end->outcome == GRETA_OUTCOME_GOOD ? count_result(db, h, out, e) : 0;
 }

@@ -7,8 +7,8 @@
 
 struct attempt_head {
 	int64_t id, job_id, committed_seq;
-	int64_t log_bytes, log_sealed;
 	bool reported;      /* its node has said how it ended */
+	bool log_is_done, telemetry_is_done; /* there is nothing to seal any more */
 };
 
 int attempt_head_load(struct greta_db *db, int64_t attempt_id, struct attempt_head *out, struct greta_err *e);

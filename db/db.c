@@ -5,6 +5,7 @@
 #include "base/fs.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "db/heads.h"
 #include <errno.h>
 #include <sys/stat.h>
 
@@ -192,6 +193,7 @@ void greta_db_close(struct greta_db *db)
 {
 	if (!db)
 		return;
+	heads_destroy(db);
 	for (size_t i = 0; i < DB_STATEMENTS; i++)
 		sqlite3_finalize(db->statements[i].st);
 	sqlite3_close_v2(db->sq);

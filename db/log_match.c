@@ -9,31 +9,96 @@
 
 /* ---- the pattern */
 
-static bool is_special(char c)
+/* One step of an expression: what it must hold there, if anything. */
+struct step {
+	size_t length; /* in the expression */
+	char c;	       /* the one character that it stands for; 0: nothing sure */
+};
+
+/* Behind the bracket expression that begins at s. */
+static size_t bracket_length(const char *s)
 {
-	return c && strchr(".[]()*+?{}|^$\\", c);
-}
+	size_t i = 1;
 
-/* The longest run of characters that every match of an extended expression must hold; nothing where alternatives or
- * groups make that hard to tell. */
-static void find_literal(const char *pattern, struct greta_buf *out)
-{
-	size_t best = 0, best_n = 0, n = 0, i;
+	i += s[i] == '^';
+	i += s[i] == ']';
+	while (s[i] && s[i] != ']') {
+		if (s[i] == '[' && s[i + 1] && strchr(".:=", s[i + 1])) { /* [:alpha:] and its like */
+			const char end[] = {s[i + 1], ']', 0};
+			const char *close = strstr(s + i + 2, end);
 
-	if (strpbrk(pattern, "|()[]{}\\"))
-		return;
-	for (i = 0; pattern[i]; i++) {
-		/* a character before ?, * is optional, and before + it is the last one that is sure to follow on */
-		bool plain = !is_special(pattern[i]);
-		bool loose = plain && pattern[i + 1] && strchr("*?", pattern[i + 1]);
-
-		n = plain && !loose ? n + 1 : 0;
-		if (n > best_n) {
-			best_n = n;
-			best = i + 1 - n;
+			i = close ? (size_t)(close - s) + 2 : strlen(s);
+		} else {
+			i++;
 		}
 	}
-	greta_buf_add(out, pattern + best, best_n);
+	return i + (s[i] == ']');
+}
+
+static size_t group_length(const char *s)
+{
+	size_t i = 0, depth = 0;
+
+	do {
+		if (s[i] == '[') {
+			i += bracket_length(s + i);
+			continue;
+		}
+		depth += s[i] == '(';
+		depth -= s[i] == ')';
+		i += s[i] == '\\' && s[i + 1] ? 2 : 1;
+	} while (depth && s[i]);
+	return i;
+}
+
+static struct step step_at(const char *s)
+{
+	switch (*s) {
+	case '[':
+		return (struct step){bracket_length(s), 0};
+	case '(':
+		return (struct step){group_length(s), 0};
+	case '\\': /* a character that would be special; \w and its like are extensions, and not looked at */
+		return (struct step){s[1] ? 2 : 1, ispunct((unsigned char)s[1]) && !strchr("<>`'", s[1]) ? s[1] : '\0'};
+	case '{':
+		return (struct step){strcspn(s, "}") + (strchr(s, '}') != NULL), 0};
+	default:
+		return (struct step){1, strchr(".^$*+?)}|", *s) ? '\0' : *s};
+	}
+}
+
+static bool has_alternatives(const char *pattern)
+{
+	for (size_t i = 0; pattern[i]; i += step_at(pattern + i).length)
+		if (pattern[i] == '|')
+			return true;
+	return false;
+}
+
+/* The longest run of characters that every match of an extended expression must hold; nothing where there are
+ * alternatives. What stands in groups and brackets is not looked at. */
+static void find_literal(const char *pattern, struct greta_buf *out)
+{
+	cleanup_buf struct greta_buf run = {0};
+
+	if (has_alternatives(pattern))
+		return;
+	for (const char *s = pattern; *s;) {
+		struct step step = step_at(s);
+		char next = s[step.length];
+		/* before ?, * and {0} a character is optional; before + it is there, but others may follow it */
+		bool is_sure = step.c && !(next && strchr("?*{", next));
+
+		if (is_sure)
+			greta_buf_addc(&run, step.c);
+		if (run.len > out->len) {
+			greta_buf_clear(out);
+			greta_buf_add(out, run.data, run.len);
+		}
+		if (!is_sure || next == '+')
+			greta_buf_clear(&run);
+		s += step.length;
+	}
 }
 
 static void to_lower(struct greta_buf *b)
@@ -44,7 +109,7 @@ static void to_lower(struct greta_buf *b)
 
 static int compile(struct log_match *s, struct greta_err *e)
 {
-	int flags = REG_EXTENDED | (s->g->ignore_case ? REG_ICASE : 0);
+	int flags = REG_EXTENDED | REG_NOSUB | (s->g->ignore_case ? REG_ICASE : 0);
 	char why[200];
 	int rc;
 

@@ -2,6 +2,7 @@
 
 #include "base/cleanup.h"
 #include "base/mem.h"
+#include "db/heads.h"
 #include "db/internal.h"
 #include "db/log_index.h"
 #include "db/log_internal.h"
@@ -13,18 +14,19 @@
 
 /* ---- writing: loose rows */
 
-int log_put(struct greta_db *db, int64_t attempt_id, enum greta_stream stream, int64_t offset, const void *bytes,
-	    size_t n, struct greta_err *e)
+int log_put(struct greta_db *db, int64_t attempt_id, const struct runs *runs, int64_t offset,
+	    const struct greta_buf *text, struct greta_err *e)
 {
-	const struct greta_buf raw = {.data = (char *)(uintptr_t)bytes, .len = n};
+	cleanup_buf struct greta_buf streams = {0};
 
-	if (n == 0)
+	if (text->len == 0)
 		return 0;
+	runs_print(runs, &streams);
 	return greta_db_exec(db, e,
 			     "INSERT INTO log_chunk (attempt_id, offset, raw_bytes, streams, ends_line, raw)"
 			     " VALUES (?, ?, ?, ?, ?, ?)",
-			     "iiisib", attempt_id, offset, (int64_t)n, stream == GRETA_STREAM_ERR ? "err" : "out",
-			     (int64_t)(raw.data[n - 1] == '\n'), &raw);
+			     "iiisib", attempt_id, offset, (int64_t)text->len, streams.data,
+			     (int64_t)(text->data[text->len - 1] == '\n'), text);
 }
 
 int log_put_gap(struct greta_db *db, int64_t attempt_id, int64_t offset, int64_t dropped, struct greta_err *e)
@@ -54,8 +56,10 @@ int greta_logs_add(struct greta_db *db, int64_t attempt_id, enum greta_stream st
 		return -1;
 	while (n > 0) {
 		size_t here = n < SEAL_BYTES ? n : SEAL_BYTES;
+		const struct greta_buf text = {.data = (char *)(uintptr_t)from, .len = here};
+		struct run run = {stream == GRETA_STREAM_ERR ? GRETA_STREAM_ERR : GRETA_STREAM_OUT, here};
 
-		if (log_put(db, attempt_id, stream, end, from, here, e))
+		if (log_put(db, attempt_id, &(struct runs){&run, 1, 1}, end, &text, e))
 			return -1;
 		from += here;
 		n -= here;
@@ -158,11 +162,13 @@ static int gather(struct sealing *s, struct greta_err *e)
 static int look_before(struct sealing *s, struct greta_err *e)
 {
 	int64_t ends_line = 1;
-	int rc = db_get_i64(
-		s->db, &ends_line, e,
-		"SELECT ends_line FROM log_chunk WHERE attempt_id = ? AND offset < ? ORDER BY offset DESC LIMIT 1",
-		"ii", s->attempt_id, s->items[0].offset);
+	int rc = 0;
 
+	if (s->items[0].offset)
+		rc = db_get_i64(s->db, &ends_line, e,
+				"SELECT ends_line FROM log_chunk WHERE attempt_id = ? AND offset < ?"
+				" ORDER BY offset DESC LIMIT 1",
+				"ii", s->attempt_id, s->items[0].offset);
 	s->items[0].starts_line = ends_line;
 	return rc < 0 ? -1 : 0;
 }
@@ -262,7 +268,16 @@ static void make_plain(struct greta_buf *tail)
 			tail->data[i] = ' ';
 }
 
-static int put_tail(struct greta_db *db, int64_t attempt_id, struct greta_err *e)
+static int put_tail(struct greta_db *db, int64_t attempt_id, struct greta_buf *tail, struct greta_err *e)
+{
+	make_plain(tail);
+	return greta_db_exec(db, e,
+			     "INSERT INTO attempt_text (attempt_id, log_tail) VALUES (?1, ?2)"
+			     " ON CONFLICT (attempt_id) DO UPDATE SET log_tail = ?2",
+			     "is", attempt_id, greta_buf_str(tail));
+}
+
+static int read_tail(struct greta_db *db, int64_t attempt_id, struct greta_err *e)
 {
 	cleanup_buf struct greta_buf tail = {0};
 	int64_t end = 0;
@@ -274,18 +289,34 @@ static int put_tail(struct greta_db *db, int64_t attempt_id, struct greta_err *e
 	if (greta_logs_read(db, attempt_id, GRETA_STREAM_ALL, end > TAIL_BYTES ? end - TAIL_BYTES : 0, NULL, add_piece,
 			    &tail, e))
 		return -1;
-	make_plain(&tail);
-	return greta_db_exec(db, e,
-			     "INSERT INTO attempt_text (attempt_id, log_tail) VALUES (?1, ?2)"
-			     " ON CONFLICT (attempt_id) DO UPDATE SET log_tail = ?2",
-			     "is", attempt_id, greta_buf_str(&tail));
+	return put_tail(db, attempt_id, &tail, e);
+}
+
+int log_seal_at_hand(struct greta_db *db, struct head *h, bool *done, struct greta_err *e)
+{
+	cleanup_buf struct greta_buf tail = {0};
+	struct segment g = {.offset = h->log_bytes - (int64_t)h->text.len, .text = h->text, .runs = h->runs, .is_last = true};
+	struct sealing s = {.db = db, .attempt_id = h->id, .items = &g, .n = 1}; /* borrows */
+	size_t skip = h->text.len > TAIL_BYTES ? h->text.len - TAIL_BYTES : 0;
+
+	if (!h->text.len || h->log_sealed != g.offset || (g.offset && !skip))
+		return 0;
+	greta_buf_add(&tail, h->text.data + skip, h->text.len - skip);
+	if (look_before(&s, e) || put_sealed(&s, &g, h->text.len, e) || put_tail(db, h->id, &tail, e))
+		return -1;
+	greta_buf_clear(&h->text);
+	runs_clear(&h->runs);
+	h->log_sealed = h->log_bytes;
+	heads_mark(db, h);
+	*done = true;
+	return 0;
 }
 
 int greta_logs_seal(struct greta_db *db, int64_t attempt_id, struct greta_err *e)
 {
 	cleanup_txn struct greta_txn txn = greta_txn_none;
 
-	if (greta_txn_begin(db, &txn, e) || log_seal(db, attempt_id, true, e) || put_tail(db, attempt_id, e))
+	if (greta_txn_begin(db, &txn, e) || log_seal(db, attempt_id, true, e) || read_tail(db, attempt_id, e))
 		return -1;
 	return greta_txn_commit(&txn, e);
 }

@@ -2,6 +2,7 @@
 
 #include "base/mem.h"
 #include "base/str.h"
+#include "db/heads.h"
 #include <errno.h>
 #include <math.h>
 
@@ -182,10 +183,13 @@ static int bind_all(struct greta_query *q, const char *types, va_list *ap, struc
 struct greta_query *db_query_va(struct greta_db *db, struct greta_err *e, const char *sql, const char *types,
 				va_list ap)
 {
-	struct greta_query *q = statement_find(db, sql);
+	struct greta_query *q;
 	va_list copy;
 	int rc;
 
+	if (heads_write(db, e))
+		return NULL;
+	q = statement_find(db, sql);
 	if (!q)
 		q = statement_make(db, sql, e);
 	if (!q)
@@ -365,6 +369,7 @@ int greta_db_exec(struct greta_db *db, struct greta_err *e, const char *sql, con
 	va_start(ap, types);
 	rc = exec_va(db, e, sql, types, ap);
 	va_end(ap);
+	heads_forget(db);
 	return rc ? rc : greta_txn_commit(&txn, e);
 }
 

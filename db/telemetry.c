@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "db/columns.h"
 #include "db/internal.h"
+#include "db/telemetry_internal.h"
 #include "schemas/json.h"
 #include <math.h>
 
@@ -73,7 +74,8 @@ static int put_chunk(struct greta_db *db, int64_t attempt_id, int64_t chunk_no, 
 	return greta_db_exec(
 		db, e,
 		"INSERT INTO telemetry_chunk (attempt_id, chunk_no, t_first_ns, t_last_ns, n, sealed, columns,"
-		" data) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+		" data) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (attempt_id, chunk_no) DO UPDATE SET"
+		" t_first_ns = ?3, t_last_ns = ?4, n = ?5, sealed = ?6, columns = ?7, data = ?8",
 		"iiiiiisb", attempt_id, chunk_no, t->t_ns[0], t->t_ns[t->n_rows - 1], (int64_t)t->n_rows,
 		(int64_t)sealed, columns, &packed);
 }
@@ -105,46 +107,51 @@ static int sum_up_column(struct greta_db *db, int64_t attempt_id, const struct g
 			     "isiffff", attempt_id, t->columns[column], n, low, high, sum / (double)n, last);
 }
 
-static int put_sealed(struct greta_db *db, int64_t attempt_id, int64_t chunk_no, const char *columns,
-		      const struct greta_telemetry *t, struct greta_err *e)
+static int sum_up(struct greta_db *db, int64_t attempt_id, const struct greta_telemetry *t, struct greta_err *e)
 {
-	if (put_chunk(db, attempt_id, chunk_no, true, columns, t, e))
-		return -1;
 	for (size_t i = 0; i < t->n_columns; i++)
 		if (sum_up_column(db, attempt_id, t, i, e))
 			return -1;
 	return 0;
 }
 
-static int put_loose(struct greta_db *db, int64_t attempt_id, const char *columns, const struct greta_telemetry *t,
-		     int64_t *loose, struct greta_err *e)
+static int put_sealed(struct greta_db *db, int64_t attempt_id, const char *columns, const struct greta_telemetry *t,
+		      struct greta_err *e)
 {
-	*loose += (int64_t)t->n_rows;
-	if (put_chunk(db, attempt_id, -1, false, columns, t, e))
-		return -1;
-	return greta_db_exec(db, e, "UPDATE attempt SET telemetry_loose = ? WHERE id = ?", "ii", *loose, attempt_id);
+	return put_chunk(db, attempt_id, -1, true, columns, t, e) || sum_up(db, attempt_id, t, e) ? -1 : 0;
 }
 
-int greta_telemetry_add(struct greta_db *db, int64_t attempt_id, const struct greta_telemetry *t, struct greta_err *e)
+int telemetry_put(struct greta_db *db, int64_t attempt_id, const struct greta_telemetry *t, int64_t *loose,
+		  struct greta_err *e)
 {
-	cleanup_txn struct greta_txn txn = greta_txn_none;
 	cleanup_buf struct greta_buf columns = {0};
-	int64_t loose = 0;
-	int rc;
 
 	if (check_columns(t, e))
 		return -1;
 	if (t->n_rows == 0)
 		return 0;
 	print_columns(t, &columns);
+	if (*loose == 0 && t->n_rows >= SEAL_ROWS)
+		return put_sealed(db, attempt_id, columns.data, t, e);
+	*loose += (int64_t)t->n_rows;
+	return put_chunk(db, attempt_id, -1, false, columns.data, t, e);
+}
+
+int telemetry_grown(struct greta_db *db, int64_t attempt_id, int64_t loose, struct greta_err *e)
+{
+	return loose >= SEAL_ROWS ? greta_telemetry_seal(db, attempt_id, e) : 0;
+}
+
+int greta_telemetry_add(struct greta_db *db, int64_t attempt_id, const struct greta_telemetry *t, struct greta_err *e)
+{
+	cleanup_txn struct greta_txn txn = greta_txn_none;
+	int64_t loose = 0;
+
 	if (greta_txn_begin(db, &txn, e) ||
-	    db_get_i64(db, &loose, e, "SELECT telemetry_loose FROM attempt WHERE id = ?", "i", attempt_id) < 0)
-		return -1;
-	if (loose == 0 && t->n_rows >= SEAL_ROWS)
-		rc = put_sealed(db, attempt_id, -1, columns.data, t, e);
-	else
-		rc = put_loose(db, attempt_id, columns.data, t, &loose, e);
-	if (rc || (loose >= SEAL_ROWS && greta_telemetry_seal(db, attempt_id, e)))
+	    db_get_i64(db, &loose, e, "SELECT telemetry_loose FROM attempt WHERE id = ?", "i", attempt_id) < 0 ||
+	    telemetry_put(db, attempt_id, t, &loose, e) ||
+	    greta_db_exec(db, e, "UPDATE attempt SET telemetry_loose = ? WHERE id = ?", "ii", loose, attempt_id) ||
+	    telemetry_grown(db, attempt_id, loose, e))
 		return -1;
 	return greta_txn_commit(&txn, e);
 }
@@ -229,7 +236,7 @@ int greta_telemetry_read(struct greta_db *db, int64_t attempt_id, greta_telemetr
 
 struct sealing {
 	struct greta_db *db;
-	int64_t attempt_id, chunk_no; /* of the first chunk gathered */
+	int64_t attempt_id, first, last; /* the chunks gathered */
 	struct greta_strs names;
 	struct greta_buf columns; /* the same as JSON */
 	struct greta_buf t_ns, values;
@@ -251,6 +258,23 @@ static void sealing_release(struct sealing *s)
 	greta_buf_release(&s->values);
 }
 
+/* They become one, in the first one's place. One alone is good as it is. */
+static int replace_chunks(struct sealing *s, const struct greta_telemetry *t, struct greta_err *e)
+{
+	int rc;
+
+	if (s->first == s->last)
+		rc = greta_db_exec(s->db, e,
+				   "UPDATE telemetry_chunk SET sealed = 1 WHERE attempt_id = ? AND chunk_no = ?", "ii",
+				   s->attempt_id, s->first);
+	else
+		rc = greta_db_exec(s->db, e,
+				   "DELETE FROM telemetry_chunk WHERE attempt_id = ? AND chunk_no BETWEEN ? AND ?",
+				   "iii", s->attempt_id, s->first + 1, s->last) ||
+		     put_chunk(s->db, s->attempt_id, s->first, true, s->columns.data, t, e);
+	return rc || sum_up(s->db, s->attempt_id, t, e) ? -1 : 0;
+}
+
 static int sealing_flush(struct sealing *s, struct greta_err *e)
 {
 	struct greta_telemetry t = {
@@ -260,7 +284,7 @@ static int sealing_flush(struct sealing *s, struct greta_err *e)
 		.values = (const double *)(const void *)s->values.data,
 		.n_rows = s->t_ns.len / sizeof(int64_t),
 	};
-	int rc = t.n_rows ? put_sealed(s->db, s->attempt_id, s->chunk_no, s->columns.data, &t, e) : 0;
+	int rc = t.n_rows ? replace_chunks(s, &t, e) : 0;
 
 	sealing_clear(s);
 	return rc;
@@ -283,15 +307,15 @@ static int sealing_take(struct sealing *s, const struct chunk *c, struct greta_e
 	if (s->names.n && !same_names(&s->names, &c->names) && sealing_flush(s, e))
 		return -1;
 	if (!s->names.n) {
-		s->chunk_no = c->chunk_no;
+		s->first = c->chunk_no;
 		for (size_t i = 0; i < c->names.n; i++)
 			greta_strs_add(&s->names, c->names.items[i]);
 		print_columns(&t, &s->columns);
 	}
 	greta_buf_add(&s->t_ns, t.t_ns, t.n_rows * sizeof *t.t_ns);
 	greta_buf_add(&s->values, t.values, t.n_rows * t.n_columns * sizeof *t.values);
-	return greta_db_exec(s->db, e, "DELETE FROM telemetry_chunk WHERE attempt_id = ? AND chunk_no = ?", "ii",
-			     s->attempt_id, c->chunk_no);
+	s->last = c->chunk_no;
+	return 0;
 }
 
 static int sealing_run(struct sealing *s, struct greta_err *e)

@@ -1,3 +1,4 @@
+#include "db/heads.h"
 #include "db/internal.h"
 
 /* A controller that lost its database to another one learns it here, before it writes. */
@@ -34,6 +35,7 @@ static int begin_outermost(struct greta_db *db, struct greta_err *e)
 
 static void doom(struct greta_db *db)
 {
+	heads_forget(db);
 	if (db->doom.code)
 		return;
 	db->doom = db->last;
@@ -66,6 +68,7 @@ int greta_txn_begin(struct greta_db *db, struct greta_txn *t, struct greta_err *
 /* SQLite itself rolls back on some errors (a full disk, for one): then there is nothing left to end. */
 static void roll_back(struct greta_db *db)
 {
+	heads_forget(db);
 	if (!sqlite3_get_autocommit(db->sq))
 		db_script(db, "ROLLBACK", NULL);
 }
@@ -90,6 +93,10 @@ int greta_txn_commit(struct greta_txn *t, struct greta_err *e)
 
 	if (!db || t->depth != db->depth)
 		return greta_err_set(e, GRETA_EINVAL, "a transaction was committed while one inside it was open");
+	if (db->depth == 1 && heads_write(db, e)) {
+		greta_txn_release(t);
+		return -1;
+	}
 	*t = greta_txn_none;
 	if (--db->depth > 0)
 		return 0;

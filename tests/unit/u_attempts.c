@@ -419,6 +419,63 @@ static void test_attempts__open_ones_are_found_again(void **state)
 	assert_string_equal(spec.data, "{\"argv\":[\"x\"]}");
 }
 
+/* Rows of attempts are at hand while a transaction takes events in; nobody may see that. */
+static void test_attempts__mixed_events_of_one_transaction(void **state)
+{
+	static const char line[] = "{\"phase\":\"prefill\",\"done\":1,\"total\":2}";
+	struct help *h = *state;
+	struct greta_txn txn = greta_txn_none;
+	struct greta_applied out;
+	struct greta_err e = {0};
+	int64_t ids[70]; /* more than there is room for at once */
+
+	for (int k = 0; k < 70; k++)
+		ids[k] = help_attempt(h, h->jobs[k % 8]);
+	for (int round = 0; round < 2; round++) { /* the first one rolls back: then the same events come again */
+		assert_ok(greta_txn_begin(h->db, &txn, &e));
+		for (int seq = 1; seq <= 3; seq++)
+			for (int k = 0; k < 70; k++) {
+				assert_ok(help_event(h, ids[k], seq, seq == 2 ? GRETA_EVENT_PROGRESS : GRETA_EVENT_LOG,
+						     seq == 2 ? line : "{\"stream\":\"err\"}", seq == 2 ? NULL : "some\n",
+						     &out, &e));
+				assert_int_equal(out.what, GRETA_APPLY_DONE);
+			}
+		assert_int_equal(help_i64(h->db, "SELECT sum(committed_seq) FROM attempt"), 3 * 70);
+		assert_int_equal(help_i64(h->db, "SELECT sum(log_bytes) FROM attempt"), 10 * 70);
+		assert_int_equal(help_i64(h->db, "SELECT sum(raw_bytes) FROM log_chunk"), 10 * 70);
+		assert_int_equal(help_i64(h->db, "SELECT count(*) FROM attempt WHERE phase = 'prefill' AND progress LIKE '%done%'"),
+				 70);
+		if (round)
+			assert_ok(greta_txn_commit(&txn, &e));
+		else
+			greta_txn_release(&txn);
+		assert_int_equal(help_i64(h->db, "SELECT sum(log_bytes) FROM attempt"), round * 10 * 70);
+	}
+	assert_int_equal(help_i64(h->db, "SELECT count(*) FROM log WHERE text = 'some' || char(10) || 'some' || char(10)"), 0);
+	assert_int_equal(help_i64(h->db, "SELECT count(*) FROM log WHERE streams = 'err'"), 140);
+}
+
+/* All in one transaction: output is sealed without having been loose, and is all there. */
+static void test_attempts__begun_and_ended_in_one_transaction(void **state)
+{
+	struct help *h = *state;
+	struct greta_txn txn = greta_txn_none;
+	struct greta_err e = {0};
+	int64_t id = help_attempt(h, h->jobs[0]);
+
+	assert_ok(greta_txn_begin(h->db, &txn, &e));
+	assert_ok(help_event(h, id, 0, GRETA_EVENT_LOG, "{\"stream\":\"out\"}", "one\n", NULL, &e));
+	assert_ok(help_event(h, id, 0, GRETA_EVENT_LOG, "{\"stream\":\"err\"}", "two", NULL, &e));
+	help_good(h, id, 1, "a", NULL);
+	assert_ok(greta_txn_commit(&txn, &e));
+	assert_int_equal(help_i64(h->db, "SELECT count(*) FROM log_chunk"), 1);
+	assert_string_equal(help_str(h->db, "SELECT streams FROM log_chunk WHERE zstd IS NOT NULL"), "out 4 err 3");
+	assert_string_equal(help_str(h->db, "SELECT text FROM log"), "one\ntwo");
+	assert_string_equal(help_str(h->db, "SELECT log_tail FROM result WHERE log_bytes = 7"), "one\ntwo");
+	assert_int_equal(help_i64(h->db, "SELECT log_sealed FROM attempt"), 7);
+	assert_int_equal(help_i64(h->db, "SELECT sum(n_chunks) FROM log_column"), 1);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, help_setup, help_teardown)
@@ -440,6 +497,8 @@ int main(void)
 		T(test_attempts__counts_that_are_none_do_not_stop_the_rest),
 		T(test_attempts__verdict_and_evidence),
 		T(test_attempts__open_ones_are_found_again),
+		T(test_attempts__mixed_events_of_one_transaction),
+		T(test_attempts__begun_and_ended_in_one_transaction),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -72,6 +72,15 @@ static void test_log_grep__expressions(void **state)
 		{"three|one", "1:0:o:one|1:8:o:three 33|"},
 		{"xthree?", ""},
 		{"nex*", "1:0:o:one|"},
+		{"[[:alpha:]]+ 33", "1:8:o:three 33|"},
+		{"[]x[]*three", "1:8:o:three 33|"},
+		{"(on|tw)e?o?", "1:0:o:one|1:4:o:two|"},
+		{"th(r)e{2} 3{2}", "1:8:o:three 33|"},
+		{"thre{0}e", "1:8:o:three 33|"},
+		{"thx{0}ree", "1:8:o:three 33|"},
+		{"t\\w+ 3\\>", ""},
+		{"three\\ 33", "1:8:o:three 33|"},
+		{"(\\)|[)]|t)wo", "1:4:o:two|"},
 		{"e .3", "1:8:o:three 33|"},
 	};
 	struct help *h = *state;
