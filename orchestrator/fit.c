@@ -1,6 +1,7 @@
 #include "orchestrator/fit.h"
 #include "base/mem.h"
-#include <gsl/gsl_multifit.h>
+#include <gsl/gsl_blas.h>
+#include <gsl/gsl_linalg.h>
 #include <gsl/gsl_poly.h>
 #include <gsl/gsl_rng.h>
 #include <gsl/gsl_sort.h>
@@ -27,35 +28,55 @@ bool fit_exists(const struct fit *f)
 	return f->n_cells > 0;
 }
 
-/* Least squares over the terms in the subset; +inf when one comes out negative or they can't be told apart. */
+/* A row a cell, times the square root of its weight. */
+static void fill_system(const struct problem *p, unsigned subset, gsl_matrix *m, gsl_vector *t)
+{
+	for (size_t i = 0; i < p->n; i++) {
+		double root = sqrt(p->w[i]), power = root;
+		size_t column = 0;
+		for (int term = 0; term < FIT_TERMS; term++, power *= p->x[i])
+			if (subset & 1U << term)
+				gsl_matrix_set(m, i, column++, power);
+		gsl_vector_set(t, i, root * p->t[i]);
+	}
+}
+
+/* After the decomposition: whether its columns can be told apart. */
+static bool has_full_rank(const gsl_matrix *qr)
+{
+	for (size_t k = 0; k < qr->size2; k++)
+		if (fabs(gsl_matrix_get(qr, k, k)) <= 1e-12 * fabs(gsl_matrix_get(qr, 0, 0)))
+			return false;
+	return true;
+}
+
+/* Least squares over the terms in the subset, by QR: it is done some thousand times for a curve's intervals. +inf when a
+ * term comes out negative or they can't be told apart. */
 static double solve_subset(const struct problem *p, unsigned subset, double coef[FIT_TERMS])
 {
-	size_t k = (size_t)__builtin_popcount(subset), column = 0, rank;
+	size_t k = (size_t)__builtin_popcount(subset), column = 0;
 	double chisq = INFINITY;
 	if (k > p->n)
 		return INFINITY;
-	gsl_multifit_linear_workspace *work = gsl_multifit_linear_alloc(p->n, k);
-	gsl_matrix *m = gsl_matrix_alloc(p->n, k), *cov = gsl_matrix_alloc(k, k);
-	gsl_vector *c = gsl_vector_alloc(k);
-	gsl_vector_view t = gsl_vector_view_array(p->t, p->n), w = gsl_vector_view_array(p->w, p->n);
-	for (int term = 0; term < FIT_TERMS; term++) {
-		if (!(subset & 1U << term))
-			continue;
-		for (size_t i = 0; i < p->n; i++)
-			gsl_matrix_set(m, i, column, pow(p->x[i], term));
-		column++;
+	gsl_matrix *m = gsl_matrix_alloc(p->n, k);
+	gsl_vector *t = gsl_vector_alloc(p->n), *off = gsl_vector_alloc(p->n), *tau = gsl_vector_alloc(k);
+	gsl_vector *c = gsl_vector_calloc(k);
+	fill_system(p, subset, m, t);
+	gsl_linalg_QR_decomp(m, tau);
+	if (has_full_rank(m)) {
+		gsl_linalg_QR_lssolve(m, tau, t, c, off);
+		chisq = pow(gsl_blas_dnrm2(off), 2);
 	}
-	gsl_multifit_wlinear_tsvd(m, &w.vector, &t.vector, GSL_DBL_EPSILON, c, cov, &chisq, &rank, work);
-	column = 0;
 	for (int term = 0; term < FIT_TERMS; term++) {
 		coef[term] = subset & 1U << term ? gsl_vector_get(c, column++) / pow(p->scale, term) : 0;
-		if (coef[term] < 0 || rank < k)
+		if (coef[term] < 0)
 			chisq = INFINITY;
 	}
-	gsl_vector_free(c);
 	gsl_matrix_free(m);
-	gsl_matrix_free(cov);
-	gsl_multifit_linear_free(work);
+	gsl_vector_free(t);
+	gsl_vector_free(off);
+	gsl_vector_free(tau);
+	gsl_vector_free(c);
 	return chisq;
 }
 

@@ -15,9 +15,7 @@ static const char history_sql[] =
 	"       a.tokens_verified, c.name, c.mode, a.device_type, a.dtype, a.attn_impl,"
 	"       coalesce(m.data_sha256, m.file_sha256), coalesce(m.name, substr(m.file_sha256, 1, 12)),"
 	"       coalesce(l.name, n.hostname), coalesce(b.declared_id, substr(b.build_sha256, 1, 12)),"
-	"       json_extract(v.detail, '$.command')"
-	"       || coalesce(' args ' || nullif(json_extract(v.detail, '$.args'), '[]'), '')"
-	"       || coalesce(' env ' || nullif(json_extract(v.detail, '$.env'), '[]'), ''), a.excluded"
+	"       v.id, a.excluded"
 	" FROM (SELECT id, name, mode, submitted_ns FROM campaign"
 	"       WHERE (id = ? OR ? IS NULL AND kind <> 'rca') AND mode = coalesce(?, mode)"
 	"       AND (? IS NULL OR (submitted_ns, id) < (SELECT submitted_ns, id FROM campaign WHERE id = ?))"
@@ -30,24 +28,76 @@ static const char history_sql[] =
 	" WHERE a.prefill_s > 0"
 	" AND (? IS NULL OR l.name = ? OR n.hostname = ?)"
 	" AND (? IS NULL OR b.declared_id = ? OR substr(b.build_sha256, 1, length(?)) = ?)"
-	" AND (? IS NULL OR a.ended_ns >= ?) AND (? IS NULL OR a.ended_ns < ?)"
-	" ORDER BY c.submitted_ns, c.id, a.ended_ns, a.id";
+	" AND (? IS NULL OR a.ended_ns >= ?) AND (? IS NULL OR a.ended_ns < ?)";
+
+static const char command_sql[] =
+	"SELECT json_extract(detail, '$.command')"
+	" || coalesce(' args ' || nullif(json_extract(detail, '$.args'), '[]'), '')"
+	" || coalesce(' env ' || nullif(json_extract(detail, '$.env'), '[]'), '') FROM variant WHERE id = ?";
+
+/* Newest first: how many runs were planned. */
+static const char sizes_sql[] =
+	"SELECT (SELECT count(*) FROM job WHERE campaign_id = c.id) FROM campaign c WHERE kind <> 'rca'"
+	" AND mode = coalesce(?, mode)"
+	" AND (? IS NULL OR (submitted_ns, id) < (SELECT submitted_ns, id FROM campaign WHERE id = ?))"
+	" ORDER BY submitted_ns DESC, id DESC LIMIT ?";
 
 enum column {
 	H_VARIANT, H_CONTEXT, H_PREFILL, H_CAMPAIGN, H_ATTEMPT, H_ENVIRONMENT, H_BUILD_ID, H_ENDED, H_SUBMITTED, H_VERIFIED,
-	H_CAMPAIGN_NAME, H_MODE, H_DEVICE, H_DTYPE, H_ATTN, H_MODEL_DATA, H_MODEL, H_NODE, H_BUILD, H_COMMAND,
-	H_EXCLUDED,
+	H_CAMPAIGN_NAME, H_MODE, H_DEVICE, H_DTYPE, H_ATTN, H_MODEL_DATA, H_MODEL, H_NODE, H_BUILD, H_VARIANT_ID,
+	H_EXCLUDED, H_COLUMNS,
 };
 
-static char *text(struct greta_query *q, int column)
+#define RECENT 8
+
+/* The texts last seen in each column: they change seldom, and there are many runs. */
+struct reading {
+	struct greta_db *db;
+	struct history *out;
+	const char *recent[H_COLUMNS][RECENT];
+	unsigned next[H_COLUMNS];
+	int64_t variant_id; /* whose command is: */
+	const char *command;
+};
+
+static const char *keep(struct reading *r, const char *s)
 {
-	return greta_strdup(greta_query_str(q, column));
+	if (!s)
+		return NULL;
+	greta_strs_add(&r->out->texts, s);
+	return r->out->texts.items[r->out->texts.n - 1];
 }
 
-static void read_run(struct greta_query *q, struct history_run *r)
+static const char *text(struct reading *r, struct greta_query *q, int column)
 {
-	*r = (struct history_run){
-		.variant = text(q, H_VARIANT),
+	const char *s = greta_query_str(q, column);
+	for (size_t i = 0; s && i < RECENT; i++)
+		if (greta_str_eq(s, r->recent[column][i]))
+			return r->recent[column][i];
+	const char *kept = keep(r, s);
+	if (kept)
+		r->recent[column][r->next[column]++ % RECENT] = kept;
+	return kept;
+}
+
+static int read_command(struct reading *r, int64_t variant_id, struct greta_err *e)
+{
+	if (variant_id == r->variant_id)
+		return 0;
+	cleanup_query struct greta_query *q = greta_query_open(r->db, e, command_sql, "i", variant_id);
+	if (!q || greta_query_step(q, e) < 0)
+		return -1;
+	r->variant_id = variant_id;
+	r->command = keep(r, greta_query_str(q, 0));
+	return 0;
+}
+
+static int read_run(struct reading *r, struct greta_query *q, struct greta_err *e)
+{
+	if (read_command(r, greta_query_i64(q, H_VARIANT_ID), e))
+		return -1;
+	*GRETA_PUSH(r->out->items, r->out->n, r->out->cap) = (struct history_run){
+		.variant = text(r, q, H_VARIANT),
 		.context = greta_query_i64(q, H_CONTEXT),
 		.prefill_s = greta_query_f64(q, H_PREFILL),
 		.campaign_id = greta_query_i64(q, H_CAMPAIGN),
@@ -57,22 +107,57 @@ static void read_run(struct greta_query *q, struct history_run *r)
 		.ended_ns = greta_query_i64(q, H_ENDED),
 		.submitted_ns = greta_query_i64(q, H_SUBMITTED),
 		.verified = greta_query_i64(q, H_VERIFIED) != 0,
-		.campaign = text(q, H_CAMPAIGN_NAME),
-		.mode = text(q, H_MODE),
-		.device_type = text(q, H_DEVICE),
-		.dtype = text(q, H_DTYPE),
-		.attn_impl = text(q, H_ATTN),
-		.model_data = text(q, H_MODEL_DATA),
-		.model = text(q, H_MODEL),
-		.node = text(q, H_NODE),
-		.build = text(q, H_BUILD),
-		.command = text(q, H_COMMAND),
+		.campaign = text(r, q, H_CAMPAIGN_NAME),
+		.mode = text(r, q, H_MODE),
+		.device_type = text(r, q, H_DEVICE),
+		.dtype = text(r, q, H_DTYPE),
+		.attn_impl = text(r, q, H_ATTN),
+		.model_data = text(r, q, H_MODEL_DATA),
+		.model = text(r, q, H_MODEL),
+		.node = text(r, q, H_NODE),
+		.build = text(r, q, H_BUILD),
+		.command = r->command,
 	};
+	return 0;
+}
+
+static int limit_of(struct greta_db *db, const struct history_filter *f, int64_t *limit, struct greta_err *e)
+{
+	int64_t runs = 0;
+	*limit = INT64_MAX;
+	if (!f->last_campaigns)
+		return 0;
+	cleanup_query struct greta_query *q = greta_query_open(db, e, sizes_sql, "sooi", f->mode, f->before_campaign_id,
+							       f->before_campaign_id, f->last_campaigns);
+	int rc = q ? greta_query_step(q, e) : -1;
+	*limit = 0;
+	for (; rc == 1 && runs < HISTORY_RUNS; rc = greta_query_step(q, e)) {
+		runs += greta_query_i64(q, 0);
+		++*limit;
+	}
+	return rc < 0 ? -1 : 0;
+}
+
+static int by_age(const void *x, const void *y)
+{
+	const struct history_run *a = x, *b = y;
+	const int64_t keys[][2] = {{a->submitted_ns, b->submitted_ns},
+				   {a->campaign_id, b->campaign_id},
+				   {a->ended_ns, b->ended_ns},
+				   {a->attempt_id, b->attempt_id}};
+	for (size_t i = 0; i < GRETA_COUNT(keys); i++)
+		if (keys[i][0] != keys[i][1])
+			return keys[i][0] < keys[i][1] ? -1 : 1;
+	return 0;
 }
 
 int history_load(struct greta_db *db, const struct history_filter *f, struct history *out, struct greta_err *e)
 {
-	int64_t limit = f->last_campaigns ? f->last_campaigns : INT64_MAX;
+	struct reading r = {.db = db, .out = out};
+	size_t before = out->n;
+	int64_t limit;
+	if (limit_of(db, f, &limit, e))
+		return -1;
 	cleanup_query struct greta_query *q = greta_query_open(
 		db, e, history_sql, "oosooisosssssssoooo", f->campaign_id, f->campaign_id, f->mode, f->before_campaign_id,
 		f->before_campaign_id, limit, f->variant, f->context, f->node, f->node, f->node, f->build, f->build,
@@ -81,21 +166,17 @@ int history_load(struct greta_db *db, const struct history_filter *f, struct his
 	while (q && (rc = greta_query_step(q, e)) == 1) {
 		const char *excluded = greta_query_str(q, H_EXCLUDED);
 		validity_tally_add(&out->marked, excluded);
-		if (!excluded || f->with_marked)
-			read_run(q, GRETA_PUSH(out->items, out->n, out->cap));
+		if ((!excluded || f->with_marked) && read_run(&r, q, e))
+			return -1;
 	}
+	if (out->n > before)
+		qsort(out->items + before, out->n - before, sizeof *out->items, by_age);
 	return rc;
 }
 
 void history_release(struct history *h)
 {
-	for (size_t i = 0; i < h->n; i++) {
-		struct history_run *r = &h->items[i];
-		char *texts[] = {r->variant, r->campaign, r->mode, r->device_type, r->dtype, r->attn_impl, r->model_data,
-				 r->model, r->node, r->build, r->command};
-		for (size_t k = 0; k < GRETA_COUNT(texts); k++)
-			free(texts[k]);
-	}
+	greta_strs_release(&h->texts);
 	validity_tally_release(&h->marked);
 	free(h->items);
 	*h = (struct history){0};

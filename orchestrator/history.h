@@ -3,6 +3,7 @@
 #define ORCHESTRATOR_HISTORY_H
 
 #include "base/err.h"
+#include "base/str.h"
 #include "orchestrator/validity.h"
 #include <stdbool.h>
 #include <stddef.h>
@@ -17,23 +18,27 @@ struct history_filter {
 	int64_t before_campaign_id;  /* only campaigns that were submitted before that one */
 	int64_t since_ns, until_ns;  /* when the attempt ended: from .. before */
 	bool with_marked;            /* also runs that are marked (validity.h) */
-	int64_t last_campaigns;      /* only the newest so many of those left by the above */
+	int64_t last_campaigns;      /* only the newest so many of those left by the above, or as few as hold HISTORY_RUNS
+				      * planned runs: what a question costs does not grow with the campaigns' size */
 };
 
-struct history_run {
-	char *variant;
+#define HISTORY_RUNS 10000
+
+struct history_run {             /* its texts are the history's */
+	const char *variant;
 	int64_t context;
 	double prefill_s;
 	int64_t campaign_id, attempt_id, environment_id, build_id, ended_ns; /* ids 0: not known */
 	int64_t submitted_ns;
 	bool verified;
-	char *campaign, *mode, *device_type, *dtype, *attn_impl, *model_data, *model, *node, *build;
-	char *command;               /* with args and environment, JSON arrays; NULL: not known, as for what is above */
+	const char *campaign, *mode, *device_type, *dtype, *attn_impl, *model_data, *model, *node, *build;
+	const char *command;             /* with args and environment, JSON arrays; NULL: not known, as for what is above */
 };
 
 struct history {
 	struct history_run *items;   /* oldest campaign first, then as they ended */
 	size_t n, cap;
+	struct greta_strs texts;      /* which runs share */
 	struct validity_tally marked; /* runs that passed the filter but for their marks, left out or taken in */
 };
 

@@ -69,9 +69,11 @@ static void add_yardstick(struct regress *r, struct compare_cell *cell, const st
 	for (size_t i = 0; n_past && i < r->past.n; i++) {
 		const struct history_run *run = &r->past.items[i];
 		bool recent = false;
+		if (!in_cell(run, like))
+			continue;
 		for (size_t k = from; k < n_past; k++)
 			recent |= s->points[k].campaign_id == run->campaign_id;
-		if (!recent || !in_cell(run, like))
+		if (!recent)
 			continue;
 		stats_add(&cell->a, run->prefill_s);
 		*GRETA_PUSH(r->yardstick.items, r->yardstick.n, r->yardstick.cap) = *run;
@@ -97,15 +99,12 @@ static void add_cell(struct regress *r, const struct history_run *like)
 /* What nobody verified is no yardstick: a prompt that was cut looks fast. */
 static void drop_unverified(struct regress *r)
 {
-	struct history kept = {.marked = r->past.marked}, dropped = {0};
-	for (size_t i = 0; i < r->past.n; i++) {
-		struct history *to = r->past.items[i].verified ? &kept : &dropped;
-		*GRETA_PUSH(to->items, to->n, to->cap) = r->past.items[i];
-	}
-	r->n_unverified = dropped.n;
-	history_release(&dropped);
-	free(r->past.items);
-	r->past = kept;
+	size_t kept = 0;
+	for (size_t i = 0; i < r->past.n; i++)
+		if (r->past.items[i].verified)
+			r->past.items[kept++] = r->past.items[i];
+	r->n_unverified = r->past.n - kept;
+	r->past.n = kept;
 }
 
 static size_t n_campaigns(const struct history *h)
@@ -131,21 +130,17 @@ static int load_history(struct greta_db *db, struct regress *r, struct greta_err
 /* A baseline's one variant stands for each variant of the campaign: its runs take their names. */
 static void spread_variant(struct regress *r)
 {
-	struct history spread = {.marked = r->past.marked};
+	struct history spread = {.marked = r->past.marked, .texts = r->past.texts};
 	r->past.marked = (struct validity_tally){0};
+	r->past.texts = (struct greta_strs){0};
 	for (size_t i = 0; i < r->runs.n; i++) {
 		bool known = false;
 		for (size_t k = 0; k < i; k++)
 			known |= greta_str_eq(r->runs.items[k].variant, r->runs.items[i].variant);
 		for (size_t k = 0; !known && k < r->past.n; k++) {
 			struct history_run *to = GRETA_PUSH(spread.items, spread.n, spread.cap);
-			const struct history_run *from = &r->past.items[k];
-			*to = *from;
-			to->variant = greta_strdup(r->runs.items[i].variant);
-			char **texts[] = {&to->campaign, &to->mode, &to->device_type, &to->dtype, &to->attn_impl,
-					  &to->model_data, &to->model, &to->node, &to->build, &to->command};
-			for (size_t t = 0; t < GRETA_COUNT(texts); t++)
-				*texts[t] = greta_strdup(*texts[t]);
+			*to = r->past.items[k];
+			to->variant = r->runs.items[i].variant;
 		}
 	}
 	history_release(&r->past);
