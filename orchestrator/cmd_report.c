@@ -6,21 +6,24 @@
 #include "orchestrator/cmd.h"
 #include "orchestrator/html.h"
 #include "orchestrator/report.h"
+#include "orchestrator/validity.h"
 #include <stdio.h>
 
 struct report_values {
 	struct cmd_common common;
 	const char *output, *html;
+	bool with_marked;
 };
 
 /* The page alone, unless Markdown is asked for by its own option. */
-static int write_html(struct cmd_ctx *ctx, int64_t id, const char *path, struct greta_err *e)
+static int write_html(struct cmd_ctx *ctx, int64_t id, const struct report_values *v, struct greta_err *e)
 {
 	cleanup_buf struct greta_buf page = {0};
-	if (html_report(ctx->db, id, &page, e) || greta_fs_write_atomic(path, page.data, page.len, 0644, e))
+	if (html_report(ctx->db, id, v->with_marked, &page, e) ||
+	    greta_fs_write_atomic(v->html, page.data, page.len, 0644, e))
 		return -1;
 	if (!ctx->json)
-		printf("%s: %zu KB, opens in any browser without a network\n", path, page.len / 1000);
+		printf("%s: %zu KB, opens in any browser without a network\n", v->html, page.len / 1000);
 	return 0;
 }
 
@@ -30,11 +33,11 @@ static int report_exec(struct cmd_ctx *ctx, const void *values, struct greta_err
 	int64_t id;
 	cleanup_buf struct greta_buf text = {0};
 	if (greta_campaigns_find(ctx->db, ctx->operands.n ? ctx->operands.items[0] : NULL, &id, e) ||
-	    (v->html && write_html(ctx, id, v->html, e)))
+	    (v->html && write_html(ctx, id, v, e)))
 		return -1;
 	if (v->html && !v->output && !ctx->json)
 		return CMD_OK;
-	if (report_markdown(ctx->db, id, &text, e))
+	if (report_markdown(ctx->db, id, v->with_marked, &text, e))
 		return -1;
 	if (v->output && greta_fs_write_atomic(v->output, text.data, text.len, 0644, e))
 		return -1;
@@ -59,6 +62,7 @@ static const struct greta_opt report_opts[] = {
 	 "write there (whole or not at all) instead of standard output"},
 	{"html", 0, GRETA_OPT_STR, offsetof(struct report_values, html), "FILE",
 	 "one page with charts, tables and verdicts, that opens from disk without a network"},
+	VALIDITY_OPTION(struct report_values, with_marked),
 	{0},
 };
 

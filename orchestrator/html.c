@@ -369,12 +369,14 @@ static int write_page(struct page *p, struct greta_err *e)
 	return 0;
 }
 
-int html_data(struct greta_db *db, int64_t campaign_id, struct greta_buf *out, struct greta_err *e)
+int html_data(struct greta_db *db, int64_t campaign_id, bool with_marked, struct greta_buf *out, struct greta_err *e)
 {
 	struct page p = {.db = db, .campaign_id = campaign_id, .w = greta_jsonw(out)};
 	if (cells_load(db, campaign_id, &p.cells, e))
 		return -1;
-	int rc = regress_make(db, campaign_id, &(struct regress_how){0}, &p.regress, e);
+	if (with_marked)
+		cells_take_marked(&p.cells);
+	int rc = regress_make(db, campaign_id, &(struct regress_how){.with_marked = with_marked}, &p.regress, e);
 	if (rc == 0) {
 		scaling_make(&p.cells, NULL, &p.scaling);
 		rc = write_page(&p, e);
@@ -408,10 +410,10 @@ static void add_json(struct greta_buf *out, const struct greta_buf *json)
 	}
 }
 
-int html_report(struct greta_db *db, int64_t campaign_id, struct greta_buf *out, struct greta_err *e)
+int html_report(struct greta_db *db, int64_t campaign_id, bool with_marked, struct greta_buf *out, struct greta_err *e)
 {
 	cleanup_buf struct greta_buf json = {0};
-	if (html_data(db, campaign_id, &json, e))
+	if (html_data(db, campaign_id, with_marked, &json, e))
 		return -1;
 	greta_buf_adds(out, "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
 			    "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
@@ -427,7 +429,7 @@ int html_report(struct greta_db *db, int64_t campaign_id, struct greta_buf *out,
 	return 0;
 }
 #else
-int html_report(struct greta_db *db, int64_t campaign_id, struct greta_buf *out, struct greta_err *e)
+int html_report(struct greta_db *db, int64_t campaign_id, bool with_marked, struct greta_buf *out, struct greta_err *e)
 {
 	(void)db;
 	(void)campaign_id;

@@ -14,7 +14,9 @@
 struct greta_db;
 
 bool html_available(void);
-int html_data(struct greta_db *db, int64_t campaign_id, struct greta_buf *out, struct greta_err *e);
-int html_report(struct greta_db *db, int64_t campaign_id, struct greta_buf *out, struct greta_err *e); /* EUNSUPPORTED */
+/* with_marked: results that are marked (validity.h) are in the statistics, too. */
+int html_data(struct greta_db *db, int64_t campaign_id, bool with_marked, struct greta_buf *out, struct greta_err *e);
+int html_report(struct greta_db *db, int64_t campaign_id, bool with_marked, struct greta_buf *out,
+		struct greta_err *e); /* EUNSUPPORTED */
 
 #endif

@@ -246,7 +246,7 @@ static int history(struct report *r, struct greta_err *e)
 	cleanup_buf struct greta_buf words = {0};
 	struct regress against;
 	heading(r, "Against history");
-	if (regress_make(r->db, r->campaign.id, &(struct regress_how){0}, &against, e))
+	if (regress_make(r->db, r->campaign.id, &(struct regress_how){.with_marked = r->cells.with_marked}, &against, e))
 		return -1;
 	regress_words(&against, &words);
 	list_lines(r, greta_buf_str(&words));
@@ -402,12 +402,15 @@ static int write_sections(struct report *r, struct greta_err *e)
 	return 0;
 }
 
-int report_markdown(struct greta_db *db, int64_t campaign_id, struct greta_buf *out, struct greta_err *e)
+int report_markdown(struct greta_db *db, int64_t campaign_id, bool with_marked, struct greta_buf *out,
+		    struct greta_err *e)
 {
 	struct report r = {.db = db, .out = out};
 	if (greta_campaigns_get(db, campaign_id, &r.campaign, e))
 		return -1;
 	int rc = cells_load(db, campaign_id, &r.cells, e);
+	if (rc == 0 && with_marked)
+		cells_take_marked(&r.cells);
 	if (rc == 0)
 		rc = write_sections(&r, e);
 	cells_release(&r.cells);

@@ -4,10 +4,13 @@
 
 #include "base/buf.h"
 #include "base/err.h"
+#include <stdbool.h>
 #include <stdint.h>
 
 struct greta_db;
 
-int report_markdown(struct greta_db *db, int64_t campaign_id, struct greta_buf *out, struct greta_err *e);
+/* with_marked: results that are marked (validity.h) are in the statistics, too. */
+int report_markdown(struct greta_db *db, int64_t campaign_id, bool with_marked, struct greta_buf *out,
+		    struct greta_err *e);
 
 #endif

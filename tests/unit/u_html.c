@@ -7,7 +7,7 @@
 static struct greta_json *data_of(struct help *h, struct greta_buf *text)
 {
 	struct greta_err e = {0};
-	assert_ok(html_data(h->db, h->campaign_id, text, &e));
+	assert_ok(html_data(h->db, h->campaign_id, false, text, &e));
 	struct greta_json *doc = greta_json_parse("data", text->data, text->len, &e);
 	if (!doc)
 		fail_msg("%s", e.text);
@@ -52,6 +52,18 @@ static void test_html__data_has_the_readings_of_a_run(void **state)
 	greta_json_destroy(doc);
 }
 
+static int64_t cell_runs(struct help *h, bool with_marked)
+{
+	struct greta_err e = {0};
+	cleanup_buf struct greta_buf text = {0};
+	int64_t n = -1;
+	assert_ok(html_data(h->db, h->campaign_id, with_marked, &text, &e));
+	struct greta_json *doc = greta_json_parse("page", text.data, text.len, &e);
+	greta_json_i64(greta_json_get(greta_json_first(greta_json_get(greta_json_root(doc), "cells")), "n"), &n);
+	greta_json_destroy(doc);
+	return n;
+}
+
 /* The engine counts 1e12 operations in 2 s on a device that reaches 2 TFLOP/s: a quarter of it. */
 static void test_html__data_has_the_share_of_the_limit_and_the_marks(void **state)
 {
@@ -74,6 +86,7 @@ static void test_html__data_has_the_share_of_the_limit_and_the_marks(void **stat
 	assert_int_equal(size_of(doc, "marks"), 1);
 	assert_non_null(strstr(text.data, "1 counted result is marked (1 throttled)"));
 	greta_json_destroy(doc);
+	assert_true(cell_runs(h, false) == 1 && cell_runs(h, true) == 2);
 }
 
 /* What a log or a name holds must not end the page's script element. */
@@ -83,11 +96,11 @@ static void test_html__page_is_one_whole_file(void **state)
 	struct greta_err e = {0};
 	cleanup_buf struct greta_buf page = {0};
 	if (!html_available()) {
-		assert_fails(html_report(h->db, h->campaign_id, &page, &e), GRETA_EUNSUPPORTED);
+		assert_fails(html_report(h->db, h->campaign_id, false, &page, &e), GRETA_EUNSUPPORTED);
 		return;
 	}
 	help_campaign(h, "</script><script>alert(1)</script>");
-	assert_ok(html_report(h->db, h->campaign_id, &page, &e));
+	assert_ok(html_report(h->db, h->campaign_id, false, &page, &e));
 	assert_null(strstr(page.data, "<script>alert"));
 	assert_null(strstr(page.data, "src=\"http"));
 	size_t ends = 0;

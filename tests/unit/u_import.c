@@ -116,7 +116,7 @@ static void test_import__report_has_its_sections(void **state)
 	struct greta_err e = {0};
 	struct import_summary s;
 	struct greta_buf text = {0};
-	assert_ok(report_markdown(db, do_import(nested, planned, &s), &text, &e));
+	assert_ok(report_markdown(db, do_import(nested, planned, &s), false, &text, &e));
 	for (size_t i = 0; i < sizeof sections / sizeof *sections; i++) {
 		char heading[64];
 		snprintf(heading, sizeof heading, "\n## %s\n", sections[i]);
