@@ -6,6 +6,7 @@
 #include "db/campaigns.h"
 #include "db/fingerprint.h"
 #include "orchestrator/cmd.h"
+#include "orchestrator/hang_rate.h"
 #include "orchestrator/hangs.h"
 #include "orchestrator/output.h"
 #include <inttypes.h>
@@ -43,7 +44,7 @@ static void print_vanished(const struct vanish_list *v, struct greta_buf *out)
 		greta_buf_addf(out, "  %-10s0 of %" PRId64 " with ", i ? "" : "vanished", one->n);
 		print_with(&one->with, out);
 		greta_buf_addf(out, " (hang rate under %.1f %%, one-sided 95 %% bound); %" PRId64 " of %" PRId64 " without\n",
-			       vanish_bound(one->n) * 100, one->hung_without, one->n_without);
+			       hang_rate_bound((struct hang_rate){0, one->n}) * 100, one->hung_without, one->n_without);
 	}
 	if (v->n > VANISHED_SHOWN)
 		greta_buf_addf(out, "  %-10sand with %zu other settings, in fewer runs each: --json has them\n", "", v->n - VANISHED_SHOWN);
@@ -97,7 +98,7 @@ static void write_vanished(struct greta_jsonw *w, const struct vanish_list *v)
 		write_strs(w, "with", &one->with);
 		greta_jsonw_i64(w, "n", one->n);
 		greta_jsonw_i64(w, "hung", 0);
-		greta_jsonw_f64(w, "rate_bound_95", vanish_bound(one->n));
+		greta_jsonw_f64(w, "rate_bound_95", hang_rate_bound((struct hang_rate){0, one->n}));
 		greta_jsonw_i64(w, "n_without", one->n_without);
 		greta_jsonw_i64(w, "hung_without", one->hung_without);
 		greta_jsonw_end_object(w);

@@ -30,6 +30,7 @@
 
 #define RCA_ALPHA 0.05
 #define RCA_REMOVES 0.9
+
 #define RCA_STEPS(X)                                                                          \
 	X(NONE,      NULL)           /* it is not queued */                                   \
 	X(RUN,       NULL)           /* it may run now */                                     \

@@ -208,10 +208,13 @@ static void words_next(const struct rca_verdict *v, struct greta_buf *out)
 	else if (v->state.end == RCA_END_NOTHING)
 		greta_buf_addf(out, "Next: wait until it comes back, or look for a rarer one: `greta-orch rca --attempt %lld --rate "
 			       "%g`.\n", (long long)v->rca.explains, 100 * v->rca.design.rate / 2);
-	else if (out->len == before)
+	else if (out->len == before && v->state.end == RCA_END_DECIDED)
 		greta_buf_adds(out, "Next: try other settings (--set NAME=VALUE), another driver or firmware, or let the debug agent "
 			       "dump the waves of a hang (--set HSA_TOOLS_LIB=librocm-debug-agent.so.2,"
 			       "ROCM_DEBUG_AGENT_OPTIONS=--all).\n");
+	if (v->state.again.hung > 0)
+		greta_buf_addf(out, "By hand: `greta-orch repro %lld` prints a script that runs the attempt again.\n",
+			       (long long)v->rca.explains);
 }
 
 void rca_verdict_words(const struct rca_verdict *v, struct greta_buf *out)

@@ -4,17 +4,9 @@
 #include "base/mem.h"
 #include "db/db.h"
 #include <inttypes.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define ONE_SIDED 0.05
-
-double vanish_bound(int64_t n)
-{
-	return n > 0 ? 1 - pow(ONE_SIDED, 1.0 / (double)n) : 1;
-}
 
 void vanish_runs_release(struct vanish_runs *r)
 {

@@ -40,7 +40,4 @@ int vanish_find(struct greta_db *db, const struct vanish_runs *runs, const char 
 		struct greta_err *e);
 void vanish_list_release(struct vanish_list *v);
 
-/* The largest rate of which n runs without a single hang are still likely: the one-sided 95 % bound. */
-double vanish_bound(int64_t n);
-
 #endif

@@ -161,14 +161,6 @@ static void test_hangs__of_those_that_timed_out(void **state)
 	hangs_release(&hangs);
 }
 
-static void test_hangs__the_bound(void **state)
-{
-	(void)state;
-	assert_float_equal(vanish_bound(21), 0.1329, 5e-5); /* "under 13.3 %" */
-	assert_float_equal(vanish_bound(1), 0.95, 1e-12);
-	assert_true(vanish_bound(0) == 1);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -177,7 +169,6 @@ int main(void)
 		T(test_hangs__groups_and_campaigns),
 		T(test_hangs__no_false_hope),
 		T(test_hangs__of_those_that_timed_out),
-		cmocka_unit_test(test_hangs__the_bound),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -13,6 +13,8 @@ static void test_hang_rate__no_hang_in_21(void **state)
 	(void)state;
 	cleanup_buf struct greta_buf text = {0};
 	assert_true(fabs(hang_rate_bound((struct hang_rate){0, 21}) - 0.13295) < 1e-4);
+	assert_true(fabs(hang_rate_bound((struct hang_rate){0, 1}) - 0.95) < 1e-9);
+	assert_true(hang_rate_bound((struct hang_rate){0, 0}) == 1);
 	hang_rate_words((struct hang_rate){0, 21}, &text);
 	assert_string_equal(greta_buf_str(&text), "0 of 21 hung: hang rate under 13.3 % (one-sided 95 % bound)");
 }
