@@ -10,20 +10,27 @@
 
 const char *const hang_by_names[HANG_BY_COUNT] = {"nodes", "variants", "contexts", "campaigns"};
 
-#define FROM_ATTEMPT " FROM attempt a JOIN job j ON j.id = a.job_id JOIN variant v ON v.id = j.variant_id"
+/* A root cause analysis runs the variant of the attempt that it explains under names of its own, "v3.sdma0": what they change
+ * stands in the environment, so they are runs of that variant's cells. */
+#define FROM_ATTEMPT                                                                                            \
+	" FROM attempt a JOIN job j ON j.id = a.job_id JOIN variant v ON v.id = j.variant_id"                   \
+	" JOIN campaign c ON c.id = j.campaign_id"                                                              \
+	" LEFT JOIN attempt ea ON ea.id = c.explains LEFT JOIN job ej ON ej.id = ea.job_id"                     \
+	" LEFT JOIN variant ev ON ev.id = ej.variant_id AND substr(v.name, 1, length(ev.name) + 1) = ev.name || '.'"
+#define VARIANT "coalesce(ev.name, v.name)"
 
 /* ---- the runs */
 
-enum column { C_ATTEMPT, C_CAMPAIGN_ID, C_CONTEXT, C_ENVIRONMENT, C_ENDED, C_UUID, C_VARIANT, C_NODE, C_CAMPAIGN, C_BUILD, C_MODEL,
-	      C_FINGERPRINT, C_HUNG };
+enum column { C_ATTEMPT, C_CAMPAIGN_ID, C_CONTEXT, C_ENVIRONMENT, C_ENDED, C_UUID, C_VARIANT, C_NODE, C_CAMPAIGN, C_BUILD,
+	      C_MODEL, C_FINGERPRINT, C_HUNG };
 
 static const char runs_sql[] =
-	"WITH hung AS (SELECT v.name AS variant, j.context" FROM_ATTEMPT " WHERE " GRETA_IS_HANG ")"
-	" SELECT a.id, j.campaign_id, j.context, a.environment_id, a.ended_ns, a.uuid, v.name, coalesce(l.name, n.hostname),"
+	"WITH hung AS (SELECT " VARIANT " AS variant, j.context" FROM_ATTEMPT " WHERE " GRETA_IS_HANG ")"
+	" SELECT a.id, j.campaign_id, j.context, a.environment_id, a.ended_ns, a.uuid, " VARIANT ", coalesce(l.name, n.hostname),"
 	" c.name, coalesce(b.declared_id, substr(b.build_sha256, 1, 12)), m.name, a.fingerprint, " GRETA_IS_HANG
-	FROM_ATTEMPT " JOIN campaign c ON c.id = j.campaign_id LEFT JOIN alias l ON l.id = a.alias_id"
+	FROM_ATTEMPT " LEFT JOIN alias l ON l.id = a.alias_id"
 	" LEFT JOIN node n ON n.id = a.node_id LEFT JOIN build b ON b.id = a.build_id LEFT JOIN model m ON m.id = a.model_id"
-	" WHERE (a.outcome = 'ok' OR " GRETA_IS_HANG ") AND (v.name IN (SELECT variant FROM hung)"
+	" WHERE (a.outcome = 'ok' OR " GRETA_IS_HANG ") AND (" VARIANT " IN (SELECT variant FROM hung)"
 	" OR j.context IN (SELECT context FROM hung)) ORDER BY a.ended_ns, a.id";
 
 static char *copy(struct greta_query *q, enum column c)

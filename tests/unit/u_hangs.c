@@ -117,6 +117,38 @@ static void test_hangs__groups_and_campaigns(void **state)
 	hangs_release(&hangs);
 }
 
+/* Runs of an analysis are runs of the cells that it explains. */
+static void test_hangs__reruns_of_an_analysis(void **state)
+{
+	struct help *h = *state;
+	struct greta_err e = {0};
+	struct hangs hangs;
+	static const struct greta_new_variant variants[] = {{"v3.sdma0", NULL}, {"v35", NULL}};
+	const struct greta_new_job jobs[] = {{.variant = 0, .context = 4096}, {.variant = 1, .context = 4096}};
+	struct greta_job_rows rows = {0};
+	int64_t plain = environment(h, "mode", "perf", "env.A", "1");
+	int64_t changed = environment(h, "mode", "perf", "env.HSA_ENABLE_SDMA", "0");
+	struct greta_new_campaign rca = {.name = "c-rca", .text = "{}", .kind = GRETA_CAMPAIGN_RCA, .variants = variants,
+					 .n_variants = 2, .jobs = jobs, .n_jobs = 2};
+	char uuid[GRETA_UUID_LEN + 1];
+	int64_t id;
+
+	rca.explains = run(h, h->jobs[2], plain, 100, "layer 7 attn q_lds");
+	assert_ok(greta_campaigns_add(h->db, &rca, &id, uuid, &e));
+	assert_ok(greta_jobs_next(h->db, id, GRETA_JOB_QUEUED, -1, 10, &rows, &e));
+	assert_int_equal(rows.n, 2);
+	for (int i = 0; i < 9; i++)
+		run(h, rows.items[0].id, changed, 200 + i, NULL);
+	run(h, rows.items[1].id, plain, 300, NULL); /* another variant, though its name begins alike */
+	assert_ok(hangs_load(h->db, NULL, 0, &hangs, &e));
+	assert_int_equal(hangs.n, 1);
+	expect_with(&hangs.items[0].vanished.items[0], WITH("A unset", "HSA_ENABLE_SDMA=0"));
+	assert_int_equal(hangs.items[0].vanished.items[0].n, 9);
+	expect_with(&hangs.items[0].vanished.items[1], WITH("variant v35"));
+	hangs_release(&hangs);
+	greta_job_rows_release(&rows);
+}
+
 /* Of a setting under which another hang was seen, nothing is said; nor of what is not known. */
 static void test_hangs__no_false_hope(void **state)
 {
@@ -167,6 +199,7 @@ int main(void)
 #define T(name) cmocka_unit_test_setup_teardown(name, help_setup, help_teardown)
 		T(test_hangs__what_made_it_vanish),
 		T(test_hangs__groups_and_campaigns),
+		T(test_hangs__reruns_of_an_analysis),
 		T(test_hangs__no_false_hope),
 		T(test_hangs__of_those_that_timed_out),
 	};
