@@ -115,8 +115,8 @@ static void hear_driver(struct supervise *s)
 	struct kernel_finding f;
 	klog_read(&s->klog);
 	kernel_lines_read(greta_buf_str(&s->klog.lines), s->watch.gpus.devices, s->watch.gpus.n_devices, &f);
-	if (f.class_ == GRETA_CLASS_NONE || f.class_ == GRETA_CLASS_COLLATERAL || f.class_ == v->class_ || v->class_ == GRETA_CLASS_DEVICE_LOST ||
-	    v->class_ == GRETA_CLASS_MEMORY_FAULT)
+	if (f.class_ == GRETA_CLASS_NONE || f.class_ == GRETA_CLASS_COLLATERAL || f.class_ == v->class_ ||
+	    v->class_ == GRETA_CLASS_DEVICE_LOST || v->class_ == GRETA_CLASS_MEMORY_FAULT)
 		return;
 	v->class_ = f.class_;
 	v->certainty = GRETA_ESTABLISHED;
