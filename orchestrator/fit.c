@@ -3,6 +3,7 @@
 #include <gsl/gsl_blas.h>
 #include <gsl/gsl_linalg.h>
 #include <gsl/gsl_poly.h>
+#include <gsl/gsl_randist.h>
 #include <gsl/gsl_rng.h>
 #include <gsl/gsl_sort.h>
 #include <gsl/gsl_statistics_double.h>
@@ -121,6 +122,8 @@ static void find_residuals(const struct fit_cell *cells, const struct problem *p
 		stats_add(&out->cell, -out->cell.x[i]);
 	for (size_t i = 0, n = out->run.n; i < n; i++)
 		stats_add(&out->run, -out->run.x[i]);
+	if (out->run.n)
+		gsl_sort(out->run.x, 1, out->run.n);
 }
 
 static double draw(gsl_rng *rng, const struct stats_sample *s)
@@ -128,12 +131,30 @@ static double draw(gsl_rng *rng, const struct stats_sample *s)
 	return s->n ? s->x[gsl_rng_uniform_int(rng, s->n)] : 0;
 }
 
-/* How far off the curve a median of n_runs lies, as a factor. */
-static double draw_median(gsl_rng *rng, const struct residuals *r, double *work, size_t n_runs)
+static double quantile(const struct stats_sample *sorted, double u)
 {
-	for (size_t k = 0; k < n_runs; k++)
-		work[k] = draw(rng, &r->run);
-	return exp(draw(rng, &r->cell) + gsl_stats_median(work, 1, n_runs));
+	size_t i = (size_t)(u * (double)sorted->n);
+	return sorted->x[i < sorted->n ? i : sorted->n - 1];
+}
+
+/* The median of n draws, at the cost of one: the k-th smallest of n uniform numbers is Beta(k, n - k + 1), and the largest
+ * of the k - 1 below it lies at its k-1st root of a uniform number (David and Nagaraja, Order Statistics, 2.5). */
+static double draw_run_median(gsl_rng *rng, const struct stats_sample *sorted, size_t n)
+{
+	size_t half = n / 2;
+	if (sorted->n == 0)
+		return 0;
+	double high = gsl_ran_beta(rng, (double)half + 1, (double)(n - half));
+	if (n % 2)
+		return quantile(sorted, high);
+	double low = high * pow(gsl_rng_uniform_pos(rng), 1 / (double)half);
+	return (quantile(sorted, low) + quantile(sorted, high)) / 2;
+}
+
+/* How far off the curve a median of n_runs lies, as a factor. */
+static double draw_median(gsl_rng *rng, const struct residuals *r, size_t n_runs)
+{
+	return exp(draw(rng, &r->cell) + draw_run_median(rng, &r->run, n_runs));
 }
 
 static void take_intervals(struct fit *f)
@@ -152,25 +173,20 @@ static void bootstrap(const struct fit_cell *cells, const struct problem *p, con
 {
 	gsl_rng *rng = gsl_rng_alloc(gsl_rng_mt19937);
 	struct problem again = *p;
-	size_t most = 1;
-	for (size_t i = 0; i < p->n; i++)
-		most = cells[i].runs->n > most ? cells[i].runs->n : most;
-	double *work = greta_alloc(most * sizeof *work);
 	again.t = greta_alloc(p->n * sizeof *again.t);
 	f->replicates = greta_alloc(FIT_REPLICATES * sizeof *f->replicates);
 	f->wobble = greta_alloc(FIT_REPLICATES * sizeof *f->wobble);
 	gsl_rng_set(rng, SEED);
 	for (size_t b = 0; b < FIT_REPLICATES; b++) {
 		for (size_t i = 0; i < p->n; i++)
-			again.t[i] = fit_at(f->coef, cells[i].n) * draw_median(rng, r, work, cells[i].runs->n);
+			again.t[i] = fit_at(f->coef, cells[i].n) * draw_median(rng, r, cells[i].runs->n);
 		solve(&again, f->replicates[b]);
-		f->wobble[b] = draw_median(rng, r, work, cells[p->n - 1].runs->n);
+		f->wobble[b] = draw_median(rng, r, cells[p->n - 1].runs->n);
 	}
 	take_intervals(f);
 	f->has_interval = true;
 	gsl_rng_free(rng);
 	free(again.t);
-	free(work);
 }
 
 /* ---- */
