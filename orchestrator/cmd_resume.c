@@ -33,6 +33,25 @@ static int choose(struct cmd_ctx *ctx, int64_t *id, struct greta_err *e)
 	return rc;
 }
 
+/* A database of an older version is migrated by its controller, so that has to come first. */
+static int choose_migrated(struct cmd_ctx *ctx, int64_t *id, struct greta_err *e)
+{
+	struct greta_err why = {0};
+	struct client *client;
+
+	if (!choose(ctx, id, &why))
+		return 0;
+	if (why.code != GRETA_EVERSION) {
+		*e = why;
+		return -1;
+	}
+	client = client_open(ctx->db_path, true, e);
+	if (!client)
+		return -1;
+	client_close(client);
+	return choose(ctx, id, e);
+}
+
 static void print_answer(const struct cmd_ctx *ctx, const struct greta_json *answer, bool detach)
 {
 	const struct greta_json_val *ok = greta_json_get(greta_json_root(answer), "ok");
@@ -60,7 +79,7 @@ static int resume_exec(struct cmd_ctx *ctx, const void *values, struct greta_err
 	int64_t id;
 	int rc = CMD_OK;
 
-	if (choose(ctx, &id, e) < 0)
+	if (choose_migrated(ctx, &id, e) < 0)
 		return -1;
 	if (!id) {
 		puts(ctx->json ? "{\"campaigns\":[],\"running\":0}" : "nothing to resume: no campaign is active");

@@ -22,6 +22,17 @@ echo '{"name": "x", "contexts": [1, "a"], "colour": 1}' >bad.json
 expect 2 'colour' greta-orch submit bad.json
 [ -e "$GRETA_DB" ] && fail "a bad file made a database"
 
+# --- a database of an older version: readers say what brings it up, and that does
+{
+	cat "$here"/../../db/migrations/000[12]_*.sql
+	echo "INSERT INTO meta (key, value) VALUES ('db_uuid', '8d7e0d6c-64b9-4c53-9d3c-6d6f0f1f2a3b'), ('fence', 0), ('created_ns', 1);"
+	echo "PRAGMA application_id = 1196577857; PRAGMA user_version = 2;"
+} | sqlite3 old.db
+expect 3 'of version 2, .*greta-orch resume' greta-orch results --db old.db
+expect 0 'nothing to resume' greta-orch resume --db old.db
+[ -e old.db.v2.bak ] || fail "no backup was kept"
+expect 3 'no campaign' greta-orch results --db old.db
+
 # --- a campaign that works
 campaign good.json "128, 256" 2 ok
 expect 0 'would run|8 jobs' greta-orch submit --dry-run good.json
