@@ -7,7 +7,8 @@
 
 static int read_request(const struct greta_json_val *args, struct rca_request *out, struct greta_err *e)
 {
-	const struct greta_json_val *settings = greta_json_get(args, "settings"), *contexts = greta_json_get(args, "contexts");
+	const struct greta_json_val *settings = greta_json_get(args, "settings"),
+				    *contexts = greta_json_get(args, "contexts");
 	const char *text;
 
 	out->attempt_id = control_i64(args, "attempt", 0);

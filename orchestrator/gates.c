@@ -232,7 +232,7 @@ static int min_counted(struct greta_db *db, int64_t campaign_id, int64_t *out, s
 	*out = 0;
 	if (greta_campaigns_get(db, campaign_id, &row, e) < 0)
 		return -1;
-	/* An import's text is no campaign file, and has no gates. */
+	/* An import's text is no campaign file, and a search for a cause has no gates. */
 	if (row.kind == GRETA_CAMPAIGN_SUBMIT &&
 	    greta_campaign_parse(row.name, row.text, strlen(row.text), &c, &problems) == 0)
 		*out = c.gates.min_counted;

@@ -28,22 +28,28 @@ double hang_rate_bound(struct hang_rate r)
 
 /* ---- at any time */
 
-/* Logarithm of how far the mixture's likelihood is ahead of that of rate p. */
-static double lead(struct hang_rate r, double p)
+/* Logarithms of likelihoods. */
+static double of_mixture(struct hang_rate r)
 {
-	double hung = (double)r.hung, quiet = (double)(r.runs - r.hung);
-	double mixture = gsl_sf_lnbeta(hung + 0.5, quiet + 0.5) - gsl_sf_lnbeta(0.5, 0.5);
-
-	return mixture - (hung > 0 ? hung * log(p) : 0) - (quiet > 0 ? quiet * log1p(-p) : 0);
+	return gsl_sf_lnbeta((double)r.hung + 0.5, (double)(r.runs - r.hung) + 0.5) - gsl_sf_lnbeta(0.5, 0.5);
 }
 
-/* Where the lead becomes too large, between a rate inside and one outside. */
+static double of_rate(struct hang_rate r, double p)
+{
+	double hung = (double)r.hung, quiet = (double)(r.runs - r.hung);
+
+	return (hung > 0 ? hung * log(p) : 0) + (quiet > 0 ? quiet * log1p(-p) : 0);
+}
+
+/* Where the mixture gets too far ahead, between a rate inside and one outside. */
 static double border(struct hang_rate r, double inside, double outside)
 {
+	double least = of_mixture(r) + log(MISS);
+
 	for (int i = 0; i < 60; i++) {
 		double p = (inside + outside) / 2;
 
-		if (lead(r, p) < -log(MISS))
+		if (of_rate(r, p) > least)
 			inside = p;
 		else
 			outside = p;

@@ -5,11 +5,11 @@
 #include <math.h>
 #include <stdlib.h>
 
-#define NAMED(fn, type, LIST)                           \
-	const char *fn(type v)                          \
-	{                                               \
-		static const char *const text[] = {LIST(X)}; \
-		return text[v];                         \
+#define NAMED(fn, type, LIST)                                                                                          \
+	const char *fn(type v)                                                                                         \
+	{                                                                                                              \
+		static const char *const text[] = {LIST(X)};                                                           \
+		return text[v];                                                                                        \
 	}
 #define X(id, name) name,
 NAMED(rca_step_reason, enum rca_step, RCA_STEPS)
@@ -44,7 +44,8 @@ static void rate_add(struct hang_rate *r, enum greta_outcome o)
 
 /* ---- e-values */
 
-/* Pay-out of all hangs so far for one who bets that the factor leaves a share `left` of them: on was as likely as off. */
+/* Pay-out of all hangs so far for one who bets that the factor leaves a share `left` of them: on was as likely as off.
+ */
 static double pay_out(double left, int64_t n_on, int64_t n_off)
 {
 	double on = left / (1 + left);
@@ -86,7 +87,7 @@ struct deciding {
 	size_t n;
 	struct rca_state *s;
 	enum rca_step *steps;
-	int64_t left;            /* attempts that may still be started */
+	int64_t left;		    /* attempts that may still be started */
 	int64_t on_same, on_others; /* of those at once: what pinned GPUs have taken */
 	bool undecided;
 };
@@ -331,7 +332,8 @@ static bool stage_contexts(struct deciding *x)
 
 		s->context_done[mid] = r->hung > 0 || r->runs >= s->runs_needed;
 		if (!s->context_done[mid]) {
-			drop_outside(x, low ? d->contexts[low - 1] : 0, high < d->n_contexts ? d->contexts[high] : INT64_MAX);
+			drop_outside(x, low ? d->contexts[low - 1] : 0,
+				     high < d->n_contexts ? d->contexts[high] : INT64_MAX);
 			if (start(x, RCA_CONTEXTS, d->contexts[mid], s->runs_needed - r->runs, 0))
 				return false;
 			x->undecided = true;

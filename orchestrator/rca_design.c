@@ -9,8 +9,8 @@
 #include <gsl/gsl_rng.h>
 #include <string.h>
 
-#define RUNS_MAX 4000       /* of the factors' stage, however large the budget */
-#define HANGS_WANTED 30     /* that decide the factors nearly always (tests/unit/u_rca_decide.c) */
+#define RUNS_MAX 4000	/* of the factors' stage, however large the budget */
+#define HANGS_WANTED 30 /* that decide the factors nearly always (tests/unit/u_rca_decide.c) */
 
 static const char *const kind_names[] = {
 #define X(id, name) name,
@@ -147,7 +147,8 @@ int rca_design_parse(const char *text, struct rca_design *out, struct greta_err 
 	*out = (struct rca_design){0};
 	if (j && read_design(greta_json_root(j), out)) {
 		rca_design_release(out);
-		rc = greta_err_set(e, GRETA_EINVAL, "the design of this rca campaign can't be read: another release wrote it");
+		rc = greta_err_set(e, GRETA_EINVAL,
+				   "the design of this rca campaign can't be read: another release wrote it");
 	}
 	greta_json_destroy(j);
 	return rc;

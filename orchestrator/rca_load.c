@@ -5,15 +5,16 @@
 #include "db/campaigns.h"
 #include "db/db.h"
 
-/* The attempt that tells most of a job: one that hung or ran to its end before one that failed, that before one which was
- * lost; the last of these. */
+/* The attempt that tells most of a job: one that hung or ran to its end before one that failed, that before one which
+ * was lost; the last of these. */
 static const char runs_sql[] =
 	"SELECT j.id, j.block, j.context, v.position, j.state, coalesce(a.outcome, 'unknown'), a.ended_ns,"
 	" (SELECT count(*) FROM attempt t WHERE t.job_id = j.id),"
 	" (SELECT coalesce(sum(t.wall_s), 0) FROM attempt t WHERE t.job_id = j.id) "
 	"FROM job j JOIN variant v ON v.id = j.variant_id LEFT JOIN attempt a ON a.id = "
 	"(SELECT t.id FROM attempt t WHERE t.job_id = j.id AND t.state IN ('ended', 'pruned') ORDER BY CASE "
-	"WHEN t.outcome IN ('hung', 'ok', 'invalid') THEN 2 WHEN t.outcome IN ('failed', 'oom', 'timed_out') THEN 1 ELSE 0 END "
+	"WHEN t.outcome IN ('hung', 'ok', 'invalid') THEN 2 WHEN t.outcome IN ('failed', 'oom', 'timed_out') THEN 1 "
+	"ELSE 0 END "
 	"DESC, t.id DESC LIMIT 1) WHERE j.campaign_id = ? ORDER BY j.position";
 
 static enum greta_job_state state_of(const char *name)

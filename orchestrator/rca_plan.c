@@ -16,15 +16,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CONTEXT_MIN 16       /* smaller ones are not asked for by halving */
-#define FACTOR_RUNS_MIN 20   /* fewer can't decide even what hangs each time */
+#define CONTEXT_MIN 16	   /* smaller ones are not asked for by halving */
+#define FACTOR_RUNS_MIN 20 /* fewer can't decide even what hangs each time */
 
 /* A factor while it is planned: the design knows its name, the campaign what it does. */
 struct factor {
 	enum rca_factor_kind kind;
 	char *name;
-	char code[16];           /* in names of variants */
-	struct greta_strs env;   /* of a setting */
+	char code[16];	       /* in names of variants */
+	struct greta_strs env; /* of a setting */
 };
 
 struct planning {
@@ -33,11 +33,11 @@ struct planning {
 	struct rca_plan *plan;
 	struct greta_attempt_row attempt;
 	struct greta_campaign_row row;
-	struct greta_json *text;        /* of the campaign that it explains */
+	struct greta_json *text; /* of the campaign that it explains */
 	struct greta_campaign spec;
 	const struct greta_variant *variant;
-	const char *reference;          /* variant */
-	struct greta_strs env;          /* that it hung with */
+	const char *reference; /* variant */
+	struct greta_strs env; /* that it hung with */
 	struct greta_strs same_gpu, other_gpus, other_nodes;
 	const char *gpu_kind;
 	struct factor factors[RCA_FACTORS_MAX];
@@ -64,8 +64,10 @@ static int find_attempt(struct greta_db *db, const char *sql, int64_t id, const 
 	int rc = q ? greta_query_step(q, e) : -1;
 
 	if (rc == 0)
-		return greta_err_set(e, GRETA_EINVAL, "%s %lld: no attempt of it hung, so there is nothing to explain "
-				     "(`greta-orch results` says how they ended)", what, (long long)id);
+		return greta_err_set(e, GRETA_EINVAL,
+				     "%s %lld: no attempt of it hung, so there is nothing to explain "
+				     "(`greta-orch results` says how they ended)",
+				     what, (long long)id);
 	if (rc == 1)
 		*attempt_id = greta_query_i64(q, 0);
 	return rc == 1 ? 0 : -1;
@@ -73,15 +75,17 @@ static int find_attempt(struct greta_db *db, const char *sql, int64_t id, const 
 
 int rca_plan_attempt_of_job(struct greta_db *db, int64_t job_id, int64_t *attempt_id, struct greta_err *e)
 {
-	return find_attempt(db, "SELECT id FROM attempt WHERE job_id = ? AND outcome = 'hung' ORDER BY id DESC LIMIT 1", job_id,
-			    "job", attempt_id, e);
+	return find_attempt(db, "SELECT id FROM attempt WHERE job_id = ? AND outcome = 'hung' ORDER BY id DESC LIMIT 1",
+			    job_id, "job", attempt_id, e);
 }
 
 int rca_plan_attempt_of_campaign(struct greta_db *db, int64_t campaign_id, int64_t *attempt_id, struct greta_err *e)
 {
-	return find_attempt(db, "SELECT max(a.id) FROM job j JOIN attempt a ON a.job_id = j.id WHERE j.campaign_id = ? AND "
-			    "a.outcome = 'hung' GROUP BY j.variant_id, j.context ORDER BY count(*) DESC, j.context LIMIT 1",
-			    campaign_id, "campaign", attempt_id, e);
+	return find_attempt(
+		db,
+		"SELECT max(a.id) FROM job j JOIN attempt a ON a.job_id = j.id WHERE j.campaign_id = ? AND "
+		"a.outcome = 'hung' GROUP BY j.variant_id, j.context ORDER BY count(*) DESC, j.context LIMIT 1",
+		campaign_id, "campaign", attempt_id, e);
 }
 
 /* ---- what hung */
@@ -102,10 +106,12 @@ static int load_campaign(struct planning *p, struct greta_err *e)
 	if (greta_campaigns_get(p->db, p->attempt.campaign_id, &p->row, e) < 0)
 		return -1;
 	if (p->row.kind != GRETA_CAMPAIGN_SUBMIT)
-		return greta_err_set(e, GRETA_EINVAL, "attempt %lld is of campaign %lld, %s: how to run it again is not known. "
+		return greta_err_set(e, GRETA_EINVAL,
+				     "attempt %lld is of campaign %lld, %s: how to run it again is not known. "
 				     "Submit a campaign that runs its cell; imported runs of it are then counted too",
 				     (long long)p->attempt.id, (long long)p->row.id,
-				     p->row.kind == GRETA_CAMPAIGN_IMPORT ? "which was imported" : "itself a search for a cause");
+				     p->row.kind == GRETA_CAMPAIGN_IMPORT ? "which was imported"
+									  : "itself a search for a cause");
 	rc = greta_campaign_parse(p->row.name, p->row.text, strlen(p->row.text), &p->spec, &problems);
 	greta_problems_release(&problems);
 	p->text = rc == 0 ? greta_json_parse(p->row.name, p->row.text, strlen(p->row.text), e) : NULL;
@@ -126,7 +132,8 @@ static int load_attempt(struct planning *p, struct greta_err *e)
 	if (greta_attempts_find(p->db, id, &p->attempt, e) < 0)
 		return -1;
 	if (p->attempt.outcome != GRETA_OUTCOME_HUNG)
-		return greta_err_set(e, GRETA_EINVAL, "attempt %lld ended %s, not hung%s%s: rca looks for causes of hangs",
+		return greta_err_set(e, GRETA_EINVAL,
+				     "attempt %lld ended %s, not hung%s%s: rca looks for causes of hangs",
 				     (long long)p->attempt.id, greta_outcome_name(p->attempt.outcome),
 				     p->attempt.reason ? ", " : "", p->attempt.reason ? p->attempt.reason : "");
 	if (load_campaign(p, e) < 0 || greta_attempts_spec(p->db, p->attempt.id, &text, e) < 0)
@@ -149,13 +156,17 @@ static int load_nodes(struct planning *p, struct greta_err *e)
 	for (size_t i = 0; i < rows.n && rc == 0; i++) {
 		const struct greta_alias_row *n = &rows.items[i];
 		bool here = greta_str_eq(n->name, p->attempt.alias);
-		bool allowed = placing_allows(&p->spec, n->name, n->labels) && placing_names(&p->variant->nodes, n->name);
+		bool allowed =
+			placing_allows(&p->spec, n->name, n->labels) && placing_names(&p->variant->nodes, n->name);
 
 		if (here && n->state != GRETA_ALIAS_UP)
-			rc = greta_err_set(e, GRETA_EBUSY, "it hung on node %s, which is %s%s%s: `greta-orch node resume %s` "
-					   "first", n->name, greta_alias_state_name(n->state), n->reason ? ", " : "",
+			rc = greta_err_set(e, GRETA_EBUSY,
+					   "it hung on node %s, which is %s%s%s: `greta-orch node resume %s` "
+					   "first",
+					   n->name, greta_alias_state_name(n->state), n->reason ? ", " : "",
 					   n->reason ? n->reason : "", n->name);
-		else if (!here && allowed && n->state == GRETA_ALIAS_UP && (!n->node_id || n->node_id != p->attempt.node_id))
+		else if (!here && allowed && n->state == GRETA_ALIAS_UP &&
+			 (!n->node_id || n->node_id != p->attempt.node_id))
 			greta_strs_add(&p->other_nodes, n->name);
 	}
 	greta_alias_rows_release(&rows);
@@ -166,10 +177,11 @@ static int load_nodes(struct planning *p, struct greta_err *e)
 static int load_gpus(struct planning *p, struct greta_err *e)
 {
 	cleanup_query struct greta_query *q = greta_query_open(
-		p->db, e, "SELECT d.uuid, d.kind, NOT EXISTS (SELECT 1 FROM quarantine q WHERE q.node_id = d.node_id AND "
+		p->db, e,
+		"SELECT d.uuid, d.kind, NOT EXISTS (SELECT 1 FROM quarantine q WHERE q.node_id = d.node_id AND "
 		"q.slot IN ('node', 'gpu-' || d.uuid)), EXISTS (SELECT 1 FROM attempt_device t WHERE t.attempt_id = ? "
-		"AND t.device_id = d.id) FROM device d WHERE d.node_id = ? ORDER BY d.uuid", "ii", p->attempt.id,
-		p->attempt.node_id);
+		"AND t.device_id = d.id) FROM device d WHERE d.node_id = ? ORDER BY d.uuid",
+		"ii", p->attempt.id, p->attempt.node_id);
 	int rc = q ? 0 : -1;
 
 	while (q && (rc = greta_query_step(q, e)) == 1) {
@@ -178,8 +190,10 @@ static int load_gpus(struct planning *p, struct greta_err *e)
 		if (held)
 			p->gpu_kind = greta_str_eq(greta_query_str(q, 1), "nvidia") ? "nvidia" : "amd";
 		if (held && !greta_query_i64(q, 2))
-			return greta_err_set(e, GRETA_EBUSY, "it hung on GPU %s, which is quarantined: `greta-orch node resume %s` "
-					     "first", greta_query_str(q, 0), p->attempt.alias);
+			return greta_err_set(e, GRETA_EBUSY,
+					     "it hung on GPU %s, which is quarantined: `greta-orch node resume %s` "
+					     "first",
+					     greta_query_str(q, 0), p->attempt.alias);
 		if (greta_query_i64(q, 2))
 			greta_strs_add(held ? &p->same_gpu : &p->other_gpus, greta_query_str(q, 0));
 	}
@@ -257,8 +271,8 @@ static int add_setting(struct planning *p, const char *code, const char *text, s
 	}
 	if (p->n_factors == RCA_FACTORS_MAX) {
 		greta_strs_release(&env);
-		return greta_err_set(e, GRETA_EINVAL, "%s: more than %d factors can't be told apart in one search", text,
-				     RCA_FACTORS_MAX);
+		return greta_err_set(e, GRETA_EINVAL, "%s: more than %d factors can't be told apart in one search",
+				     text, RCA_FACTORS_MAX);
 	}
 	add_factor(p, RCA_SETTING, code, greta_strdup(text))->env = env;
 	return 0;
@@ -270,9 +284,12 @@ static int add_settings(struct planning *p, struct greta_err *e)
 	static const struct {
 		const char *kind, *code, *text;
 	} usual[] = {
-		{"amd", "sdma0", "HSA_ENABLE_SDMA=0"},         {"amd", "copy3", "AMD_SERIALIZE_COPY=3"},
-		{"amd", "kernel3", "AMD_SERIALIZE_KERNEL=3"},  {"amd", "queues1", "GPU_MAX_HW_QUEUES=1"},
-		{"nvidia", "blocking1", "CUDA_LAUNCH_BLOCKING=1"}, {"nvidia", "connections1", "CUDA_DEVICE_MAX_CONNECTIONS=1"},
+		{"amd", "sdma0", "HSA_ENABLE_SDMA=0"},
+		{"amd", "copy3", "AMD_SERIALIZE_COPY=3"},
+		{"amd", "kernel3", "AMD_SERIALIZE_KERNEL=3"},
+		{"amd", "queues1", "GPU_MAX_HW_QUEUES=1"},
+		{"nvidia", "blocking1", "CUDA_LAUNCH_BLOCKING=1"},
+		{"nvidia", "connections1", "CUDA_DEVICE_MAX_CONNECTIONS=1"},
 	};
 	const struct greta_strs *asked = &p->request->settings;
 	int rc = 0;
@@ -290,8 +307,10 @@ static int add_factors(struct planning *p, struct greta_err *e)
 	if (add_settings(p, e) < 0)
 		return -1;
 	if (p->n_factors + 3 > RCA_FACTORS_MAX)
-		return greta_err_set(e, GRETA_EINVAL, "%zu settings beside variant, GPU and node are more than %d factors, which "
-				     "can't be told apart in one search", p->n_factors, RCA_FACTORS_MAX);
+		return greta_err_set(e, GRETA_EINVAL,
+				     "%zu settings beside variant, GPU and node are more than %d factors, which "
+				     "can't be told apart in one search",
+				     p->n_factors, RCA_FACTORS_MAX);
 	if (greta_str_eq(p->reference, p->variant->name))
 		note(p, "no other variant is tried: %s is the campaign's reference", p->reference);
 	else
@@ -299,7 +318,8 @@ static int add_factors(struct planning *p, struct greta_err *e)
 	if (p->same_gpu.n && p->other_gpus.n)
 		add_factor(p, RCA_DEVICE, "gpu", greta_format("another GPU than %s", p->same_gpu.items[0]));
 	else
-		note(p, "no other GPU is tried: %s", p->same_gpu.n ? "the node has one" : "it did not run on one GPU alone");
+		note(p, "no other GPU is tried: %s",
+		     p->same_gpu.n ? "the node has one" : "it did not run on one GPU alone");
 	if (p->other_nodes.n)
 		add_factor(p, RCA_NODE, "node", greta_format("another node than %s", p->attempt.alias));
 	else
@@ -334,7 +354,8 @@ static void choose_contexts(struct planning *p, struct rca_design *d)
 		add_context(d, r->contexts[i]);
 	for (size_t i = 0; i < p->spec.n_contexts && !r->n_contexts; i++)
 		add_context(d, p->spec.contexts[i]);
-	for (int64_t c = d->context / 2, n = d->n_contexts < 3 ? 3 : 0; n > 0 && c >= CONTEXT_MIN && !r->n_contexts; c /= 2, n--)
+	for (int64_t c = d->context / 2, n = d->n_contexts < 3 ? 3 : 0; n > 0 && c >= CONTEXT_MIN && !r->n_contexts;
+	     c /= 2, n--)
 		add_context(d, c);
 	qsort(d->contexts, d->n_contexts, sizeof *d->contexts, ascending);
 }
@@ -360,10 +381,12 @@ static int make_design(struct planning *p, struct greta_err *e)
 	wanted = rca_budget_wanted(d);
 	d->budget_runs = p->request->budget_runs ? p->request->budget_runs : wanted;
 	if (d->n_factors && rca_runs_at_most(d, RCA_FACTORS) < FACTOR_RUNS_MIN)
-		return greta_err_set(e, GRETA_EINVAL, "a budget of %lld runs can decide nothing: up to %lld are needed to see the "
-				     "hang again, up to %lld for contexts. Give %lld, or name a larger --rate, or fewer --contexts",
-				     (long long)d->budget_runs, (long long)rca_runs_at_most(d, RCA_AGAIN),
-				     (long long)rca_runs_at_most(d, RCA_CONTEXTS), (long long)wanted);
+		return greta_err_set(
+			e, GRETA_EINVAL,
+			"a budget of %lld runs can decide nothing: up to %lld are needed to see the "
+			"hang again, up to %lld for contexts. Give %lld, or name a larger --rate, or fewer --contexts",
+			(long long)d->budget_runs, (long long)rca_runs_at_most(d, RCA_AGAIN),
+			(long long)rca_runs_at_most(d, RCA_CONTEXTS), (long long)wanted);
 	return 0;
 }
 
@@ -398,7 +421,8 @@ static const struct factor *overrides(const struct planning *p, unsigned on, con
 	return NULL;
 }
 
-static void write_env(const struct planning *p, const struct greta_json_val *variant, unsigned on, struct greta_jsonw *w)
+static void write_env(const struct planning *p, const struct greta_json_val *variant, unsigned on,
+		      struct greta_jsonw *w)
 {
 	const struct greta_json_val *own = greta_json_get(variant, "env");
 
@@ -411,7 +435,8 @@ static void write_env(const struct planning *p, const struct greta_json_val *var
 			const char *kv = p->factors[f].env.items[i], *equal = strchr(kv, '=');
 			cleanup_free char *name = greta_strndup(kv, (size_t)(equal - kv));
 
-			if (overrides(p, on, name) == &p->factors[f]) /* two settings of one variable: the first one's holds */
+			if (overrides(p, on, name) ==
+			    &p->factors[f]) /* two settings of one variable: the first one's holds */
 				greta_jsonw_str(w, name, equal + 1);
 		}
 	greta_jsonw_end_object(w);
@@ -493,8 +518,8 @@ static void write_timeouts(const struct planning *p, struct greta_jsonw *w)
  * result that a gate would refuse did not hang either. */
 static bool is_own(const char *key)
 {
-	static const char *const own[] = {"$schema", "name", "description", "variants", "reference", "contexts", "repeats",
-					  "order", "seed", "timeout_s", "retries", "gates"};
+	static const char *const own[] = {"$schema", "name",  "description", "variants",  "reference", "contexts",
+					  "repeats", "order", "seed",	     "timeout_s", "retries",   "gates"};
 
 	for (size_t i = 0; i < GRETA_COUNT(own); i++)
 		if (greta_str_eq(own[i], key))
@@ -544,7 +569,8 @@ static void make_jobs(struct rca_plan *plan)
 		struct plan_job job = {variant_of(&plan->design, r->on), r->context, 0, r->stage};
 
 		for (size_t k = 0; k < i; k++)
-			job.repeat += plan->jobs.jobs[k].variant == job.variant && plan->jobs.jobs[k].context == job.context;
+			job.repeat +=
+				plan->jobs.jobs[k].variant == job.variant && plan->jobs.jobs[k].context == job.context;
 		*GRETA_PUSH(plan->jobs.jobs, plan->jobs.n, plan->jobs.cap) = job;
 	}
 }

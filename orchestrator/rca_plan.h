@@ -25,7 +25,6 @@ struct rca_request {
 
 struct rca_plan {
 	int64_t attempt_id, campaign_id; /* what it explains */
-	int64_t job_context;
 	struct rca_design design;
 	struct rca_runs runs;
 	char *name, *base_dir;           /* base_dir may be NULL */

@@ -64,21 +64,26 @@ static char *settings_beyond(const char *a, const char *base)
 	return out.len ? greta_buf_steal(&out) : greta_strdup("");
 }
 
-#define VARIABLES(attempt)                                                                                        \
-	"coalesce((SELECT group_concat(substr(key, 5) || '=' || value, char(31)) FROM (SELECT key, value FROM "   \
+#define VARIABLES(attempt)                                                                                             \
+	"coalesce((SELECT group_concat(substr(key, 5) || '=' || value, char(31)) FROM (SELECT key, value FROM "        \
 	"environment_row WHERE environment_id = " attempt ".environment_id AND key LIKE 'env.%' ORDER BY key)), '')"
 
-static const char earlier_sql[] =
-	"SELECT v.name, j.context, c.kind, c.name, c.mode, " VARIABLES("a") ", sum(a.outcome = 'hung'), count(*), " VARIABLES("x")
-	" FROM attempt x, campaign c JOIN job j ON j.campaign_id = c.id JOIN variant v ON v.id = j.variant_id "
-	"JOIN attempt a ON a.job_id = j.id WHERE x.id = ? AND c.id <> ? AND (v.name = ? OR v.name = ?) "
-	"AND a.outcome IN ('hung', 'ok', 'invalid') GROUP BY v.name, 6, c.id, j.context ORDER BY c.id, v.name, 6, j.context";
+static const char earlier_sql[] = "SELECT v.name, j.context, c.kind, c.name, c.mode, " VARIABLES(
+	"a") ", sum(a.outcome = 'hung'), count(*), " VARIABLES("x") " FROM attempt x, campaign c JOIN job j ON "
+								    "j.campaign_id = c.id JOIN variant v ON v.id = "
+								    "j.variant_id "
+								    "JOIN attempt a ON a.job_id = j.id WHERE x.id = ? "
+								    "AND c.id <> ? AND (v.name = ? OR v.name = ?) "
+								    "AND a.outcome IN ('hung', 'ok', 'invalid') GROUP "
+								    "BY v.name, 6, c.id, j.context ORDER BY c.id, "
+								    "v.name, 6, j.context";
 
 static void take_earlier(struct rca_verdict *v, struct greta_query *q)
 {
 	cleanup_free char *beyond = settings_beyond(greta_query_str(q, 5), greta_query_str(q, 8));
 	bool debug = greta_str_eq(greta_query_str(q, 4), "debug");
-	cleanup_free char *setting = greta_format("%s%s%s", debug ? "mode debug" : "", debug && *beyond ? " " : "", beyond);
+	cleanup_free char *setting =
+		greta_format("%s%s%s", debug ? "mode debug" : "", debug && *beyond ? " " : "", beyond);
 	struct rca_cell *c = add_cell(v, greta_query_str(q, 0), setting, greta_query_i64(q, 1));
 
 	c->imported = greta_str_eq(greta_query_str(q, 2), "import");
@@ -89,8 +94,9 @@ static void take_earlier(struct rca_verdict *v, struct greta_query *q)
 static int add_earlier_cells(struct greta_db *db, struct rca_verdict *v, struct greta_err *e)
 {
 	const struct rca_design *d = &v->rca.design;
-	cleanup_query struct greta_query *q = greta_query_open(db, e, earlier_sql, "iiss", v->rca.explains, v->rca.campaign_id,
-							       d->variant, d->reference ? d->reference : d->variant);
+	cleanup_query struct greta_query *q =
+		greta_query_open(db, e, earlier_sql, "iiss", v->rca.explains, v->rca.campaign_id, d->variant,
+				 d->reference ? d->reference : d->variant);
 	int rc = q ? 0 : -1;
 
 	while (q && (rc = greta_query_step(q, e)) == 1)
@@ -127,8 +133,10 @@ void rca_verdict_release(struct rca_verdict *v)
 int rca_verdicts_of(struct greta_db *db, int64_t campaign_id, struct rca_ids *out, struct greta_err *e)
 {
 	cleanup_query struct greta_query *q = greta_query_open(
-		db, e, "SELECT id FROM campaign WHERE design IS NOT NULL AND (id = ?1 OR explains IN (SELECT a.id FROM job j "
-		"JOIN attempt a ON a.job_id = j.id WHERE j.campaign_id = ?1)) ORDER BY id", "i", campaign_id);
+		db, e,
+		"SELECT id FROM campaign WHERE design IS NOT NULL AND (id = ?1 OR explains IN (SELECT a.id FROM job j "
+		"JOIN attempt a ON a.job_id = j.id WHERE j.campaign_id = ?1)) ORDER BY id",
+		"i", campaign_id);
 	int rc = q ? 0 : -1;
 
 	while (q && (rc = greta_query_step(q, e)) == 1)
@@ -193,10 +201,14 @@ const char *rca_finding_words(enum rca_finding f, enum rca_end end)
 }
 
 static const struct table_column factor_columns[] = {
-	{"factor", "factor", TABLE_TEXT, 0},       {"kind", "kind", TABLE_TEXT, 0},
-	{"finding", "finding", TABLE_TEXT, 0},     {"hung_on", "hung with it", TABLE_TEXT, 0},
-	{"interval_on", "95 % interval", TABLE_TEXT, 0}, {"hung_off", "hung without", TABLE_TEXT, 0},
-	{"interval_off", "95 % interval", TABLE_TEXT, 0}, {"e_matters", "e-value", TABLE_SIGNIF, 3},
+	{"factor", "factor", TABLE_TEXT, 0},
+	{"kind", "kind", TABLE_TEXT, 0},
+	{"finding", "finding", TABLE_TEXT, 0},
+	{"hung_on", "hung with it", TABLE_TEXT, 0},
+	{"interval_on", "95 % interval", TABLE_TEXT, 0},
+	{"hung_off", "hung without", TABLE_TEXT, 0},
+	{"interval_off", "95 % interval", TABLE_TEXT, 0},
+	{"e_matters", "e-value", TABLE_SIGNIF, 3},
 };
 
 static void add_counts(struct table *t, struct hang_rate r)
@@ -230,7 +242,7 @@ struct table *rca_verdict_factors(const struct rca_verdict *v)
 static const struct table_column cell_columns[] = {
 	{"variant", "variant", TABLE_TEXT, 0}, {"setting", "set beside", TABLE_TEXT, 0},
 	{"context", "context", TABLE_INT, 0},  {"where", "runs of", TABLE_TEXT, 0},
-	{"hung", "hung", TABLE_INT, 0},        {"runs", "of", TABLE_INT, 0},
+	{"hung", "hung", TABLE_INT, 0},	       {"runs", "of", TABLE_INT, 0},
 	{"rate", "hang rate", TABLE_TEXT, 0},
 };
 

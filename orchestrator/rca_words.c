@@ -20,21 +20,25 @@ static void words_head(const struct rca_verdict *v, struct greta_buf *out)
 	const struct rca_state *s = &v->state;
 
 	if (s->end == RCA_END_NOTHING) {
-		greta_buf_addf(out, "Nothing was found: %s at context %lld did not hang again. ", d->variant, (long long)d->context);
+		greta_buf_addf(out, "Nothing was found: %s at context %lld did not hang again. ", d->variant,
+			       (long long)d->context);
 		add_rate(out, "", s->again, ".\n");
 		return;
 	}
 	if (s->end == RCA_END_GOES_ON)
-		greta_buf_addf(out, "The search goes on: %lld of at most %lld runs were started.\n", (long long)s->n_attempts,
-			       (long long)d->budget_runs);
+		greta_buf_addf(out, "The search goes on: %lld of at most %lld runs were started.\n",
+			       (long long)s->n_attempts, (long long)d->budget_runs);
 	else if (s->end == RCA_END_UNDECIDED)
-		greta_buf_addf(out, "Undecided %s, after %lld runs.\n", s->budget_spent ? "within the budget" :
-			       "with the runs that told something", (long long)s->n_attempts);
+		greta_buf_addf(out, "Undecided %s, after %lld runs.\n",
+			       s->budget_spent ? "within the budget" : "with the runs that told something",
+			       (long long)s->n_attempts);
 	else
 		greta_buf_addf(out, "Decided after %lld of at most %lld runs.\n", (long long)s->n_attempts,
 			       (long long)d->budget_runs);
 	greta_buf_addf(out, "%s at context %lld, ", d->variant, (long long)d->context);
-	add_rate(out, rca_verdict_count(v, RCA_REMOVES_HANGS) ? "without what keeps the hang away: " : "whatever else was set: ",
+	add_rate(out,
+		 rca_verdict_count(v, RCA_REMOVES_HANGS) ? "without what keeps the hang away: "
+							 : "whatever else was set: ",
 		 s->unchanged, ".\n");
 }
 
@@ -61,7 +65,8 @@ static void words_factors(const struct rca_verdict *v, struct greta_buf *out)
 			if (v->state.factors[f].finding == order[o])
 				words_factor(v, f, out);
 	if (v->rca.design.n_factors && rca_verdict_count(v, RCA_DISMISSED) == v->rca.design.n_factors)
-		greta_buf_adds(out, "Nothing was found that influences it: it comes with and without each factor that was tried.\n");
+		greta_buf_adds(out, "Nothing was found that influences it: it comes with and without each factor that "
+				    "was tried.\n");
 }
 
 static void words_context(const struct rca_verdict *v, struct greta_buf *out)
@@ -114,7 +119,7 @@ static void words_follows(const struct rca_verdict *v, struct greta_buf *out)
 	words_list(v, "It follows ", true, RCA_REMOVES_HANGS, out);
 	words_list(v, "It does not follow ", true, RCA_DISMISSED, out);
 	words_list(v, "Undecided whether it follows ", true, RCA_OPEN, out);
-	words_list(v, "Not tried was another place for ", false, RCA_OPEN, out);
+	words_list(v, "Not tried: whether it follows ", false, RCA_OPEN, out);
 	if (out->len > before)
 		out->data[out->len - 1] = '\n';
 }
@@ -128,7 +133,9 @@ static void words_imported(const struct rca_verdict *v, struct greta_buf *out)
 		int64_t low = first->context, high = first->context;
 
 		for (; i < v->n_cells && greta_str_eq(v->cells[i].where, first->where) &&
-		       greta_str_eq(v->cells[i].variant, first->variant) && greta_str_eq(v->cells[i].setting, first->setting); i++) {
+		       greta_str_eq(v->cells[i].variant, first->variant) &&
+		       greta_str_eq(v->cells[i].setting, first->setting);
+		     i++) {
 			all.hung += v->cells[i].rate.hung;
 			all.runs += v->cells[i].rate.runs;
 			low = v->cells[i].context < low ? v->cells[i].context : low;
@@ -136,8 +143,9 @@ static void words_imported(const struct rca_verdict *v, struct greta_buf *out)
 		}
 		if (!first->imported)
 			continue;
-		greta_buf_addf(out, "Before this search (%s), %s%s%s at contexts %lld to %lld: ", first->where, first->variant,
-			       *first->setting ? " with " : "", first->setting, (long long)low, (long long)high);
+		greta_buf_addf(out, "Before this search (%s), %s%s%s at contexts %lld to %lld: ", first->where,
+			       first->variant, *first->setting ? " with " : "", first->setting, (long long)low,
+			       (long long)high);
 		add_rate(out, "", all, ".\n");
 	}
 }
@@ -147,18 +155,24 @@ static void words_imported(const struct rca_verdict *v, struct greta_buf *out)
 static const struct {
 	const char *setting, *next;
 } known[] = {
-	{"HSA_ENABLE_SDMA=0", "A completion of the SDMA copy engines is lost. Run with HSA_ENABLE_SDMA=0 until a newer driver or "
-			      "firmware is in; take the evidence of the hung attempts to the driver's maintainers."},
-	{"AMD_SERIALIZE_COPY=3", "Copies that overlap with other work are needed for it: look at which copy waits for which event "
-				 "in the engine, and run with AMD_SERIALIZE_COPY=3 meanwhile."},
-	{"AMD_SERIALIZE_KERNEL=3", "Kernels that overlap are needed for it: look for a missing dependency between kernels "
-				   "(streams, events), and run with AMD_SERIALIZE_KERNEL=3 meanwhile."},
-	{"GPU_MAX_HW_QUEUES=1", "Several hardware queues are needed for it: look for waits across streams, and run with "
-				"GPU_MAX_HW_QUEUES=1 meanwhile."},
-	{"CUDA_LAUNCH_BLOCKING=1", "Kernels that overlap are needed for it: look for a missing dependency between kernels "
-				   "(streams, events), and run with CUDA_LAUNCH_BLOCKING=1 meanwhile."},
-	{"CUDA_DEVICE_MAX_CONNECTIONS=1", "Several hardware queues are needed for it: look for waits across streams, and run with "
-					  "CUDA_DEVICE_MAX_CONNECTIONS=1 meanwhile."},
+	{"HSA_ENABLE_SDMA=0",
+	 "A lost completion of the SDMA copy engines is likely. Run with HSA_ENABLE_SDMA=0 until a newer driver or "
+	 "firmware is in; take the evidence of the hung attempts to the driver's maintainers."},
+	{"AMD_SERIALIZE_COPY=3",
+	 "Copies that overlap with other work are needed for it: look at which copy waits for which event "
+	 "in the engine, and run with AMD_SERIALIZE_COPY=3 meanwhile."},
+	{"AMD_SERIALIZE_KERNEL=3",
+	 "Kernels that overlap are needed for it: look for a missing dependency between kernels "
+	 "(streams, events), and run with AMD_SERIALIZE_KERNEL=3 meanwhile."},
+	{"GPU_MAX_HW_QUEUES=1",
+	 "Several hardware queues are needed for it: look for waits across streams, and run with "
+	 "GPU_MAX_HW_QUEUES=1 meanwhile."},
+	{"CUDA_LAUNCH_BLOCKING=1",
+	 "Kernels that overlap are needed for it: look for a missing dependency between kernels "
+	 "(streams, events), and run with CUDA_LAUNCH_BLOCKING=1 meanwhile."},
+	{"CUDA_DEVICE_MAX_CONNECTIONS=1",
+	 "Several hardware queues are needed for it: look for waits across streams, and run with "
+	 "CUDA_DEVICE_MAX_CONNECTIONS=1 meanwhile."},
 };
 
 static void next_setting(const char *name, struct greta_buf *out)
@@ -176,16 +190,22 @@ static void next_factor(const struct rca_verdict *v, size_t f, struct greta_buf 
 {
 	switch (v->rca.design.factors[f].kind) {
 	case RCA_VARIANT:
-		greta_buf_addf(out, "Next: compare the kernel of %s with that of %s at context %lld; the breadcrumbs and stacks of the "
-			       "hung attempts say where it stands (`greta-orch show --attempt %lld`).\n", v->rca.design.variant,
-			       v->rca.design.reference, (long long)v->state.smallest, (long long)v->rca.explains);
+		greta_buf_addf(out,
+			       "Next: compare the kernel of %s with that of %s at context %lld; the breadcrumbs and "
+			       "stacks of the "
+			       "hung attempts say where it stands (`greta-orch show --attempt %lld`).\n",
+			       v->rca.design.variant, v->rca.design.reference, (long long)v->state.smallest,
+			       (long long)v->rca.explains);
 		break;
 	case RCA_DEVICE:
-		greta_buf_adds(out, "Next: take that GPU out of use and have it checked; the others of its node do not hang.\n");
+		greta_buf_adds(
+			out,
+			"Next: take that GPU out of use and have it checked; the others of its node do not hang.\n");
 		break;
 	case RCA_NODE:
-		greta_buf_adds(out, "Next: drain that node, and compare its driver, firmware and kernel with those of nodes that do "
-			       "not hang (`greta-orch show --attempt`, section environment).\n");
+		greta_buf_adds(out, "Next: drain that node, and compare its driver, firmware and kernel with those of "
+				    "nodes that do "
+				    "not hang (`greta-orch show --attempt`, section environment).\n");
 		break;
 	default:
 		next_setting(v->rca.design.factors[f].name, out);
@@ -203,15 +223,22 @@ static void words_next(const struct rca_verdict *v, struct greta_buf *out)
 		if (v->state.factors[f].finding == RCA_REMOVES_HANGS)
 			next_factor(v, f, out);
 	if (v->state.end == RCA_END_UNDECIDED)
-		greta_buf_addf(out, "Next: search again with a larger --budget (`greta-orch rca --attempt %lld`), or with fewer "
-			       "settings (--set).\n", (long long)v->rca.explains);
+		greta_buf_addf(
+			out,
+			"Next: search again with a larger --budget (`greta-orch rca --attempt %lld`), or with fewer "
+			"settings (--set).\n",
+			(long long)v->rca.explains);
 	else if (v->state.end == RCA_END_NOTHING)
-		greta_buf_addf(out, "Next: wait until it comes back, or look for a rarer one: `greta-orch rca --attempt %lld --rate "
-			       "%g`.\n", (long long)v->rca.explains, 100 * v->rca.design.rate / 2);
+		greta_buf_addf(out,
+			       "Next: wait until it comes back, or look for a rarer one: `greta-orch rca --attempt "
+			       "%lld --rate "
+			       "%g`.\n",
+			       (long long)v->rca.explains, 100 * v->rca.design.rate / 2);
 	else if (out->len == before && v->state.end == RCA_END_DECIDED)
-		greta_buf_adds(out, "Next: try other settings (--set NAME=VALUE), another driver or firmware, or let the debug agent "
-			       "dump the waves of a hang (--set HSA_TOOLS_LIB=librocm-debug-agent.so.2,"
-			       "ROCM_DEBUG_AGENT_OPTIONS=--all).\n");
+		greta_buf_adds(out, "Next: try other settings (--set NAME=VALUE), another driver or firmware, or let "
+				    "the debug agent "
+				    "dump the waves of a hang (--set HSA_TOOLS_LIB=librocm-debug-agent.so.2,"
+				    "ROCM_DEBUG_AGENT_OPTIONS=--all).\n");
 	if (v->state.again.hung > 0)
 		greta_buf_addf(out, "By hand: `greta-orch repro %lld` prints a script that runs the attempt again.\n",
 			       (long long)v->rca.explains);

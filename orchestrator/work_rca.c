@@ -1,5 +1,6 @@
-/* A search for the cause of a hang: its jobs are all there from the start, and those that are not needed yet wait outside
- * the queue. What may run follows from the rows alone, so it is asked anew after each change and after a start. */
+/* A search for the cause of a hang: its jobs are all there from the start, and those that are not needed yet wait
+ * outside the queue. What may run follows from the rows alone, so it is asked anew after each change and after a start.
+ */
 #include "orchestrator/work.h"
 
 #include "base/mem.h"

@@ -39,11 +39,11 @@ static void test_hang_rate__runs_that_rule_out(void **state)
 	assert_true(hang_rate_bound((struct hang_rate){0, 28}) > 0.1);
 }
 
-/* Whoever looks after each of 300 runs, and stops at the worst moment, is misled in under 5 % of cases. */
+/* Whoever looks after each of 200 runs, and stops at the worst moment, is misled in under 5 % of cases. */
 static void test_hang_rate__any_time_interval_survives_looking(void **state)
 {
 	(void)state;
-	enum { WORLDS = 400, RUNS = 300 };
+	enum { WORLDS = 200, RUNS = 200 };
 	const double rate = 0.15;
 	int misled = 0, misled_by_fixed = 0;
 	gsl_rng *rng = gsl_rng_alloc(gsl_rng_mt19937);
@@ -214,7 +214,7 @@ static struct tally simulate(const struct world *w, int n_worlds, int cure, int6
 static void test_rca_decide__finds_the_variable_and_the_context(void **state)
 {
 	(void)state;
-	enum { WORLDS = 100 };
+	enum { WORLDS = 60 };
 	struct world w = {.rate = 0.15, .above = 1500, .slots = 4};
 	ones(&w);
 	w.left[2] = 0;
@@ -228,7 +228,7 @@ static void test_rca_decide__finds_the_variable_and_the_context(void **state)
 static void test_rca_decide__a_hang_that_nothing_influences(void **state)
 {
 	(void)state;
-	enum { WORLDS = 100 };
+	enum { WORLDS = 60 };
 	struct world w = {.rate = 0.15, .slots = 1};
 	ones(&w);
 	struct tally t = simulate(&w, WORLDS, -1, 512);
@@ -251,12 +251,12 @@ static void test_rca_decide__no_hang_again_is_nothing_found(void **state)
 static void test_rca_decide__seldom_dismisses_what_removes_nine_in_ten(void **state)
 {
 	(void)state;
-	enum { WORLDS = 100 };
+	enum { WORLDS = 60 };
 	struct world w = {.rate = 0.3, .slots = 2};
 	ones(&w);
 	w.left[0] = 1 - RCA_REMOVES;
 	struct tally t = simulate(&w, WORLDS, 0, 512);
-	assert_true(t.dismissed <= 0.05 * WORLDS + 4); /* 5 %, and what 100 worlds may add to that */
+	assert_true(t.dismissed <= 0.05 * WORLDS + 4); /* 5 %, and what so few worlds may add to that */
 	assert_true(t.wrong <= 0.05 * WORLDS + 4);
 }
 

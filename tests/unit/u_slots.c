@@ -87,6 +87,10 @@ static void test_slots__gpus_by_number_and_by_name(void **state)
 	slots_release(&all[0]);
 	assert_ok(slots_take(&more, &p, &named, &e));
 	assert_string_equal(more.devices.items[0], "GPU-8af705259683161c");
+	slots_release(&more);
+	greta_strs_addf(&named.devices, "GPU-%016llx", (unsigned long long)TREE_UNIQUE_ID(1));
+	assert_ok(slots_take(&more, &p, &named, &e)); /* one of two */
+	assert_int_equal(more.devices.n, 1);
 	slots_release(&more), slots_release(&all[1]), slots_release(&all[3]);
 	greta_strs_release(&named.devices);
 	agent_paths_release(&p);

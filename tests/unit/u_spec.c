@@ -42,6 +42,26 @@ static void is_list(const struct greta_strs *got, const char *const *expected)
 		fail_msg("goes on with %s", got->items[n]);
 }
 
+static void test_spec__gpus_that_a_variant_names(void **state)
+{
+	(void)state;
+	struct greta_campaign c = {0};
+	struct greta_spec spec;
+	const struct greta_spec_paths paths = {0};
+	static const char *const two[] = {"GPU-1", "GPU-2", NULL};
+
+	parse("{\"name\": \"t\", \"engine\": {\"command\": [\"/x\"]}, \"contexts\": [1], \"variants\": [{\"name\": \"a\"},"
+	      " {\"name\": \"b\", \"devices\": [\"GPU-1\", \"GPU-2\"]}]}", &c);
+	build(&c, 0, 1, &paths, &spec);
+	assert_int_equal(spec.devices.n, 0);
+	greta_spec_release(&spec);
+	build(&c, 1, 1, &paths, &spec);
+	is_list(&spec.devices, two);
+	assert_int_equal(spec.n_gpus, 1); /* of the two */
+	greta_spec_release(&spec);
+	greta_campaign_release(&c);
+}
+
 static void test_spec__the_bundled_engine(void **state)
 {
 	static const char *const argv[] = {"/cache/greta-infer", "--model", "/cache/m.gguf", "--ctx",	 "4096",
@@ -208,6 +228,7 @@ static void test_secret__names(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_spec__gpus_that_a_variant_names),
 		cmocka_unit_test(test_spec__the_bundled_engine),
 		cmocka_unit_test(test_spec__environment_in_order),
 		cmocka_unit_test(test_spec__a_variable_that_is_not_there),
