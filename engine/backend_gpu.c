@@ -1,8 +1,7 @@
 /* backend_gpu: the forward pass on a GPU.
  *
- * Weights live on the device as 16-bit elements, BF16 where the model's matrices are, else F16; other formats are converted
- * once, as they are loaded (F32, Q8_0 and Q4_K on the device, the rest here). The residual stream is float32, activations
- * and the KV cache are 16-bit elements. Rows are padded with zeros to a multiple of 64 values, as the matrix products want.
+ * Weights live on the device as 16-bit elements (gpu_model.h). The residual stream is float32, activations and the KV cache
+ * are elements of the weights' type. Rows are padded with zeros to a multiple of 64 values, as the matrix products want.
  *
  * A block of n tokens, per layer (x: residual, h: normed or hidden rows):
  *
@@ -16,7 +15,7 @@
 #include "base/str.h"
 #include "base/trace.h"
 #include "engine/backend.h"
-#include "engine/cpu/pool.h"
+#include "engine/gpu_model.h"
 #include "kernels/gpu.h"
 #include <fcntl.h>
 #include <math.h>
@@ -26,9 +25,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#define SLOT_BYTES ((size_t)32 << 20)    /* of the ring that weights are loaded through */
-#define PIECE_BYTES ((size_t)1 << 20)    /* that one thread copies into a slot at a time */
-#define MAX_LOAD_THREADS 16
 #define GPU_BATCH 8192                   /* tokens per block: products are as fast as they get, and memory is bounded; */
 #define GPU_BATCH_LARGE 32768            /* where memory is plenty, fewer and longer attention launches */
 #define GPU_PLENTY ((size_t)64 << 30)
@@ -59,34 +55,12 @@ static const char *const op_names[GPU_OP_COUNT] = {
 #undef X
 };
 
-struct matrix {
-	uint16_t *data; /* on the device, [n_out][ld] */
-	int64_t ld;
-	int32_t n_in, n_out;
-};
-
-struct gpu_layer {
-	struct matrix qkv, o, gate_up, down;
-	float *attn_norm, *ffn_norm;
-	float *qkv_bias, *o_bias, *down_bias; /* NULL: none */
-};
-
 struct backend_gpu {
 	struct backend base;
 	const struct model *model;
 	struct greta_gpu *gpu;
-	enum greta_gpu_dtype dtype;
-	struct matrix embd, output;
-	float *output_norm, *output_bias;
-	struct gpu_layer *layers;
+	struct gpu_model w;
 	char device[480];
-	/* while loading */
-	struct greta_gpu_feed *feed;
-	struct pool *pool;
-	void (*on_load)(void *arg, uint64_t done, uint64_t total);
-	void *on_load_arg;
-	uint64_t loaded_bytes;
-	int fd; /* of the model's file: reading into a slot is faster than faulting the mapping in */
 };
 
 struct context_gpu {
@@ -116,224 +90,14 @@ struct context_gpu {
 	char attn_op[48];
 };
 
-static int64_t padded(size_t n)
-{
-	return (int64_t)((n + GPU_K_MULTIPLE - 1) / GPU_K_MULTIPLE * GPU_K_MULTIPLE);
-}
-
-/* --- loading ------------------------------------------------------------------------------------------------------ */
-
-/* One slot's filling, shared by the pool's threads. */
-struct fill {
-	const struct backend_gpu *b;
-	const struct weight *w;
-	const uint8_t *from;
-	uint8_t *to;
-	size_t bytes; /* to copy; 0: rows to decode */
-};
-
-static void copy_piece(void *arg, int64_t i, int thread)
-{
-	const struct fill *f = arg;
-	size_t at = (size_t)i * PIECE_BYTES, n = f->bytes - at < PIECE_BYTES ? f->bytes - at : PIECE_BYTES;
-
-	off_t offset = f->from + at - gguf_bytes(f->b->model->gguf);
-
-	(void)thread;
-	if (f->b->fd < 0 || pread(f->b->fd, f->to + at, n, offset) != (ssize_t)n)
-		memcpy(f->to + at, f->from + at, n);
-}
-
-static void decode_row(void *arg, int64_t i, int thread)
-{
-	const struct fill *f = arg;
-
-	(void)thread;
-	f->w->traits->to_f32(f->from + (size_t)i * f->w->row_bytes, (float *)(f->to + (size_t)i * f->w->n_in * 4), f->w->n_in);
-}
-
-/* How the device is to read a weight's rows; false: decode them to float32 here first. */
-static bool device_reads(const struct backend_gpu *b, const struct weight *w, enum convert_from *from)
-{
-	switch (w->traits->type) {
-	case QUANT_F32: *from = CONVERT_F32; return true;
-	case QUANT_Q8_0: *from = CONVERT_Q8_0; return true;
-	case QUANT_Q4_K: *from = CONVERT_Q4_K; return true;
-	case QUANT_F16: *from = CONVERT_16; return b->dtype == GRETA_GPU_F16;
-	case QUANT_BF16: *from = CONVERT_16; return b->dtype == GRETA_GPU_BF16;
-	default: return false;
-	}
-}
-
-static void tell_loaded(struct backend_gpu *b, uint64_t bytes)
-{
-	b->loaded_bytes += bytes;
-	if (b->on_load)
-		b->on_load(b->on_load_arg, b->loaded_bytes, b->model->weight_bytes);
-}
-
-/* Rows [row, row + n) of w through one slot. */
-static int load_rows(struct backend_gpu *b, const struct weight *w, uint16_t *dst, int64_t ld, size_t row, size_t n,
-		     struct greta_err *e)
-{
-	struct convert_args c = { .dst = dst + (int64_t)row * ld, .row_bytes = (int64_t)w->row_bytes, .ld = ld,
-				  .n_in = (int32_t)w->n_in };
-	struct fill f = { .b = b, .w = w, .from = (const uint8_t *)w->data + row * w->row_bytes, .to = greta_gpu_feed_slot(b->feed, e) };
-	enum convert_from from = CONVERT_F32;
-
-	if (!f.to)
-		return -1;
-	if (device_reads(b, w, &from)) {
-		f.bytes = n * w->row_bytes;
-		pool_run(b->pool, (int64_t)((f.bytes + PIECE_BYTES - 1) / PIECE_BYTES), copy_piece, &f);
-	} else {
-		c.row_bytes = (int64_t)w->n_in * 4;
-		pool_run(b->pool, (int64_t)n, decode_row, &f);
-	}
-	c.from = from;
-	tell_loaded(b, n * w->row_bytes);
-	if (from == CONVERT_16 && f.bytes && ld == (int64_t)w->n_in)
-		return greta_gpu_feed_raw(b->feed, c.dst, f.bytes, e);
-	return greta_gpu_feed_convert(b->feed, b->dtype, c, (int64_t)n, e);
-}
-
-static int load_weight(struct backend_gpu *b, const struct weight *w, struct matrix *m, int32_t first_row, struct greta_err *e)
-{
-	size_t row_bytes = w->row_bytes > w->n_in * 4 ? w->row_bytes : w->n_in * 4, step = SLOT_BYTES / row_bytes;
-
-	if (step == 0)
-		return greta_err_set(e, GRETA_EUNSUPPORTED, "tensor %s: rows of %zu values are too long for the gpu backend", w->name,
-				     w->n_in);
-	for (size_t row = 0; row < w->n_out; row += step) {
-		size_t n = w->n_out - row < step ? w->n_out - row : step;
-
-		if (load_rows(b, w, m->data + (int64_t)first_row * m->ld, m->ld, row, n, e))
-			return greta_err_wrap(e, "tensor %s", w->name);
-	}
-	return 0;
-}
-
-/* Weights of the same input, one below the other. */
-static int load_matrix(struct backend_gpu *b, struct matrix *m, const struct weight *const *parts, int n, struct greta_err *e)
-{
-	int32_t row = 0;
-
-	m->n_in = (int32_t)parts[0]->n_in;
-	m->ld = padded(parts[0]->n_in);
-	m->n_out = 0;
-	for (int i = 0; i < n; i++)
-		m->n_out += (int32_t)parts[i]->n_out;
-	m->data = greta_gpu_alloc(b->gpu, (size_t)m->n_out * (size_t)m->ld * 2, parts[0]->name, e);
-	if (!m->data)
-		return -1;
-	for (int i = 0; i < n; i++) {
-		if (load_weight(b, parts[i], m, row, e))
-			return -1;
-		row += (int32_t)parts[i]->n_out;
-	}
-	return 0;
-}
-
-/* Queued like the matrices: waiting for each would empty the ring. */
-static int load_floats(struct backend_gpu *b, float **out, const float *src, size_t n, struct greta_err *e)
-{
-	*out = greta_gpu_alloc(b->gpu, n * sizeof **out, "a vector of the model", e);
-	if (!*out)
-		return -1;
-	for (size_t at = 0, step = SLOT_BYTES / sizeof *src; at < n; at += step) {
-		size_t k = n - at < step ? n - at : step;
-		void *slot = greta_gpu_feed_slot(b->feed, e);
-
-		if (!slot)
-			return -1;
-		memcpy(slot, src + at, k * sizeof *src);
-		if (greta_gpu_feed_raw(b->feed, *out + at, k * sizeof *src, e))
-			return -1;
-	}
-	return 0;
-}
-
-static int load_optional(struct backend_gpu *b, float **out, const float *src, size_t n, struct greta_err *e)
-{
-	return src ? load_floats(b, out, src, n, e) : 0;
-}
-
-static int load_qkv_bias(struct backend_gpu *b, float **out, const struct model_layer *l, struct greta_err *e)
-{
-	const struct weight *parts[] = { &l->q, &l->k, &l->v };
-	size_t n = l->q.n_out + l->k.n_out + l->v.n_out, at = 0;
-	float *all;
-	int rc;
-
-	if (!l->q.bias && !l->k.bias && !l->v.bias)
-		return 0;
-	all = greta_alloc(n * sizeof *all);
-	for (size_t i = 0; i < GRETA_COUNT(parts); i++) {
-		if (parts[i]->bias)
-			memcpy(all + at, parts[i]->bias, parts[i]->n_out * sizeof *all);
-		at += parts[i]->n_out;
-	}
-	rc = load_floats(b, out, all, n, e);
-	free(all);
-	return rc;
-}
-
-static int load_layer(struct backend_gpu *b, struct gpu_layer *g, const struct model_layer *l, struct greta_err *e)
-{
-	const struct weight *qkv[] = { &l->q, &l->k, &l->v }, *o[] = { &l->o }, *gate_up[] = { &l->gate, &l->up },
-			    *down[] = { &l->down };
-	size_t n_embd = b->model->n_embd;
-
-	if (l->gate.bias || l->up.bias)
-		return greta_err_set(e, GRETA_EUNSUPPORTED, "a bias on %s: the gpu backend can't; use --backend cpu",
-				     l->gate.bias ? l->gate.name : l->up.name);
-	return load_matrix(b, &g->qkv, qkv, 3, e) || load_matrix(b, &g->o, o, 1, e) ||
-	       load_matrix(b, &g->gate_up, gate_up, 2, e) || load_matrix(b, &g->down, down, 1, e) ||
-	       load_floats(b, &g->attn_norm, l->attn_norm, n_embd, e) ||
-	       load_floats(b, &g->ffn_norm, l->ffn_norm, n_embd, e) || load_qkv_bias(b, &g->qkv_bias, l, e) ||
-	       load_optional(b, &g->o_bias, l->o.bias, n_embd, e) || load_optional(b, &g->down_bias, l->down.bias, n_embd, e) ? -1 : 0;
-}
-
-static int load_model(struct backend_gpu *b, struct greta_err *e)
-{
-	const struct model *m = b->model;
-	const struct weight *embd[] = { &m->embd }, *output[] = { &m->output };
-
-	if (load_matrix(b, &b->embd, embd, 1, e))
-		return -1;
-	if (m->output.data == m->embd.data)
-		b->output = b->embd;
-	else if (load_matrix(b, &b->output, output, 1, e))
-		return -1;
-	if (load_floats(b, &b->output_norm, m->output_norm, m->n_embd, e) ||
-	    load_optional(b, &b->output_bias, m->output.bias, m->n_vocab, e))
-		return -1;
-	for (uint32_t i = 0; i < m->n_layer; i++)
-		if (load_layer(b, &b->layers[i], &m->layers[i], e))
-			return -1;
-	return greta_gpu_sync(b->gpu, e);
-}
-
 /* --- backend ------------------------------------------------------------------------------------------------------ */
-
-static void end_loading(struct backend_gpu *b)
-{
-	greta_gpu_feed_close(b->feed);
-	pool_destroy(b->pool);
-	if (b->fd >= 0)
-		close(b->fd);
-	b->feed = NULL;
-	b->pool = NULL;
-	b->fd = -1;
-}
 
 static void gpu_close(struct backend *base)
 {
 	struct backend_gpu *b = (struct backend_gpu *)base;
 
-	end_loading(b);
 	greta_gpu_close(b->gpu);
-	free(b->layers);
+	gpu_model_release(&b->w);
 	free(b);
 }
 
@@ -345,43 +109,22 @@ static int check_model(const struct model *m, struct greta_err *e)
 	return greta_attn_supports(GRETA_ATTN_FLASH_V2_NAIVE, (int)m->head_dim, e);
 }
 
-/* What must fit beside the weights' own formats is known before anything is copied. */
-static int check_room(const struct backend_gpu *b, struct greta_err *e)
-{
-	size_t free_bytes, peak, need = (size_t)b->model->n_params * 2 + 4 * SLOT_BYTES;
-	char want[32], have[32];
-
-	if (greta_gpu_mem(b->gpu, &free_bytes, &peak, e))
-		return -1;
-	if (need <= free_bytes)
-		return 0;
-	return greta_err_set(e, GRETA_ENOMEM, "the weights need %s of GPU memory, %s are free on %s",
-			     greta_str_bytes(want, sizeof want, (double)need), greta_str_bytes(have, sizeof have, (double)free_bytes),
-			     greta_gpu_info(b->gpu)->name);
-}
-
 static int open_parts(struct backend_gpu *b, const struct greta_engine_params *p, struct greta_err *e)
 {
 	const char *ordinal = getenv("GRETA_GPU");
 	struct greta_gpu_options o = { .ordinal = ordinal ? (int)strtol(ordinal, NULL, 10) : 0 };
-	long cores = sysconf(_SC_NPROCESSORS_ONLN);
-	int threads = p->n_threads ? p->n_threads : (int)(cores < MAX_LOAD_THREADS ? cores : MAX_LOAD_THREADS);
-
 	int64_t begun = greta_trace_region_begin();
 
 	if (check_model(b->model, e) || greta_gpu_open(&b->gpu, &o, e))
 		return -1;
 	greta_trace_region_end("gpu context", begun);
 	begun = greta_trace_region_begin();
-	if (greta_gpu_gemm_start(b->gpu, getenv("GRETA_GPU_GEMM"), e) || check_room(b, e))
+	if (greta_gpu_gemm_start(b->gpu, getenv("GRETA_GPU_GEMM"), e))
 		return -1;
 	greta_trace_region_end("gpu library", begun);
 	begun = greta_trace_region_begin();
-	b->fd = open(gguf_path(b->model->gguf), O_RDONLY | O_CLOEXEC);
-	if (greta_gpu_feed_open(b->gpu, &b->feed, SLOT_BYTES, e) || !(b->pool = pool_create(threads > 0 ? threads : 1, e)) ||
-	    load_model(b, e))
+	if (gpu_model_load(&b->w, b->gpu, b->model, p, e))
 		return -1;
-	end_loading(b);
 	greta_trace_region_end("gpu weights", begun);
 	return 0;
 }
@@ -393,18 +136,13 @@ static int gpu_open(const struct model *m, const struct greta_engine_params *p, 
 
 	b->base.ops = &backend_gpu;
 	b->model = m;
-	b->fd = -1;
-	b->dtype = m->layers[0].q.traits->type == QUANT_BF16 ? GRETA_GPU_BF16 : GRETA_GPU_F16;
-	b->layers = greta_alloc(m->n_layer * sizeof *b->layers);
-	b->on_load = p->on_load;
-	b->on_load_arg = p->on_load_arg;
 	if (open_parts(b, p, e)) {
 		gpu_close(&b->base);
 		return -1;
 	}
 	info = greta_gpu_info(b->gpu);
 	snprintf(b->device, sizeof b->device, "%s, %s, %d units, %s, %s, products by %s", info->name, info->arch, info->n_units,
-		 info->driver, greta_gpu_dtype_name(b->dtype), greta_gpu_gemm_name(b->gpu));
+		 info->driver, greta_gpu_dtype_name(b->w.dtype), greta_gpu_gemm_name(b->gpu));
 	*out = &b->base;
 	return 0;
 }
@@ -560,9 +298,9 @@ static int allocate(struct context_gpu *c, struct greta_err *e)
 	size_t n_kv = (size_t)m->n_head_kv * m->head_dim, n_q = (size_t)m->n_head * m->head_dim, n = c->n_batch;
 	size_t cache = (size_t)m->n_layer * c->n_ctx * n_kv * 2;
 
-	c->ld_h = padded(larger(m->n_embd, m->n_ff));
-	c->ld_a = padded(n_q);
-	c->ld_wide = padded(larger(n_q + 2 * n_kv, 2 * (size_t)m->n_ff));
+	c->ld_h = gpu_padded(larger(m->n_embd, m->n_ff));
+	c->ld_a = gpu_padded(n_q);
+	c->ld_wide = gpu_padded(larger(n_q + 2 * n_kv, 2 * (size_t)m->n_ff));
 	const struct {
 		void *at;
 		size_t bytes;
@@ -630,22 +368,22 @@ static const char *gpu_attn(const struct backend_context *base)
 
 /* --- forward ------------------------------------------------------------------------------------------------------ */
 
-static int product(struct context_gpu *c, const struct matrix *w, const uint16_t *x, int64_t ldx, uint32_t n, void *out,
+static int product(struct context_gpu *c, const struct gpu_matrix *w, const uint16_t *x, int64_t ldx, uint32_t n, void *out,
 		   int64_t ldc, enum gemm_out kind, struct greta_err *e)
 {
 	const struct gemm_args a = { .x = x, .w = w->data, .c = out, .ldx = ldx, .ldw = w->ld, .ldc = ldc, .m = (int32_t)n,
 				     .n = w->n_out, .k = (int32_t)w->ld, .out = kind };
 
-	return greta_gpu_gemm(c->b->gpu, c->b->dtype, &a, e);
+	return greta_gpu_gemm(c->b->gpu, c->b->w.dtype, &a, e);
 }
 
 static int norm(struct context_gpu *c, const float *x, const float *w, uint32_t n, struct gpu_crumb crumb, struct greta_err *e)
 {
 	const struct model *m = c->b->model;
-	const struct norm_args a = { .crumb = crumb, .x = x, .w = w, .y = c->h, .ldx = m->n_embd, .ldy = padded(m->n_embd),
-				     .n_embd = (int32_t)m->n_embd, .n_pad = (int32_t)padded(m->n_embd), .eps = m->rms_eps };
+	const struct norm_args a = { .crumb = crumb, .x = x, .w = w, .y = c->h, .ldx = m->n_embd, .ldy = gpu_padded(m->n_embd),
+				     .n_embd = (int32_t)m->n_embd, .n_pad = (int32_t)gpu_padded(m->n_embd), .eps = m->rms_eps };
 
-	return greta_gpu_norm(c->b->gpu, c->b->dtype, &a, (int)n, e);
+	return greta_gpu_norm(c->b->gpu, c->b->w.dtype, &a, (int)n, e);
 }
 
 static int add_bias(struct context_gpu *c, const float *bias, uint32_t n, struct greta_err *e)
@@ -658,7 +396,7 @@ static int add_bias(struct context_gpu *c, const float *bias, uint32_t n, struct
 static int attend(struct context_gpu *c, uint32_t layer, uint32_t n, uint32_t pos, struct greta_err *e)
 {
 	const struct model *m = c->b->model;
-	const struct gpu_layer *l = &c->b->layers[layer];
+	const struct gpu_layer *l = &c->b->w.layers[layer];
 	size_t n_kv = (size_t)m->n_head_kv * m->head_dim, cache = (size_t)layer * c->n_ctx * n_kv;
 	int64_t ld_qkv = l->qkv.n_out + (8 - l->qkv.n_out % 8) % 8;
 	const struct rope_args rope = {
@@ -675,22 +413,22 @@ static int attend(struct context_gpu *c, uint32_t layer, uint32_t n, uint32_t po
 	};
 
 	attn.crumb.counter = attn.crumb.page ? c->counters + layer : NULL;
-	return product(c, &l->qkv, c->h, padded(m->n_embd), n, c->wide, ld_qkv, GEMM_OUT_ELEMENT, e) ||
-	       greta_gpu_rope(c->b->gpu, c->b->dtype, &rope, (int)n, e) ||
-	       greta_gpu_attn(c->b->gpu, c->attn, c->b->dtype, &attn, e) ||
+	return product(c, &l->qkv, c->h, gpu_padded(m->n_embd), n, c->wide, ld_qkv, GEMM_OUT_ELEMENT, e) ||
+	       greta_gpu_rope(c->b->gpu, c->b->w.dtype, &rope, (int)n, e) ||
+	       greta_gpu_attn(c->b->gpu, c->attn, c->b->w.dtype, &attn, e) ||
 	       product(c, &l->o, c->a, c->ld_a, n, c->x, m->n_embd, GEMM_OUT_ADD_F32, e) || add_bias(c, l->o_bias, n, e) ? -1 : 0;
 }
 
 static int feed_forward(struct context_gpu *c, uint32_t layer, uint32_t n, struct greta_err *e)
 {
 	const struct model *m = c->b->model;
-	const struct gpu_layer *l = &c->b->layers[layer];
-	int64_t ld_gu = 2 * (int64_t)m->n_ff + (8 - 2 * m->n_ff % 8) % 8, ld_ff = padded(m->n_ff);
+	const struct gpu_layer *l = &c->b->w.layers[layer];
+	int64_t ld_gu = 2 * (int64_t)m->n_ff + (8 - 2 * m->n_ff % 8) % 8, ld_ff = gpu_padded(m->n_ff);
 	const struct swiglu_args swiglu = { .crumb = queue_op(c, layer, GPU_OP_SWIGLU), .gu = c->wide, .h = c->h, .ld_gu = ld_gu,
 					    .ldh = ld_ff, .n_ff = (int32_t)m->n_ff, .n_pad = (int32_t)ld_ff };
 
-	return product(c, &l->gate_up, c->h, padded(m->n_embd), n, c->wide, ld_gu, GEMM_OUT_ELEMENT, e) ||
-	       greta_gpu_swiglu(c->b->gpu, c->b->dtype, &swiglu, (int)n, e) ||
+	return product(c, &l->gate_up, c->h, gpu_padded(m->n_embd), n, c->wide, ld_gu, GEMM_OUT_ELEMENT, e) ||
+	       greta_gpu_swiglu(c->b->gpu, c->b->w.dtype, &swiglu, (int)n, e) ||
 	       product(c, &l->down, c->h, ld_ff, n, c->x, m->n_embd, GEMM_OUT_ADD_F32, e) ||
 	       add_bias(c, l->down_bias, n, e) ? -1 : 0;
 }
@@ -698,15 +436,15 @@ static int feed_forward(struct context_gpu *c, uint32_t layer, uint32_t n, struc
 static int begin(struct context_gpu *c, const uint32_t *tokens, uint32_t n, struct greta_err *e)
 {
 	const struct model *m = c->b->model;
-	const struct embed_args embed = { .crumb = queue_op(c, 0, GPU_OP_EMBED), .table = c->b->embd.data, .tokens = c->tokens,
-					  .x = c->x, .ld_table = c->b->embd.ld, .ldx = m->n_embd, .n_embd = (int32_t)m->n_embd };
+	const struct embed_args embed = { .crumb = queue_op(c, 0, GPU_OP_EMBED), .table = c->b->w.embd.data, .tokens = c->tokens,
+					  .x = c->x, .ld_table = c->b->w.embd.ld, .ldx = m->n_embd, .n_embd = (int32_t)m->n_embd };
 
 	c->n_last = n;
 	c->told = 0;
 	c->told_op = GPU_OP_NONE;
 	return greta_gpu_upload(c->b->gpu, c->tokens, tokens, n * sizeof *tokens, e) ||
 	       greta_gpu_fill(c->b->gpu, c->counters, 0, m->n_layer * sizeof *c->counters, e) ||
-	       greta_gpu_embed(c->b->gpu, c->b->dtype, &embed, (int)n, e) ? -1 : 0;
+	       greta_gpu_embed(c->b->gpu, c->b->w.dtype, &embed, (int)n, e) ? -1 : 0;
 }
 
 static int gpu_forward(struct backend_context *base, const uint32_t *tokens, uint32_t n, uint32_t pos, struct greta_err *e)
@@ -717,7 +455,7 @@ static int gpu_forward(struct backend_context *base, const uint32_t *tokens, uin
 	if (begin(c, tokens, n, e))
 		return -1;
 	for (uint32_t i = 0; i < c->b->model->n_layer; i++) {
-		const struct gpu_layer *l = &c->b->layers[i];
+		const struct gpu_layer *l = &c->b->w.layers[i];
 
 		if (norm(c, c->x, l->attn_norm, n, queue_op(c, i, GPU_OP_NORM), e) || attend(c, i, n, pos, e) ||
 		    norm(c, c->x, l->ffn_norm, n, queue_op(c, i, GPU_OP_FFN_NORM), e) || feed_forward(c, i, n, e))
@@ -738,12 +476,12 @@ static int gpu_logits(struct backend_context *base, uint32_t row, uint32_t n, fl
 		return greta_err_set(e, GRETA_EINVAL, "logits of row %u asked, the last block had %u", row + n - 1, c->n_last);
 	for (uint32_t i = 0; i < n; i += LOGIT_ROWS) {
 		uint32_t k = n - i < LOGIT_ROWS ? n - i : LOGIT_ROWS;
-		const struct bias_args bias = { .x = c->logits, .bias = c->b->output_bias, .ldx = m->n_vocab,
+		const struct bias_args bias = { .x = c->logits, .bias = c->b->w.output_bias, .ldx = m->n_vocab,
 						.n = (int32_t)m->n_vocab };
 
-		if (norm(c, c->x + (size_t)(row + i) * m->n_embd, c->b->output_norm, k,
+		if (norm(c, c->x + (size_t)(row + i) * m->n_embd, c->b->w.output_norm, k,
 			 queue_op(c, m->n_layer - 1, GPU_OP_LOGITS), e) ||
-		    product(c, &c->b->output, c->h, padded(m->n_embd), k, c->logits, m->n_vocab, GEMM_OUT_F32, e) ||
+		    product(c, &c->b->w.output, c->h, gpu_padded(m->n_embd), k, c->logits, m->n_vocab, GEMM_OUT_F32, e) ||
 		    (bias.bias && greta_gpu_bias(c->b->gpu, &bias, (int)k, e)) ||
 		    greta_gpu_download(c->b->gpu, out + (size_t)i * m->n_vocab, c->logits, (size_t)k * m->n_vocab * 4, e))
 			return -1;

@@ -114,14 +114,15 @@ int greta_gpu_convert(struct greta_gpu *g, enum greta_gpu_dtype t, const struct 
 /* Queues a kernel that never ends (fault injection), with a block to count that never comes; only the process's end frees the GPU of it. */
 int greta_gpu_spin(struct greta_gpu *g, struct gpu_crumb crumb, struct greta_err *e);
 
-/* Loading: take a slot of pinned memory, fill it (at most slot_bytes), hand it over as it is or to be converted
- * (args.src is filled in); while it is copied, take the next. Errors of the copy show at a later call. */
+/* Loading, through a ring of n_slots pinned slots of slot_bytes. Load number i (0, 1, 2 ... in turn) has a slot from
+ * greta_gpu_feed_slot on, which waits until the copy of load i - n_slots has ended; what the caller has filled it with is
+ * queued as it is or to be converted (args.src is filled in). Errors of a copy show at a later call. */
 struct greta_gpu_feed;
-int greta_gpu_feed_open(struct greta_gpu *g, struct greta_gpu_feed **out, size_t slot_bytes, struct greta_err *e);
+struct greta_gpu_feed *greta_gpu_feed_open(struct greta_gpu *g, size_t n_slots, size_t slot_bytes);
 void greta_gpu_feed_close(struct greta_gpu_feed *f); /* waits; NULL is fine */
-void *greta_gpu_feed_slot(struct greta_gpu_feed *f, struct greta_err *e);
-int greta_gpu_feed_raw(struct greta_gpu_feed *f, void *dst, size_t bytes, struct greta_err *e);
-int greta_gpu_feed_convert(struct greta_gpu_feed *f, enum greta_gpu_dtype t, struct convert_args args, int64_t rows,
+void *greta_gpu_feed_slot(struct greta_gpu_feed *f, size_t i, struct greta_err *e);
+int greta_gpu_feed_raw(struct greta_gpu_feed *f, size_t i, void *dst, size_t bytes, struct greta_err *e);
+int greta_gpu_feed_convert(struct greta_gpu_feed *f, size_t i, enum greta_gpu_dtype t, struct convert_args args, int64_t rows,
 			   struct greta_err *e);
 
 /* --- what is inside ----------------------------------------------------------------------------------------------- */
