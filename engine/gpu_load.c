@@ -1,13 +1,14 @@
 #include "engine/gpu_load.h"
 
 #include "base/mem.h"
+#include "base/trace.h"
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#define PIECE_BYTES ((size_t)1 << 20) /* that one thread fills at a time */
+#define PIECE_BYTES ((size_t)512 << 10) /* that one thread fills at a time */
 #define QUEUED 2                      /* copies that the device has before it while we wait for one */
 #define MAX_THREADS 16
 
@@ -140,14 +141,15 @@ static int queue(const struct ring *r, enum greta_gpu_dtype dtype, size_t i, str
 
 static int queue_all(struct ring *r, enum greta_gpu_dtype dtype, gpu_load_fn *fn, void *arg, struct greta_err *e)
 {
-	if (open_up_to(r, GPU_LOAD_SLOTS - 1 - QUEUED, e))
-		return -1;
 	for (size_t i = 0; i < r->load->n; i++) {
+		/* In the first round slots are pinned one by one, each while the one before is filled and copied. */
+		if (open_up_to(r, i + 1 < GPU_LOAD_SLOTS ? i + 1 : i, e))
+			return -1;
 		wait_filled(r, i);
 		if (queue(r, dtype, i, e))
 			return -1;
 		fn(arg, r->load->batches[i].bytes);
-		if (open_up_to(r, i + GPU_LOAD_SLOTS - QUEUED, e))
+		if (i + 1 >= GPU_LOAD_SLOTS && open_up_to(r, i + GPU_LOAD_SLOTS - QUEUED, e))
 			return -1;
 	}
 	return 0;
@@ -187,8 +189,10 @@ int gpu_load_run(const struct gpu_load *l, struct greta_gpu *g, enum greta_gpu_d
 {
 	struct ring r = { .load = l, .gguf = gguf, .fd = open(gguf_path(gguf), O_RDONLY | O_CLOEXEC),
 			  .feed = greta_gpu_feed_open(g, GPU_LOAD_SLOTS, GPU_LOAD_SLOT_BYTES) };
+	int64_t begun = greta_trace_region_begin();
 	int rc = begin(&r, n_threads, e) || queue_all(&r, dtype, fn, arg, e) || greta_gpu_sync(g, e) ? -1 : 0;
 
+	greta_trace_region_end("gpu load", begun);
 	end(&r);
 	return rc;
 }
