@@ -54,7 +54,7 @@ static double configured_silence_s(const struct watchdog *w)
 	return s > 0 ? s : WATCHDOG_SILENCE_S;
 }
 
-static double silence_bound_s(const struct watchdog *w)
+double watchdog_silence_s(const struct watchdog *w)
 {
 	double learned = WATCHDOG_LEARNED_FACTOR * seconds(w->longest_gap_ns[w->last.phase]);
 	double configured = configured_silence_s(w);
@@ -68,13 +68,13 @@ static double silence_s(const struct watchdog *w, int64_t now_ns)
 
 bool watchdog_wants_host(const struct watchdog *w, int64_t now_ns)
 {
-	return silence_s(w, now_ns) >= silence_bound_s(w) / 2;
+	return silence_s(w, now_ns) >= watchdog_silence_s(w) / 2;
 }
 
 /* Far beyond what this phase has shown before: enough to take a suspicion for more than that. */
 static bool is_beyond_learned(const struct watchdog *w, int64_t now_ns)
 {
-	return w->n_gaps[w->last.phase] >= 2 && silence_s(w, now_ns) > 2 * silence_bound_s(w);
+	return w->n_gaps[w->last.phase] >= 2 && silence_s(w, now_ns) > 2 * watchdog_silence_s(w);
 }
 
 /* progress */
@@ -178,10 +178,17 @@ static void take_fault(struct watchdog *w, const struct watchdog_sample *s)
 	} else if (s->gpu.new_errors > 0) {
 		w->fault_class = GRETA_CLASS_RAS;
 		snprintf(w->fault, sizeof w->fault, "the GPU has counted %.0f uncorrectable errors since it began", s->gpu.new_errors);
+	} else if (w->fault_class == GRETA_CLASS_COLLATERAL) {
+		w->fault_class = GRETA_CLASS_NONE; /* it has come through that */
 	}
 }
 
 /* judging */
+
+static bool is_hang(enum greta_class c)
+{
+	return c != GRETA_CLASS_NONE && c != GRETA_CLASS_SLOW && c != GRETA_CLASS_CLOCK_COLLAPSE;
+}
 
 __attribute__((format(printf, 5, 6))) static void say(struct watchdog_verdict *v, enum greta_class class_,
 						      enum greta_certainty certainty, bool act, const char *fmt, ...)
@@ -294,11 +301,36 @@ static void judge_cpu(const struct watchdog *w, int64_t now_ns, struct watchdog_
 
 static bool judge_fault(const struct watchdog *w, struct watchdog_verdict *v)
 {
-	if (w->fault_class == GRETA_CLASS_NONE)
+	if (w->fault_class == GRETA_CLASS_NONE || w->fault_class == GRETA_CLASS_COLLATERAL)
 		return false;
-	bool explains = w->fault_class != GRETA_CLASS_RAS && w->fault_class != GRETA_CLASS_COLLATERAL;
+	bool explains = w->fault_class != GRETA_CLASS_RAS;
 	say(v, w->fault_class, explains ? GRETA_ESTABLISHED : GRETA_SUPPORTED, explains, "%s", w->fault);
 	return true;
+}
+
+/* Not every reset strikes every GPU: what is seen here says whether this is a hang, and the neighbour's reset whose. */
+static void judge_neighbour(const struct watchdog *w, struct watchdog_verdict *v)
+{
+	char finding[sizeof v->text];
+	if (w->fault_class != GRETA_CLASS_COLLATERAL || !is_hang(v->class_))
+		return;
+	greta_str_copy(finding, sizeof finding, v->text);
+	say(v, GRETA_CLASS_COLLATERAL, v->certainty < GRETA_SUPPORTED ? GRETA_SUPPORTED : v->certainty, v->act, "%.120s; %.100s",
+	    w->fault, finding);
+}
+
+/* Silence beyond what is known of such runs. A debugger's doing is none of the engine's. */
+static void judge_bound(const struct watchdog *w, int64_t now_ns, struct watchdog_verdict *v)
+{
+	const struct greta_phase_limit *limit = &w->phases[w->last.phase];
+	size_t n = strlen(v->text);
+	if (v->act || !is_hang(v->class_) || v->class_ == GRETA_CLASS_HOST_STOPPED || !(limit->bound_s > 0) ||
+	    silence_s(w, now_ns) < limit->bound_s)
+		return;
+	v->act = true;
+	if (v->certainty < GRETA_SUPPORTED)
+		v->certainty = GRETA_SUPPORTED;
+	snprintf(v->text + n, sizeof v->text - n, "; %s", limit->basis);
 }
 
 static void list_blind(const struct watchdog *w, struct watchdog_verdict *v)
@@ -331,6 +363,8 @@ void watchdog_judge(struct watchdog *w, int64_t now_ns, struct watchdog_verdict 
 		judge_cpu(w, now_ns, out);
 	if (out->class_ == GRETA_CLASS_NONE)
 		say(out, GRETA_CLASS_UNCLASSIFIED, GRETA_HYPOTHESIS, false, "nothing of it could be seen");
+	judge_neighbour(w, out);
+	judge_bound(w, now_ns, out);
 	out->blamed = traits[out->class_].blamed;
 	out->rerun = traits[out->class_].rerun;
 	put_place(w, now_ns, out);
@@ -375,17 +409,12 @@ static enum watchdog_action foresee(struct watchdog *w, int64_t now_ns)
 
 /* deciding */
 
-static bool is_hang(enum greta_class c)
-{
-	return c != GRETA_CLASS_NONE && c != GRETA_CLASS_SLOW && c != GRETA_CLASS_CLOCK_COLLAPSE;
-}
-
 /* Enough samples over enough time, and silence as long as the bound; less for what the kernel itself says. */
 static bool is_due(const struct watchdog *w, int64_t now_ns)
 {
-	double bound = silence_bound_s(w), silent = silence_s(w, now_ns);
+	double bound = watchdog_silence_s(w), silent = silence_s(w, now_ns);
 	double window = bound / 2 < WINDOW_S ? bound / 2 : WINDOW_S;
-	if (w->fault_class != GRETA_CLASS_NONE && silent >= (bound < FAULT_SILENCE_S ? bound : FAULT_SILENCE_S))
+	if (w->fault_class != GRETA_CLASS_NONE && w->fault_class != GRETA_CLASS_COLLATERAL && silent >= (bound < FAULT_SILENCE_S ? bound : FAULT_SILENCE_S))
 		return true;
 	return silent >= bound && w->n_host >= SAMPLES_MIN && seconds(w->now.t_ns - w->first.t_ns) >= window * 0.9;
 }

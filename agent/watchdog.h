@@ -1,8 +1,9 @@
 /* watchdog: tells slow from hung, from what it is fed. Pure: no clock, no files; time comes with every sample.
  *
  * A verdict is not a kill. It is acted on before the budget ends only on positive evidence: a fault line, a lost device,
- * all threads parked for ever with the GPU idle, a host spin beside an idle GPU, or a phase beyond its limit. What also
- * fits a long computation (a busy GPU, a busy CPU on the cpu backend) stays a hypothesis, is shown, and runs on.
+ * all threads parked for ever with the GPU idle, a host spin beside an idle GPU, a phase beyond its limit, or silence
+ * beyond the bound that runs of this cell and phase have taught (bound_s; orchestrator/limits.h). What also fits a long
+ * computation (a busy GPU, a busy CPU on the cpu backend) stays a hypothesis without one, is shown, and runs on.
  *
  *   QUIET     progress comes                                     nothing to say but a projection
  *   SILENT    none for half of the phase's silence bound         host and GPU are sampled at every tick
@@ -65,7 +66,7 @@ struct watchdog_verdict {
 	bool rerun;            /* a rerun may well go through */
 	bool act;              /* positive evidence: need not wait for the budget */
 	double projection_s;   /* wall time at which it would end; NAN: can't be said */
-	char text[240];
+	char text[400];
 	char blind[160];       /* what could not be seen; "" if all */
 };
 
@@ -111,6 +112,9 @@ void watchdog_init(struct watchdog *w, const struct greta_spec *spec, int64_t no
 
 /* True when the next sample should carry the host (it costs some reads per thread). */
 bool watchdog_wants_host(const struct watchdog *w, int64_t now_ns);
+
+/* How long a silence the present phase may show before it is judged. */
+double watchdog_silence_s(const struct watchdog *w);
 
 enum watchdog_action watchdog_feed(struct watchdog *w, const struct watchdog_sample *s);
 

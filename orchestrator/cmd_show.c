@@ -61,6 +61,11 @@ static const struct part attempt_parts[] = {
 	 " LEFT JOIN alias ON alias.id = a.alias_id LEFT JOIN node ON node.id = a.node_id WHERE a.id = ?"},
 	{"validity", "why statistics leave it out", false,
 	 "SELECT kind, reason FROM validity_mark WHERE attempt_id = ? ORDER BY kind"},
+	{"limits", "limits, and what they rest on", false,
+	 "SELECT iif(p.key = 'none', 'whole run', p.key) AS phase, nullif(p.value ->> 'silence_s', 0) AS silence_s,"
+	 " nullif(p.value ->> 'limit_s', 0) AS limit_s, nullif(p.value ->> 'bound_s', 0) AS bound_s, p.value ->> 'basis' AS basis"
+	 " FROM attempt_text t, json_each(t.spec, '$.phases') p WHERE t.attempt_id = ? AND (p.value ->> 'silence_s' > 0"
+	 " OR p.value ->> 'limit_s' > 0 OR p.value ->> 'bound_s' > 0)"},
 	{"build", "engine build", true,
 	 "SELECT build_sha256, engine_sha256, declared_id, version FROM build"
 	 " WHERE id = (SELECT build_id FROM attempt WHERE id = ?)"},

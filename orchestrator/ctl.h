@@ -3,7 +3,7 @@
  *	control    requests of commands            fleet     nodes, their links and facts
  *	work       campaigns, jobs, attempts       ingest    events into the database, acknowledgements out
  *	prepare    engine and model on nodes       snapshot  what watchers see
- *	quarantine what nodes keep out of use
+ *	quarantine what nodes keep out of use      learn     limits of attempts, from what is known
  *
  * One rule holds it together: the database goes first. Whatever changes is written into the batch at hand; what has to
  * be said to nodes and people waits in it until its commit returned. When a commit fails, memory is thrown away and
@@ -122,6 +122,7 @@ struct ctl_attempt {
 	int64_t planned_ns, started_ns, phase_ns, progress_ns; /* monotonic; 0: not yet */
 	char *verdict, *waiting_for, *slot;
 	double budget_s;
+	struct greta_phase_limit *limits; /* GRETA_PHASE_COUNT of them, as it was planned with; NULL: not looked up yet */
 };
 
 struct ctl_job {
@@ -153,6 +154,8 @@ struct ctl_campaign {
 	int64_t n_open;                   /* attempts not ended */
 	struct greta_campaign_counts counts;
 	struct eta *eta;
+	struct learned *learned;          /* limits of cells, as they were learned last (learn.c) */
+	size_t n_learned, cap_learned;
 	int64_t loaded_ns, submitted_ns;
 	double eta_s, eta_low_s, eta_high_s;
 	int64_t eta_at_ns;
@@ -212,6 +215,12 @@ int prepare_validate(const struct greta_campaign *c, const char *base_dir, struc
 /* The campaign's model as this node has it; strings borrowed. False: it has none, or its hash is not known. */
 bool prepare_model(struct ctl_node *n, const struct ctl_campaign *cc, struct greta_model_facts *out);
 const char *prepare_note(struct ctl_node *n);              /* "uploading model.gguf 43 %"; NULL: nothing under way */
+
+/* ---- limits from what is known (learn.c) */
+
+/* Those of the attempt: as its spec in the database has them, else learned now. phases: the campaign's at first. */
+int learn_limits(struct ctl_attempt *a, struct greta_phase_limit phases[GRETA_PHASE_COUNT], struct greta_err *e);
+void learn_release(struct ctl_campaign *cc);
 
 /* ---- what watchers see (snapshot.c) */
 

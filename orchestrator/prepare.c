@@ -293,7 +293,10 @@ int prepare_spec(struct ctl_attempt *a, struct greta_spec *out, struct greta_err
 	if (rc == 0) {
 		greta_str_copy(out->attempt, sizeof out->attempt, a->uuid);
 		out->try_no = a->try_no;
+		rc = learn_limits(a, out->phases, e);
 	}
+	if (rc < 0)
+		greta_spec_release(out);
 	free(engine.local);
 	free(model.local);
 	return rc;

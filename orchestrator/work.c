@@ -22,6 +22,7 @@ void work_campaign_destroy(struct ctl_campaign *cc)
 		sched_campaign_remove(cc->sched);
 	greta_campaign_release(&cc->spec);
 	eta_destroy(cc->eta);
+	learn_release(cc);
 	free(cc->base_dir);
 	free(cc->why);
 	free(cc->sets);
@@ -88,6 +89,7 @@ static void attempt_destroy(struct ctl_attempt *a)
 	free(a->verdict);
 	free(a->waiting_for);
 	free(a->slot);
+	free(a->limits);
 	free(a);
 }
 

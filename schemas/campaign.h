@@ -84,6 +84,9 @@ struct greta_repeat {
 struct greta_phase_limit {
 	double silence_s;      /* no progress for this long: look for a verdict; 0: no limit */
 	double limit_s;        /* longest that the phase may take; 0: the wall budget alone */
+	/* of an attempt's spec alone */
+	double bound_s;        /* silence beyond what is known of such runs: no hang is a mere suspicion then; 0: not known */
+	char basis[160];       /* what that rests on, in words */
 };
 
 struct greta_gates {

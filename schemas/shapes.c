@@ -7,6 +7,8 @@
 static const struct field phase_limit_fields[] = {
 	{F_F64(struct greta_phase_limit, silence_s)},
 	{F_F64(struct greta_phase_limit, limit_s)},
+	{F_F64(struct greta_phase_limit, bound_s)},
+	{F_CHARS(struct greta_phase_limit, basis)},
 	{0},
 };
 static const struct shape shape_phase_limit = {"phases", sizeof(struct greta_phase_limit), phase_limit_fields, NULL};

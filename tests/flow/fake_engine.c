@@ -193,6 +193,18 @@ static int flaky(void)
 	return ok();
 }
 
+/* One long launch: busy, and not a word until it is done. */
+static int silent(void)
+{
+	double begun = now_s();
+	progress("load", 1, 1, 0.001);
+	progress("prefill", 0, 1, 0.001);
+	while (now_s() < begun + (double)opt.layer_ms / 1e3)
+		;
+	result(1, now_s() - begun, opt.ctx, opt.attn);
+	return 0;
+}
+
 static int hang_nap(void)
 {
 	begin_and_stall();
@@ -535,6 +547,7 @@ static const struct {
 } modes[] = {
 	{"ok", ok},
 	{"progress", progress_flood},
+	{"silent", silent},
 	{"hang-sleep", hang_sleep},
 	{"hang-nap", hang_nap},
 	{"flaky", flaky},

@@ -354,6 +354,97 @@ static void test_watchdog__what_the_kernel_says(void **state)
 	assert_int_equal(p.n_hung, 0);
 }
 
+/* Of a neighbour: what is seen here says that it hangs, and the neighbour's reset whose doing that is. */
+static void test_watchdog__a_neighbour_s_reset(void **state)
+{
+	static const struct watchdog_kernel reset = {.class_ = GRETA_CLASS_COLLATERAL,
+						     .line = "amdgpu 0000:05:00.0: amdgpu: GPU reset begin!"};
+	struct play p;
+	(void)state;
+	begin(&p, 60, 3600, true);
+	layers(&p, 7, 1);
+	p.kernel = reset;
+	sleep_all(&p, true);
+	expect_hung(&p, 61, GRETA_CLASS_COLLATERAL, GRETA_ESTABLISHED);
+	assert_true(p.decided_s >= 60); /* no sooner than without: not every reset strikes every GPU */
+	assert_non_null(strstr(p.dog.verdict.text, "0000:05:00.0"));
+	assert_non_null(strstr(p.dog.verdict.text, "wait for each other"));
+	begin(&p, 60, 3600, true); /* a busy GPU is no more than a suspicion, after a reset as well */
+	p.gpu.busy_min = p.gpu.busy_max = 100;
+	layers(&p, 7, 1);
+	p.kernel = reset;
+	expect_left_alone(&p, 600, GRETA_CLASS_COLLATERAL, GRETA_SUPPORTED);
+	begin(&p, 60, 3600, true); /* one that it came through explains nothing of later */
+	p.kernel = reset;
+	layers(&p, 7, 1);
+	p.kernel = (struct watchdog_kernel){0};
+	sleep_all(&p, true);
+	expect_hung(&p, 61, GRETA_CLASS_HOST_DEADLOCK, GRETA_ESTABLISHED);
+}
+
+static void teach(struct play *p, double bound_s)
+{
+	p->dog.phases[GRETA_PHASE_PREFILL].bound_s = bound_s;
+	greta_str_copy(p->dog.phases[GRETA_PHASE_PREFILL].basis, sizeof p->dog.phases[0].basis, "history: 8 runs");
+}
+
+static void test_watchdog__silence_beyond_what_runs_have_taught(void **state)
+{
+	struct play p;
+	(void)state;
+	begin(&p, 60, 3600, true);
+	teach(&p, 300);
+	p.gpu.busy_min = p.gpu.busy_max = 100;
+	layers(&p, 7, 1);
+	expect_left_alone(&p, 290, GRETA_CLASS_GPU_KERNEL, GRETA_HYPOTHESIS);
+	expect_hung(&p, 301, GRETA_CLASS_GPU_KERNEL, GRETA_SUPPORTED);
+	assert_true(p.decided_s >= 300);
+	assert_non_null(strstr(p.dog.verdict.text, "history: 8 runs"));
+	begin(&p, 60, 3600, false); /* the cpu backend */
+	teach(&p, 300);
+	layers(&p, 7, 1);
+	spin_one(&p);
+	ticks(&p, 290);
+	assert_int_equal(p.n_hung, 0);
+	ticks(&p, 20);
+	expect(&p, GRETA_CLASS_HOST_SPIN, GRETA_SUPPORTED);
+	assert_int_equal(p.n_hung, 1);
+}
+
+/* Not what moves, in whatever way, nor what somebody looks at with a debugger. */
+static void test_watchdog__a_bound_is_none_for_what_moves(void **state)
+{
+	struct play p;
+	(void)state;
+	begin(&p, 60, 360000, true);
+	teach(&p, 300);
+	p.gpu.busy_min = p.gpu.busy_max = 100;
+	layers(&p, 32, 200); /* 20 times slower than the runs that taught it, layer by layer */
+	assert_int_equal(p.n_hung + p.n_slow + p.n_limit, 0);
+	begin(&p, 60, 360000, true);
+	teach(&p, 300);
+	p.gpu.busy_min = p.gpu.busy_max = 100;
+	p.gpu.work_delta = 5;
+	layers(&p, 2, 1);
+	ticks(&p, 6000);
+	assert_int_equal(p.n_hung, 0);
+	begin(&p, 60, 360000, false);
+	teach(&p, 300);
+	layers(&p, 2, 1);
+	ticks(&p, 6000); /* threads run and sleep in turn */
+	assert_int_equal(p.n_hung, 0);
+	begin(&p, 60, 360000, false);
+	teach(&p, 300);
+	layers(&p, 2, 1);
+	sleep_all(&p, false);
+	p.host.asleep = 0;
+	p.host.stopped = p.host.n_threads;
+	p.host.traced = true;
+	ticks(&p, 6000);
+	expect(&p, GRETA_CLASS_HOST_STOPPED, GRETA_ESTABLISHED);
+	assert_int_equal(p.n_hung, 0);
+}
+
 static void test_watchdog__errors_that_the_gpu_counts(void **state)
 {
 	struct play p;
@@ -515,6 +606,9 @@ int main(void)
 		cmocka_unit_test(test_watchdog__clock_collapse),
 		cmocka_unit_test(test_watchdog__asleep_beside_the_gpu),
 		cmocka_unit_test(test_watchdog__what_the_kernel_says),
+		cmocka_unit_test(test_watchdog__a_neighbour_s_reset),
+		cmocka_unit_test(test_watchdog__silence_beyond_what_runs_have_taught),
+		cmocka_unit_test(test_watchdog__a_bound_is_none_for_what_moves),
 		cmocka_unit_test(test_watchdog__errors_that_the_gpu_counts),
 		cmocka_unit_test(test_watchdog__learns_from_all_lines),
 		cmocka_unit_test(test_watchdog__slow_has_a_projection),
