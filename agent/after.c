@@ -80,8 +80,8 @@ static void quarantine_gpu(const struct supervise *s, const struct greta_device 
 {
 	struct greta_err e = {0};
 	cleanup_free char *name = greta_format("gpu-%s", d->uuid);
-	cleanup_free char *reason = greta_format("after attempt %s (%s): %s", s->spec.attempt,
-						 greta_class_name(s->watch.dog.verdict.class_), why);
+	enum greta_class class_ = s->stop == STOP_NOT ? GRETA_CLASS_COLLATERAL : s->watch.dog.verdict.class_;
+	cleanup_free char *reason = greta_format("after attempt %s (%s): %s", s->spec.attempt, greta_class_name(class_), why);
 	if (quarantine_put(s->paths->slots, name, reason, &e) != 0)
 		greta_error("GPU %s can't be put into quarantine: %s", d->uuid, e.text);
 }
@@ -115,6 +115,8 @@ static void hear_driver(struct supervise *s)
 	struct kernel_finding f;
 	klog_read(&s->klog);
 	kernel_lines_read(greta_buf_str(&s->klog.lines), s->watch.gpus.devices, s->watch.gpus.n_devices, &f);
+	if (s->stop == STOP_NOT || v->class_ == GRETA_CLASS_COLLATERAL)
+		return;
 	if (f.class_ == GRETA_CLASS_NONE || f.class_ == GRETA_CLASS_COLLATERAL || f.class_ == v->class_ ||
 	    v->class_ == GRETA_CLASS_DEVICE_LOST || v->class_ == GRETA_CLASS_MEMORY_FAULT)
 		return;
@@ -152,15 +154,63 @@ static void on_watched(struct greta_watch *w, uint32_t events, void *arg)
 static bool is_gpu_hang(const struct supervise *s)
 {
 	const struct watchdog_verdict *v = &s->watch.dog.verdict;
-	if (s->watch.gpus.n_devices == 0 || !s->exec_ns)
-		return false;
 	return s->stop == STOP_VERDICT || (s->stop == STOP_WALL && v->class_ != GRETA_CLASS_NONE && v->class_ != GRETA_CLASS_SLOW);
+}
+
+static bool died_by_itself(const struct supervise *s)
+{
+	return s->stop == STOP_NOT && s->exited && s->status != 0;
+}
+
+/* Its neighbours will want to know. */
+static void note_hang(const struct supervise *s)
+{
+	struct greta_err e = {0};
+	for (size_t i = 0; i < s->watch.gpus.n_devices; i++)
+		if (neighbours_note_hang(s->paths->slots, s->watch.gpus.devices[i].uuid, s->spec.attempt, &e) != 0)
+			greta_warn("the hang can't be noted for its neighbours: %s", e.text);
+}
+
+/* A GPU that takes its neighbours down is no place for measurements. */
+static void quarantine_culprit(const struct supervise *s)
+{
+	struct greta_err e = {0};
+	const struct neighbours_blame *b = &s->blame;
+	cleanup_free char *reason = greta_format("attempt %s was taken down from there: %s", s->spec.attempt, b->text);
+	if (b->slot[0] && quarantine_put(s->paths->slots, b->slot, reason, &e) != 0)
+		greta_error("%s can't be put into quarantine: %s", b->slot, e.text);
+}
+
+static void find_culprit(struct supervise *s)
+{
+	struct greta_facts there = {0};
+	klog_read(&s->klog);
+	devices_find(s->paths->sys, s->paths->proc, s->paths->dev, &there);
+	const struct neighbours_case c = {
+		.slots = s->paths->slots,
+		.klog = &s->klog,
+		.held = &s->watch.gpus,
+		.there = &there,
+		.begun_ns = s->exec_ns,
+		.ended_ns = s->stop == STOP_NOT ? s->exit_ns : s->watch.dog.moved_ns,
+	};
+	neighbours_blame(&c, &s->blame);
+	greta_facts_release(&there);
+	if (s->blame.certainty != GRETA_CERTAINTY_NONE)
+		quarantine_culprit(s);
 }
 
 bool after_begin(struct supervise *s)
 {
-	if (s->after || !is_gpu_hang(s))
+	bool hung = is_gpu_hang(s), collateral = hung && s->watch.dog.verdict.class_ == GRETA_CLASS_COLLATERAL;
+	if (s->after || s->watch.gpus.n_devices == 0 || !s->exec_ns)
 		return false;
+	if (collateral || died_by_itself(s))
+		find_culprit(s);
+	if (!hung && s->blame.certainty == GRETA_CERTAINTY_NONE)
+		return false;
+	if (hung && !collateral)
+		note_hang(s);
 	greta_watch_remove(s->sweep); /* it would take the probe for one of the engine's */
 	s->sweep = NULL;
 	s->after = greta_loop_timer(s->loop, (int64_t)(watch_s(s) * 1e3), 0, on_watched, s);
@@ -189,5 +239,7 @@ void after_tell(struct supervise *s)
 		cleanup_free char *name = greta_format("gpu-%s", s->slots.devices.items[i]);
 		tell_slot(s, name);
 	}
+	if (s->blame.slot[0])
+		tell_slot(s, s->blame.slot);
 	tell_slot(s, "node");
 }

@@ -1,4 +1,4 @@
-/* after: what follows a hang on a GPU before its slot is free again.
+/* after: what follows a hang on a GPU, or a neighbour's that took it down, before its slot is free again.
  *
  * amdgpu speaks only when it fails to preempt the killed queue, 9 s later by default, and goes on to evictions and a reset
  * that may take the hive: the kernel's log is watched for two minutes, for 12 s where no GPU is AMD's (GRETA_AFTER_KILL_S
@@ -17,7 +17,7 @@ bool after_begin(struct supervise *s);
 /* The probe's process has ended. */
 void after_probed(struct supervise *s, int status);
 
-/* Names those of its slots that are in quarantine now, in end.quarantined. */
+/* Names those of its slots that are in quarantine now, and the one that took it down, in end.quarantined. */
 void after_tell(struct supervise *s);
 
 /* Processes that KILL did not end: the node is no place for measurements any more. */

@@ -33,11 +33,21 @@ static bool is_hang(enum greta_class c)
 	return c != GRETA_CLASS_NONE && c != GRETA_CLASS_SLOW && c != GRETA_CLASS_CLOCK_COLLAPSE;
 }
 
+/* Its neighbour's hang is to blame for this one. */
+static void set_collateral(struct greta_end *end, const char *why, char *text)
+{
+	set(end, GRETA_OUTCOME_COLLATERAL, "neighbour", why ? greta_format("%s; %s", why, text) : greta_strdup(text));
+	free(text);
+}
+
 static void judge_wall(const struct finish_input *in, struct greta_end *end)
 {
 	char budget[32];
 	greta_str_seconds(budget, sizeof budget, in->spec->wall_s);
-	if (is_hang(in->class_) && in->certainty >= GRETA_SUPPORTED)
+	if (in->class_ == GRETA_CLASS_COLLATERAL)
+		set_collateral(end, in->collateral, greta_format("over its budget of %s and not moving: %s", budget,
+								 in->class_text ? in->class_text : ""));
+	else if (is_hang(in->class_) && in->certainty >= GRETA_SUPPORTED)
 		set(end, GRETA_OUTCOME_HUNG, greta_class_name(in->class_),
 		    greta_format("over its budget of %s and not moving: %s", budget, in->class_text ? in->class_text : ""));
 	else if (in->projection)
@@ -59,6 +69,10 @@ static void judge_stopped(const struct finish_input *in, struct greta_end *end)
 		judge_wall(in, end);
 		break;
 	case STOP_VERDICT:
+		if (in->class_ == GRETA_CLASS_COLLATERAL) {
+			set_collateral(end, in->collateral, greta_strdup(in->stop_text));
+			break;
+		}
 		set(end, GRETA_OUTCOME_HUNG, greta_class_name(in->class_), greta_strdup(in->stop_text));
 		break;
 	case STOP_LIMIT:
@@ -84,6 +98,8 @@ static void judge_failed(const struct finish_input *in, struct greta_end *end)
 	const char *how = greta_child_status_text(in->status, text);
 	if (in->oom_proof)
 		set(end, GRETA_OUTCOME_OOM, NULL, greta_format("%s: %s", how, in->oom_proof));
+	else if (in->collateral)
+		set_collateral(end, in->collateral, with_last_words(how, in->last_line));
 	else
 		set(end, GRETA_OUTCOME_FAILED, NULL, with_last_words(how, in->last_line));
 }
@@ -121,6 +137,10 @@ void finish_judge(const struct finish_input *in, struct greta_end *end)
 	end->exit_code = -1;
 	end->class_ = in->class_;
 	end->certainty = in->certainty;
+	if (in->collateral && in->stop == STOP_NOT) {
+		end->class_ = GRETA_CLASS_COLLATERAL;
+		end->certainty = in->collateral_certainty;
+	}
 	if (!in->started) {
 		judge_unstarted(in, end);
 		return;

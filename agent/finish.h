@@ -27,6 +27,8 @@ struct finish_input {
 	bool contradicts;           /* the same sample twice with different values */
 	const char *complaints;     /* about unreadable results; "" if none */
 	const char *oom_proof;      /* NULL: no sign of it */
+	const char *collateral;     /* whose doing its end is; NULL: its own */
+	enum greta_certainty collateral_certainty;
 	const char *last_line;      /* of the output; "" if none */
 	enum greta_class class_;    /* what the watchdog thought at the end */
 	enum greta_certainty certainty;

@@ -91,6 +91,12 @@ static const char *named_gpu(const char *line, size_t n)
 	return NULL;
 }
 
+bool kernel_lines_name(const char *line, const struct greta_device *d)
+{
+	const char *gpu = named_gpu(line, strlen(line));
+	return gpu && d->pci && strncasecmp(d->pci, gpu, PCI_LEN) == 0;
+}
+
 static bool is_ours(const char *line, size_t n, const struct greta_device *ours, size_t n_ours)
 {
 	const char *gpu = named_gpu(line, n);

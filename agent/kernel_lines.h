@@ -16,6 +16,8 @@ struct kernel_finding {
  * a reset. COLLATERAL when another GPU's error or reset stands before any line of ours. */
 void kernel_lines_read(const char *log, const struct greta_device *ours, size_t n, struct kernel_finding *out);
 
+bool kernel_lines_name(const char *line, const struct greta_device *d); /* the line is about that GPU */
+
 /* Whom a finding about our own GPUs blames; NULL for others. */
 const char *kernel_lines_blamed(enum greta_class c);
 

@@ -1,4 +1,5 @@
 #include "agent/klog.h"
+#include "base/clock.h"
 #include "base/mem.h"
 #include <ctype.h>
 #include <errno.h>
@@ -52,6 +53,7 @@ static void keep(struct klog *k, const char *text, size_t n)
 bool klog_read(struct klog *k)
 {
 	char record[RECORD_MAX];
+	size_t before = k->lines.len;
 	bool any = false;
 	while (k->fd >= 0) {
 		ssize_t n = read(k->fd, record, sizeof record);
@@ -62,7 +64,21 @@ bool klog_read(struct klog *k)
 		keep(k, record, (size_t)n);
 		any = true;
 	}
+	if (k->lines.len > before)
+		*GRETA_PUSH(k->marks, k->n_marks, k->cap_marks) = (struct klog_mark){before, greta_clock_mono_ns()};
 	return any;
+}
+
+char *klog_between(const struct klog *k, int64_t from_ns, int64_t until_ns)
+{
+	size_t from = k->lines.len, until = k->lines.len;
+	for (size_t i = k->n_marks; i-- > 0;) {
+		if (k->marks[i].ns >= from_ns)
+			from = k->marks[i].at;
+		if (k->marks[i].ns > until_ns)
+			until = k->marks[i].at;
+	}
+	return from < until ? greta_strndup(k->lines.data + from, until - from) : greta_strdup("");
 }
 
 char *klog_find(const struct klog *k, const char *const *words)
@@ -83,5 +99,6 @@ void klog_close(struct klog *k)
 	if (k->fd >= 0)
 		close(k->fd);
 	greta_buf_release(&k->lines);
+	free(k->marks);
 	*k = (struct klog){.fd = -1};
 }

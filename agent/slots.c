@@ -2,6 +2,7 @@
 #include "agent/devices.h"
 #include "agent/files.h"
 #include "agent/foreign.h"
+#include "agent/neighbours.h"
 #include "agent/quarantine.h"
 #include "base/cleanup.h"
 #include "base/mem.h"
@@ -29,7 +30,7 @@ int slots_prepare(const char *dir, struct greta_err *e)
 		return greta_err_sys(e, "can't make the slot folder %s", dir);
 	if (!S_ISDIR(st.st_mode))
 		return greta_err_set(e, GRETA_EINVAL, "the slot folder %s is not a folder; remove it", dir);
-	return quarantine_prepare(dir, e);
+	return quarantine_prepare(dir, e) == 0 && neighbours_prepare(dir, e) == 0 ? 0 : -1;
 }
 
 /* Not O_CREAT at first: the kernel may refuse that for another user's file in a sticky folder (protected_regular). */
@@ -418,7 +419,7 @@ size_t slots_holders(const char *dir, struct slots_holder **out)
 	file_names(dir, "", &names);
 	for (size_t i = 0; i < names.n; i++) {
 		struct slots_holder h;
-		if (strcmp(names.items[i], "quarantine") == 0)
+		if (strcmp(names.items[i], "quarantine") == 0 || strcmp(names.items[i], "hangs") == 0)
 			continue;
 		read_holder(dir, names.items[i], &h);
 		h.held = is_locked(dir, names.items[i]);

@@ -67,7 +67,8 @@ static void put_traits(struct supervise *s)
 	}
 	if (s->end.class_ == GRETA_CLASS_NONE)
 		return;
-	s->end.blamed = greta_strdup(s->end.survivors ? "node" : v->blamed);
+	bool node = s->end.survivors || s->end.class_ == GRETA_CLASS_COLLATERAL;
+	s->end.blamed = greta_strdup(node ? "node" : v->blamed);
 	s->end.blind = greta_strdup(v->blind[0] ? v->blind : NULL);
 }
 
@@ -98,6 +99,8 @@ static void judge(struct supervise *s)
 	}
 	in.last_line = last;
 	in.oom_proof = proof;
+	in.collateral = s->blame.certainty != GRETA_CERTAINTY_NONE ? s->blame.text : NULL;
+	in.collateral_certainty = s->blame.certainty;
 	finish_judge(&in, &s->end);
 	put_traits(s);
 	if (s->stop == STOP_PREEMPT)

@@ -23,6 +23,7 @@
 #include "agent/journal.h"
 #include "agent/klog.h"
 #include "agent/logs.h"
+#include "agent/neighbours.h"
 #include "agent/oom.h"
 #include "agent/paths.h"
 #include "agent/progress.h"
@@ -73,13 +74,14 @@ struct supervise {
 
 	/* the end */
 	enum stop_why stop;
-	char stop_text[320];
+	char stop_text[400];
 	const char *start_cause;
 	struct greta_err start_error;
 	int64_t killed_ns;              /* when KILL began */
 	struct greta_watch *after;      /* the kernel's log is watched on, then GPUs are probed */
 	pid_t probe;
 	char quarantined[96];           /* what was put into quarantine; "": nothing */
+	struct neighbours_blame blame;  /* whose doing its end is */
 	struct greta_watch *grace, *sweep;
 };
 

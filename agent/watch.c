@@ -5,6 +5,7 @@
 #include "agent/kernel_lines.h"
 #include "agent/kill.h"
 #include "agent/supervise.h"
+#include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/jsonw.h"
 #include "base/log.h"
@@ -147,12 +148,24 @@ static void take_gauge(struct supervise *s, int64_t now_ns, struct watchdog_gpu 
 	}
 }
 
+/* A neighbour's reset explains a silence that began about then: not one of long after, nor one that lasted too long before. */
+static void keep_recent(struct supervise *s, struct kernel_finding *f)
+{
+	const struct watchdog *dog = &s->watch.dog;
+	int64_t window_ns = (int64_t)(NEIGHBOURS_WINDOW_S * (double)GRETA_NS_PER_S);
+	int64_t judged_ns = dog->moved_ns + (int64_t)(watchdog_silence_s(dog) * (double)GRETA_NS_PER_S);
+	cleanup_free char *log = klog_between(&s->klog, dog->moved_ns - window_ns, judged_ns);
+	kernel_lines_read(log, s->watch.gpus.devices, s->watch.gpus.n_devices, f);
+}
+
 static void take_kernel(struct supervise *s, struct kernel_finding *f, struct watchdog_kernel *out)
 {
 	klog_read(&s->klog);
 	*f = (struct kernel_finding){0};
 	if (s->spec.slot == GRETA_SLOT_GPU && s->klog.lines.len)
 		kernel_lines_read(greta_buf_str(&s->klog.lines), s->watch.gpus.devices, s->watch.gpus.n_devices, f);
+	if (f->class_ == GRETA_CLASS_COLLATERAL)
+		keep_recent(s, f);
 	*out = (struct watchdog_kernel){.class_ = f->class_, .line = f->line, .blind = s->klog.fd < 0};
 }
 

@@ -34,7 +34,7 @@ struct watch {
 	size_t kernel_log_told;         /* bytes of it */
 	bool moved;                     /* progress came since it was started */
 	enum stop_why stop_after;
-	char stop_text[320];
+	char stop_text[400];
 	/* at the end */
 	bool projected;
 	double projection_s;

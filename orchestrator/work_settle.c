@@ -153,6 +153,21 @@ static void judge_node(struct ctl_node *n, enum greta_outcome outcome, const cha
 		batch_fail(n->ctl, &why);
 }
 
+/* Free retries end, too. */
+static void say_enough(char **reason)
+{
+	char *more = greta_format("%s; not tried again after %d attempts", *reason, TRIES_MAX);
+
+	free(*reason);
+	*reason = more;
+}
+
+/* Where another node is as good: what ended it may still be going on there. */
+static bool goes_elsewhere(enum greta_outcome o)
+{
+	return o == GRETA_OUTCOME_INFRA || o == GRETA_OUTCOME_LOST || o == GRETA_OUTCOME_COLLATERAL;
+}
+
 static void settle(struct ctl_attempt *a, enum attempt_event ev, enum greta_outcome outcome)
 {
 	bool was_open = work_is_open(a);
@@ -183,8 +198,10 @@ static void settle(struct ctl_attempt *a, enum attempt_event ev, enum greta_outc
 		eta_add(a->job->campaign->eta, (size_t)a->job->variant, a->job->context,
 			(double)(greta_clock_mono_ns() - a->planned_ns) / 1e9, false);
 	job_ev = what_next(a->job, outcome);
+	if (job_ev == JOB_EV_GAVE_UP && a->job->campaign->spec.retries[outcome] < 0)
+		say_enough(&reason);
 	tell(a, outcome, job_ev, reason);
-	job_step(a->job, job_ev, outcome == GRETA_OUTCOME_INFRA || outcome == GRETA_OUTCOME_LOST ? a : NULL, reason);
+	job_step(a->job, job_ev, goes_elsewhere(outcome) ? a : NULL, reason);
 }
 
 void work_settle(struct ctl_attempt *a, const struct greta_applied *applied)

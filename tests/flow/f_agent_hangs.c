@@ -461,8 +461,7 @@ static void test_hangs__a_sibling_takes_it_down(void **state)
 	kernel_says(n, "amdgpu 0000:01:00.0: amdgpu: GPU reset(1) succeeded!");
 	driver_until(&d, spec.attempt, GRETA_EVENT_OUTCOME, &f.seen, 60000);
 	driver_on_event(NULL, NULL);
-	assert_int_equal(f.seen.end.class_, GRETA_CLASS_COLLATERAL);
-	assert_int_equal(f.seen.end.certainty, GRETA_SUPPORTED);
+	expect_class(&f, GRETA_OUTCOME_COLLATERAL, GRETA_CLASS_COLLATERAL, GRETA_SUPPORTED);
 	assert_non_null(strstr(greta_buf_str(&f.verdicts), "the kernel says: amdgpu 0000:dd:00.0"));
 	assert_non_null(strstr(greta_buf_str(&f.evidence), "GPU reset(1) succeeded"));
 	driver_close(&d);

@@ -93,6 +93,40 @@ expect 1 '1 of 2 jobs have a counted result' greta-orch resume last
 expect 0 '3 of 3' greta-orch resume both
 expect 0 '3 of 3' greta-orch resume whole
 
+# --- the hang of one resets both: its sibling dies of that, is no failure, and is tried again for nothing
+cat >pair <<'SH'
+#!/bin/sh
+# the first to come hangs, and once it was stopped the kernel speaks of its GPU's reset, of which the other one dies
+here=$(dirname "$0")
+if mkdir "$here/first" 2>/dev/null; then
+	echo "$ROCR_VISIBLE_DEVICES" >"$here/culprit"
+	trap 'echo "amdgpu 0000:0${ROCR_VISIBLE_DEVICES##*0}:00.0: amdgpu: GPU reset begin!" >>"$here/kmsg"; sleep 0.3; touch "$here/reset"; kill -9 $!; exit 1' TERM
+	"$1" hang-spin --ctx "$2" &
+	wait
+fi
+if mkdir "$here/second" 2>/dev/null; then
+	until [ -e "$here/reset" ]; do sleep 0.05; done
+	echo "HIP error: device lost" >&2
+	exit 1
+fi
+exec "$1" ok --ctx "$2"
+SH
+chmod +x pair
+on_gpus pair.json 4 ok
+sed -i "s|\"$bin/fake_engine\", \"ok\", \"--ctx\"|\"$dir/pair\", \"$bin/fake_engine\"|; s|\"--attn\".*\"adapter\"|\"-\"], \"adapter\"|" pair.json
+expect 1 '3 of 4 jobs have a counted result' greta-orch submit pair.json
+pair="a.job_id IN (SELECT j.id FROM job j JOIN campaign c ON c.id = j.campaign_id WHERE c.name = 'pair')"
+equal "outcomes" "SELECT group_concat(outcome) FROM (SELECT a.outcome FROM attempt a WHERE $pair ORDER BY 1)" "collateral,hung,ok,ok,ok"
+hung=$(sql "SELECT uuid FROM attempt a WHERE $pair AND outcome = 'hung'")
+equal "the sibling" "SELECT class || ' ' || certainty || ' ' || blamed || ' ' || cause FROM attempt a WHERE $pair AND outcome = 'collateral'" \
+	"collateral established node neighbour"
+expect 0 "on which hung attempt $hung: the kernel says: amdgpu 0000:0[12]:00.0: amdgpu: GPU reset begin!; exit 1; last words: HIP error: device lost" \
+	greta-orch show --attempt "$(sql "SELECT id FROM attempt a WHERE $pair AND outcome = 'collateral'")"
+equal "its job" "SELECT j.state || ' ' || (j.counted_attempt IS NOT NULL) || ' ' || (SELECT count(*) FROM attempt b WHERE b.job_id = j.id)
+	FROM job j JOIN attempt a ON a.job_id = j.id WHERE $pair AND a.outcome = 'collateral'" "done 1 2"
+expect 0 "gpu-$(cat culprit) since .*was taken down from there" greta-orch node list
+expect 0 "gpu-$(cat culprit) is out of quarantine" greta-orch node resume local
+
 # --- put there and let go by hand on the node: node check asks
 echo "since 2026-01-02T03:04:05Z: smells burnt" >"slots/quarantine/gpu-$one"
 expect 0 'gpu 0' greta-orch node check local

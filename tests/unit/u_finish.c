@@ -39,6 +39,26 @@ static void check(struct finish_input in, double prefill_s, enum greta_outcome o
 	greta_end_release(&end);
 }
 
+static void test_finish__a_neighbour_s_doing(void **state)
+{
+	const char *why = "a neighbour's GPU took it down";
+	(void)state;
+	check((struct finish_input){.started = true, .exited = true, .status = EXITED(1), .collateral = why,
+				    .collateral_certainty = GRETA_ESTABLISHED, .last_line = "HIP error"},
+	      -1, GRETA_OUTCOME_COLLATERAL, "exit 1; last words: HIP error");
+	check((struct finish_input){.started = true, .exited = true, .status = SIGNALLED(SIGABRT), .collateral = why}, -1,
+	      GRETA_OUTCOME_COLLATERAL, why);
+	check((struct finish_input){.started = true, .exited = true, .status = EXITED(1), .collateral = why, .oom_proof = "oom-kill"},
+	      -1, GRETA_OUTCOME_OOM, "oom-kill");
+	check((struct finish_input){.started = true, .exited = true, .collateral = why}, 1.5, GRETA_OUTCOME_GOOD, NULL);
+	check((struct finish_input){.started = true, .stop = STOP_VERDICT, .stop_text = "no progress",
+				    .class_ = GRETA_CLASS_COLLATERAL, .certainty = GRETA_SUPPORTED},
+	      -1, GRETA_OUTCOME_COLLATERAL, "no progress");
+	check((struct finish_input){.started = true, .stop = STOP_WALL, .class_text = "the GPU is busy",
+				    .class_ = GRETA_CLASS_COLLATERAL, .certainty = GRETA_SUPPORTED},
+	      -1, GRETA_OUTCOME_COLLATERAL, "not moving: the GPU is busy");
+}
+
 static void test_finish__what_the_engine_did(void **state)
 {
 	(void)state;
@@ -121,6 +141,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_finish__what_the_engine_did),
+		cmocka_unit_test(test_finish__a_neighbour_s_doing),
 		cmocka_unit_test(test_finish__what_the_supervisor_did),
 		cmocka_unit_test(test_finish__every_combination),
 	};
