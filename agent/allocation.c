@@ -15,8 +15,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#define TOLD_WAIT_NS (GRETA_NS_PER_S / 2)
+#define TERM_WAIT_MS 5000  /* who else would end an engine so? */
+#define KILL_WAIT_MS 500   /* the kernel does, when memory runs out */
 #define WORDS_WAIT_MS 2000 /* the log may lie on a file server */
+#define LOOK_MS 100
 #define LOG_TAIL 4096
 
 int allocation_name(char out[64], struct greta_err *e)
@@ -99,8 +101,23 @@ static void read_tail(const char *path, char *out)
 	out[n > 0 ? n : 0] = '\0';
 }
 
+/* What stands in the log about this pilot's life: other lives of a requeued job come before and after it. */
+static char *section_of(char *log, const char *pilot)
+{
+	cleanup_free char *begins = pilot ? greta_format(ALLOCATION_BEGINS ": %s on ", pilot) : greta_strdup(ALLOCATION_BEGINS);
+	char *begin = NULL;
+	for (char *at = log; (at = strstr(at, begins)); at++)
+		begin = at;
+	if (!begin)
+		return pilot ? NULL : log;
+	char *next = strstr(begin + 1, ALLOCATION_BEGINS);
+	if (next)
+		*next = '\0';
+	return begin;
+}
+
 /* "slurmstepd: error: *** JOB 7 ON n1 CANCELLED AT 2026-01-31T10:00:00 DUE TO TIME LIMIT ***" */
-enum greta_outcome allocation_end(const char *log, char text[320])
+enum greta_outcome allocation_end(const char *log, const char *pilot, char text[320])
 {
 	static const struct {
 		const char *words;
@@ -111,11 +128,9 @@ enum greta_outcome allocation_end(const char *log, char text[320])
 		{"CANCELLED AT", GRETA_OUTCOME_PREEMPTED},
 	};
 	char tail[LOG_TAIL + 1];
-	const char *last = NULL, *begin = tail;
+	const char *last = NULL;
 	read_tail(log, tail);
-	for (const char *at = tail; (at = strstr(at, ALLOCATION_BEGINS)); at++)
-		begin = at;
-	for (const char *at = begin; (at = strstr(at, "*** JOB ")); at++)
+	for (const char *at = section_of(tail, pilot); at && (at = strstr(at, "*** JOB ")); at++)
 		last = at + strlen("*** ");
 	if (!last)
 		return GRETA_OUTCOME_UNKNOWN;
@@ -129,21 +144,27 @@ enum greta_outcome allocation_end(const char *log, char text[320])
 	return GRETA_OUTCOME_PREEMPTED;
 }
 
-static bool died_of_it(int status)
+static int signal_of(int status)
 {
-	int signal = WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status) - 128;
-	return signal == SIGTERM || signal == SIGKILL;
+	return WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status) - 128;
 }
 
+/* Slurm's signal reaches the processes of a job one after the other, its words the log at about the same time. */
 bool allocation_was_told(int status)
 {
+	const char *log = getenv(ALLOCATION_LOG);
+	int64_t left_ms = signal_of(status) == SIGTERM ? TERM_WAIT_MS : signal_of(status) == SIGKILL ? KILL_WAIT_MS : 0;
+	const struct timespec wait = {.tv_nsec = left_ms ? LOOK_MS * GRETA_NS_PER_MS : 0};
+	char text[320];
 	sigset_t term;
-	const struct timespec wait = {.tv_nsec = died_of_it(status) ? TOLD_WAIT_NS : 0};
-	if (!getenv(ALLOCATION_LOG) || status == 0)
+	if (!log || status == 0)
 		return false;
 	sigemptyset(&term);
 	sigaddset(&term, SIGTERM); /* blocked, since the loop reads it from a descriptor */
-	return sigtimedwait(&term, NULL, &wait) == SIGTERM;
+	for (; left_ms >= 0; left_ms -= LOOK_MS)
+		if (sigtimedwait(&term, NULL, &wait) == SIGTERM || allocation_end(log, NULL, text) != GRETA_OUTCOME_UNKNOWN)
+			return true;
+	return false;
 }
 
 void allocation_judge(struct greta_end *end)
@@ -153,10 +174,10 @@ void allocation_judge(struct greta_end *end)
 	enum greta_outcome outcome = GRETA_OUTCOME_UNKNOWN;
 	if (!log)
 		return;
-	for (int waited = 0; waited < WORDS_WAIT_MS && outcome == GRETA_OUTCOME_UNKNOWN; waited += 100) {
-		outcome = allocation_end(log, text);
+	for (int waited = 0; waited < WORDS_WAIT_MS && outcome == GRETA_OUTCOME_UNKNOWN; waited += LOOK_MS) {
+		outcome = allocation_end(log, NULL, text);
 		if (outcome == GRETA_OUTCOME_UNKNOWN)
-			usleep(100000);
+			usleep(LOOK_MS * 1000);
 	}
 	if (outcome == GRETA_OUTCOME_UNKNOWN)
 		return;

@@ -230,12 +230,21 @@ static void forget_numbers(void)
 		unsetenv(names[i]);
 }
 
+/* Without a task plugin of Slurm's every CPU of the machine is open to us, those of other jobs too. */
+static int64_t count_cpus(void)
+{
+	const char *given = getenv("SLURM_CPUS_ON_NODE");
+	int64_t n;
+	cpu_set_t cpus;
+	int64_t open = sched_getaffinity(0, sizeof cpus, &cpus) == 0 ? CPU_COUNT(&cpus) : 1;
+	return given && greta_str_i64(given, &n) == 0 && n > 0 && n < open ? n : open;
+}
+
 static void know_allocation(struct pilot *p, const struct agent_paths *paths)
 {
 	char log[PATH_MAX], host[64] = "";
 	ssize_t n = readlink("/proc/self/fd/1", log, sizeof log - 1);
 	struct greta_facts found = {0};
-	cpu_set_t cpus;
 	devices_find(paths->sys, paths->proc, paths->dev, &found);
 	cleanup_free char *ours = allocation_devices(&found, (const char *const *)environ);
 	setenv(DEVICES_ALLOCATED, ours, 1);
@@ -244,7 +253,7 @@ static void know_allocation(struct pilot *p, const struct agent_paths *paths)
 	log[n > 0 ? n : 0] = '\0';
 	setenv(ALLOCATION_LOG, log, 1);
 	p->n_gpus = count_gpus(paths);
-	p->n_cpus = sched_getaffinity(0, sizeof cpus, &cpus) == 0 ? CPU_COUNT(&cpus) : 1;
+	p->n_cpus = count_cpus();
 	gethostname(host, sizeof host - 1);
 	printf(ALLOCATION_BEGINS ": %s on %s, GPUs %s\n", p->name, host, *ours ? ours : "none");
 	fflush(stdout);

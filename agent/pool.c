@@ -65,6 +65,12 @@ __attribute__((format(printf, 2, 3))) static void say(struct pool *p, const char
 	fflush(stdout);
 }
 
+/* The caller owns it. */
+static char *log_path(const struct pool *p, int64_t job)
+{
+	return greta_format("%s/log/%" PRId64, p->spool, job);
+}
+
 /* attempts that nobody runs */
 
 enum end_result { END_DONE, END_LATER };
@@ -166,16 +172,16 @@ static bool is_gone(const struct pool *p, const char *pilot, struct slurm_job *o
 	return life == SLURM_OVER;
 }
 
-static void describe(const struct slurm_job *job, char out[200])
+static void describe(const struct slurm_job *job, char out[320])
 {
 	char status[64];
 	if (job->state == SLURM_UNKNOWN)
-		snprintf(out, 200, "Slurm no longer knows job %" PRId64 ", which ran it", job->id);
+		snprintf(out, 320, "Slurm no longer knows job %" PRId64 ", which ran it", job->id);
 	else if (job->wait_status > 0)
-		snprintf(out, 200, "Slurm ended job %" PRId64 ", which ran it: %s, %s", job->id, slurm_state_name(job->state),
+		snprintf(out, 320, "Slurm ended job %" PRId64 ", which ran it: %s, %s", job->id, slurm_state_name(job->state),
 			 greta_child_status_text(job->wait_status, status));
 	else
-		snprintf(out, 200, "Slurm ended job %" PRId64 ", which ran it: %s", job->id, slurm_state_name(job->state));
+		snprintf(out, 320, "Slurm ended job %" PRId64 ", which ran it: %s", job->id, slurm_state_name(job->state));
 }
 
 static int64_t gone_for_ns(struct pool *p, const char *pilot)
@@ -190,11 +196,21 @@ static int64_t gone_for_ns(struct pool *p, const char *pilot)
 	return 0;
 }
 
+/* By what Slurm said to the job, else by what it says of it. */
+static enum greta_outcome judge(const struct pool *p, const char *pilot, const struct slurm_job *job, char reason[320])
+{
+	cleanup_free char *log = log_path(p, job->id);
+	enum greta_outcome outcome = allocation_end(log, pilot, reason);
+	if (outcome != GRETA_OUTCOME_UNKNOWN)
+		return outcome;
+	describe(job, reason);
+	return slurm_state_outcome(job->state);
+}
+
 static void settle(struct pool *p, const char *pilot, const struct ticket *t, const struct slurm_job *job)
 {
-	char reason[200], note[SPOOL_RECORD];
+	char reason[320], note[SPOOL_RECORD];
 	cleanup_free char *dir = spool_attempt_dir(p->spool, t->attempt);
-	describe(job, reason);
 	if (access(dir, F_OK) != 0 || spool_is_finished(dir)) {
 		queue_done(p->spool, pilot, t);
 		return;
@@ -205,7 +221,8 @@ static void settle(struct pool *p, const char *pilot, const struct ticket *t, co
 			queue_return(p->spool, pilot, t);
 		return;
 	}
-	if (end_attempt(p, t, slurm_state_outcome(job->state), reason) == END_DONE ||
+	enum greta_outcome outcome = judge(p, pilot, job, reason);
+	if (end_attempt(p, t, outcome, reason) == END_DONE ||
 	    gone_for_ns(p, pilot) > GIVE_UP_NS)
 		queue_done(p->spool, pilot, t);
 }
@@ -230,7 +247,7 @@ static void settle_pilots(struct pool *p, const struct greta_strs *pilots)
  * nodes don't see. To ask for more of them would never end. */
 static bool began(const struct pool *p, int64_t id, struct greta_buf *log)
 {
-	cleanup_free char *path = greta_format("%s/log/%" PRId64, p->spool, id);
+	cleanup_free char *path = log_path(p, id);
 	return greta_fs_read(path, LOG_MAX, log, NULL) != 0 || strstr(greta_buf_str(log), ALLOCATION_BEGINS);
 }
 
@@ -254,6 +271,16 @@ static void judge_begun(struct pool *p)
 			p->n_bad = 0;
 		}
 		p->submitted[i] = p->submitted[--p->n_submitted];
+	}
+}
+
+/* A job that was requeued waits for minutes, and its turn in the queue was lost: another one is asked for instead. */
+static void cancel_requeued(struct pool *p)
+{
+	for (size_t i = 0; i < p->jobs.n; i++) {
+		struct slurm_job *job = &p->jobs.items[i];
+		if (job->restarts > 0 && slurm_state_life(job->state) == SLURM_WAITS && slurm_cancel(job->id) == 0)
+			job->state = SLURM_CANCELLED;
 	}
 }
 
@@ -289,7 +316,7 @@ static struct demand demand_of(const struct pool *p, const struct tickets *waiti
 
 struct standing {
 	int64_t pending, running;
-	int64_t held;       /* pending too, but nobody knows for how long: requeued ones wait for minutes */
+	int64_t held;       /* pending too, but nobody knows for how long */
 	const char *reason;
 };
 
@@ -401,6 +428,7 @@ static void turn(struct pool *p)
 		if (ask(p)) {
 			settle_pilots(p, &pilots);
 			judge_begun(p);
+			cancel_requeued(p);
 			submit(p, &waiting);
 			tell_standing(p);
 		}

@@ -3,7 +3,8 @@
  *   tickets wait, and pilots that are there or asked for can't hold them   -> sbatch, one job at a time
  *   sbatch refuses for good (no such partition ...)                        -> what waits ends as infra, with the reason
  *   a pilot is gone: its job ended, or was requeued                        -> what it had taken and not begun waits again;
- *                                                                             what ran ends as Slurm's state says
+ *                                                                             what ran ends as Slurm says
+ *   a job was requeued                                                     -> scancel; others come in its place
  *
  * It keeps nothing but that: tickets, pilots' folders and squeue say everything again after a restart. One at a time looks
  * after a pool, by a lock. Without one, pilots that are there go on by themselves; only new ones are not asked for. */

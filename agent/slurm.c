@@ -340,6 +340,15 @@ int64_t slurm_submit(const struct greta_slurm *s, const char *spool, const char 
 	return greta_err_set(e, GRETA_EPROTO, "sbatch told no job id");
 }
 
+int slurm_cancel(int64_t id)
+{
+	char text[32];
+	cleanup_buf struct greta_buf out = {0};
+	const char *const argv[] = {"scancel", text, NULL};
+	snprintf(text, sizeof text, "%" PRId64, id);
+	return call(argv, -1, &out, NULL) == 0 ? 0 : -1;
+}
+
 int slurm_try(const struct greta_slurm *s, const char *spool, struct greta_err *e)
 {
 	cleanup_buf struct greta_buf out = {0};

@@ -71,6 +71,8 @@ int64_t slurm_submit(const struct greta_slurm *s, const char *spool, const char 
 		     struct greta_err *e);
 int slurm_try(const struct greta_slurm *s, const char *spool, struct greta_err *e); /* sbatch --test-only */
 
+int slurm_cancel(int64_t id); /* 0: done, or gone already */
+
 /* What sbatch said when it refused, as one line with the way out. */
 void slurm_refusal(const struct greta_slurm *s, const char *said, struct greta_err *e);
 

@@ -76,7 +76,7 @@ static void judge(struct supervise *s)
 {
 	char last[256] = "";
 	cleanup_free char *proof = NULL;
-	if (s->exited && s->stop == STOP_NOT && allocation_was_told(s->status)) {
+	if (s->exited && s->stop == STOP_NOT && (s->told || allocation_was_told(s->status))) {
 		s->stop = STOP_PREEMPT;
 		greta_str_copy(s->stop_text, sizeof s->stop_text, "the job was told to end");
 	}
@@ -329,10 +329,12 @@ static void on_control(struct greta_watch *w, uint32_t events, void *arg)
 
 static void on_told_to_end(struct greta_watch *w, uint32_t signo, void *arg)
 {
+	struct supervise *s = arg;
 	char text[96];
 	(void)w;
+	s->told = s->status != 0 || !s->exited; /* an engine that was through by then has its result */
 	snprintf(text, sizeof text, "the supervisor was told to end (%s)", strsignal((int)signo));
-	supervise_stop(arg, STOP_PREEMPT, text);
+	supervise_stop(s, STOP_PREEMPT, text);
 }
 
 static void watch_control(struct supervise *s)

@@ -75,6 +75,7 @@ struct supervise {
 	/* the end */
 	enum stop_why stop;
 	char stop_text[400];
+	bool told;                      /* to end, by a signal, which may come when the engine is dead of it already */
 	const char *start_cause;
 	struct greta_err start_error;
 	int64_t killed_ns;              /* when KILL began */

@@ -64,6 +64,8 @@ struct ctl_node {
 	struct prepared **prepared;       /* files brought there (prepare.c) */
 	size_t n_prepared, cap_prepared;
 	struct greta_watch *lease;
+	struct greta_watch *probe_again;  /* of a pool: Slurm may be away, or its queue full, for a while */
+	char probe_said[240];             /* why it can't say what it is; "": it could, or was not asked */
 	char note[200];
 };
 

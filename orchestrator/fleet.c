@@ -9,6 +9,7 @@
 
 #include <string.h>
 
+#define PROBE_AGAIN_MS 5000
 #define HOPELESS_NS (30 * GRETA_NS_PER_S) /* for nodes that never answered */
 
 /* ---- finding */
@@ -110,6 +111,39 @@ static void on_up(void *arg, const struct greta_msg *hello)
 	quarantine_ask(n);
 }
 
+static bool is_wanted(const struct ctl_node *n)
+{
+	for (struct ctl_campaign *cc = n->ctl->campaigns; cc; cc = cc->next)
+		if (cc->wanted && !cc->finished && n->state == GRETA_ALIAS_UP && work_may_use(cc, n))
+			return true;
+	return false;
+}
+
+static void on_probe_again(struct greta_watch *w, uint32_t events, void *arg)
+{
+	struct ctl_node *n = arg;
+
+	(void)events;
+	greta_watch_remove(w);
+	n->probe_again = NULL;
+	if (is_wanted(n) && !n->facts_known && !n->probe_re && n->link && link_state(n->link) == LINK_UP)
+		n->probe_re = ask(n, GRETA_MSG_PROBE);
+}
+
+static void probe_refused(struct ctl_node *n, enum greta_code code, const char *text)
+{
+	struct greta_err why = {0};
+
+	n->probe_re = 0;
+	greta_err_set(&why, code, "%s can't say what it is: %s", n->name, text);
+	if (strcmp(n->probe_said, why.text) != 0)
+		news_add(n->ctl, 0, "%s", why.text);
+	greta_str_copy(n->probe_said, sizeof n->probe_said, why.text);
+	control_node_failed(n->ctl, n, &why);
+	if (n->settings.slurm && !n->probe_again)
+		n->probe_again = greta_loop_timer(n->ctl->loop, PROBE_AGAIN_MS, 0, on_probe_again, n);
+}
+
 static void on_down(void *arg, const struct greta_err *why)
 {
 	struct ctl_node *n = arg;
@@ -167,6 +201,7 @@ static void on_facts(struct ctl_node *n, struct greta_msg *m)
 	struct greta_err why = {0};
 
 	n->probe_re = 0;
+	n->probe_said[0] = '\0';
 	if (!m->facts)
 		return;
 	if (take_facts(n, m->facts, &why) < 0) {
@@ -266,12 +301,7 @@ static void on_refused(struct ctl_node *n, const struct greta_msg *m)
 	} else if (a && !m->re) {
 		absent(a, text); /* its spool can't be read any more: nothing will come of it */
 	} else if (m->re && m->re == n->probe_re) {
-		struct greta_err why = {0};
-
-		n->probe_re = 0;
-		greta_err_set(&why, m->code, "%s can't say what it is: %s", n->name, text);
-		news_add(n->ctl, 0, "%s", why.text);
-		control_node_failed(n->ctl, n, &why);
+		probe_refused(n, m->code, text);
 	} else if (m->re && m->re == n->quarantine_re) {
 		quarantine_refused(n, text);
 		judge_open(n);
@@ -350,8 +380,7 @@ void fleet_want(struct ctl *c)
 	for (size_t i = 0; i < c->n_nodes; i++) {
 		struct ctl_node *n = c->nodes[i];
 
-		for (struct ctl_campaign *cc = c->campaigns; cc && !n->wanted; cc = cc->next)
-			n->wanted = cc->wanted && !cc->finished && n->state == GRETA_ALIAS_UP && work_may_use(cc, n);
+		n->wanted |= is_wanted(n);
 		if (n->wanted)
 			fleet_connect(n);
 	}
@@ -383,6 +412,7 @@ void fleet_check(struct ctl *c, struct ctl_node *n)
 static void node_destroy(struct ctl_node *n)
 {
 	prepare_release(n);
+	greta_watch_remove(n->probe_again);
 	greta_watch_remove(n->lease);
 	link_destroy(n->link);
 	node_settings_release(&n->settings);

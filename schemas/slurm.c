@@ -103,7 +103,7 @@ void greta_slurm_argv(const struct greta_slurm *s, const char *spool, double lim
 	add_option(argv, "gres", s->gres);
 	if (s->cpus > 0)
 		greta_strs_addf(argv, "--cpus-per-task=%" PRId64, s->cpus);
-	greta_strs_add(argv, "--requeue");
+	greta_strs_add(argv, "--no-requeue"); /* so that its end has a name; the pool asks for another one */
 	greta_strs_add(argv, "--open-mode=append");
 	greta_strs_addf(argv, "--chdir=%s", spool);
 	greta_strs_addf(argv, "--output=%s/log/%%j", spool);

@@ -1,96 +1,86 @@
 #!/usr/bin/env bash
-# A pool of Slurm as a node: a real slurmctld and eight slurmd with eight GPUs each on this machine; 200 jobs of which a
-# quarter misbehaves, and everything that a scheduler does to jobs.
-# usage: f_slurm.sh FOLDER-OF-PROGRAMS [JOBS [long]]
-#
-# long: a node that fails, and a time limit that is hit, too. Slurm looks at limits in minutes.
-. "$(dirname "$0")/lib.sh"
+# A pool of Slurm as a node: a real slurmctld and eight slurmd with eight GPUs each on this machine, reached over ssh; 200
+# jobs of which a quarter misbehaves, and everything that a scheduler does to jobs while controller and login node are away.
+# usage: f_slurm.sh FOLDER-OF-PROGRAMS [JOBS]
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/slurm.sh"
+slurm_alone "$0" "$@"
+. "$here/lib.sh"
 n_jobs=${2:-200}
-long=${3:-}
-export GRETA_SPOOL_DIR=$dir/spool GRETA_SLOTS_DIR=$dir/slots GRETA_SLURM_POLL_S=0.5 GRETA_LEASE_S=60
-trap 'slurm_stop; finish' EXIT
+export GRETA_SPOOL_DIR=$dir/spool GRETA_SLOTS_DIR=$dir/slots GRETA_SLURM_POLL_S=0.5
+trap 'slurm_stop; nodes_stop; finish' EXIT
 cd "$dir" || exit 1
-slurm_start 8 8 "PartitionName=safe Nodes=ALL MaxTime=UNLIMITED PriorityTier=10" || { fail "Slurm did not start"; exit 1; }
+slurm_start 8 8 "PartitionName=safe Nodes=n1 MaxTime=UNLIMITED PriorityTier=10" || { fail "Slurm did not start"; exit 1; }
+nodes_setenv="SLURM_CONF=$SLURM_CONF GRETA_SLURM_POLL_S=$GRETA_SLURM_POLL_S PATH=$PATH"
+nodes_start 1 || exit 1
 
-# --- what can't be: one clear line each
-add() { greta-orch node add "$@" --slurm; }
-expect 3 'Slurm has no partition "nowhere"' add bad1 --spool "$dir/pool" --partition nowhere
-expect 3 'knows no gres "wheel:1"' add bad2 --spool "$dir/pool" --gres wheel:1
-expect 3 'no node there has gres "gpu:9"' add bad3 --spool "$dir/pool" --gres gpu:9
-expect 2 'go with --slurm' greta-orch node add bad4 --host h --partition main
-mkdir old && printf '#!/bin/sh\ncase "$*" in *--json*) echo "squeue: unrecognized option --json" >&2; exit 1;; *) echo slurm 19.05.5;; esac\n' >old/squeue
-chmod +x old/squeue
-PATH=$dir/old:$PATH expect 3 'Slurm 19.05.5 is too old' add bad5 --spool "$dir/pool"
-wait_for 5 no_controller
-printf '#!/bin/sh\necho "sbatch: error: Batch job submission failed: $SAYS" >&2; exit 1\n' >old/sbatch && chmod +x old/sbatch && rm old/squeue
-refused() { # PATTERN WORDS
-	SAYS=$2 PATH=$dir/old:$PATH expect 3 "$1" add "bad$((++k))" --spool "$dir/pool"
-	wait_for 5 no_controller
-}
-k=10
-refused 'you may not use account "none-such"|you may not use account' 'Invalid account or account/partition combination specified'
-refused 'you may not use QOS' 'Invalid qos specification'
-refused 'you may not use partition' "User's group not permitted to use this partition"
-refused 'the queue takes no more from us' 'Job violates accounting/QOS policy (job submit limit, user size and/or time limits)'
-greta-orch node list --json | jq -r '.[].node' 2>/dev/null | xargs -r greta-orch node remove >/dev/null
-wait_for 5 no_controller
-
-# --- a pool, and what would be submitted to it
-expect 0 '64 GPUs and 64 CPUs in 8 allocations' add cluster1 --spool "$dir/pool" --gres gpu:8 --cpus 8 --nodes 8 --idle 3
-gpu_campaign() { # FILE REPEATS [ENGINE OPTIONS...]: one variant of an engine that tells of its GPUs
-	local file=$1 repeats=$2 options="" o
-	shift 2
+# --- two pools: one over ssh, with GPUs; one here on the login node, of jobs that Slurm may requeue, all on n1
+expect 0 '64 GPUs and 64 CPUs in 8 allocations' greta-orch node add cluster1 --slurm --host node1 --store "$dir/node1/store" \
+	--spool "$dir/pool" --gres gpu:8 --cpus 8 --nodes 8 --idle 5
+expect 0 '2 CPUs in 2 allocations' greta-orch node add cluster2 --slurm --spool "$dir/pool2" --cpus 1 --nodes 2 --idle 2 \
+	--partition safe --sbatch=--requeue
+gpu_campaign() { # FILE REPEATS SLOT MODE [ENGINE OPTIONS...]
+	local file=$1 repeats=$2 slot=$3 options="" o
+	shift 3
 	for o in "$@"; do options+=", \"$o\""; done
 	cat >"$file" <<-JSON
-		{"name": "$(basename "$file" .json)", "slot": "gpu", "nodes": ["cluster1"], "contexts": [128], "repeats": $repeats, "timeout_s": 60,
+		{"name": "$(basename "$file" .json)", "slot": $slot, "nodes": ["cluster1"], "contexts": [128], "repeats": $repeats,
+		 "timeout_s": 300, "retries": {"lost": 3},
 		 "engine": {"command": ["$dir/engine"$options, "--ctx", "{context}", "--attn", "{variant}",
-		            "--ledger", "$dir/ledger"], "adapter": "perf_timing"},
-		 "variants": [{"name": "baseline"}]}
+		            "--ledger", "$dir/ledger"], "adapter": "perf_timing"}, "variants": [{"name": "baseline"}]}
 	JSON
 }
-# Takes note of its GPU, and whether somebody else has it now.
+# Takes note of its GPUs, and whether somebody else has them now.
 cat >engine <<-ENGINE
 	#!/bin/bash
 	[ -n "\$GRETA_ATTEMPT" ] || exec $bin/fake_engine ok "\${@:2}" # its build is verified before it runs
-	gpu=\$CUDA_VISIBLE_DEVICES
-	[ "gpu-\$gpu" = "\$GRETA_SLOT" ] || echo "slot \$GRETA_SLOT but GPU \$gpu" >>$dir/wrong
+	slots=\${CUDA_VISIBLE_DEVICES//,/ } fd=20
+	[ "gpu-\${slots// / gpu-}" = "\${GRETA_SLOT//,/ }" ] || echo "slot \$GRETA_SLOT but GPUs \$slots" >>$dir/wrong
 	[ -z "\${ROCR_VISIBLE_DEVICES+x}\${HIP_VISIBLE_DEVICES+x}\${GPU_DEVICE_ORDINAL+x}" ] || echo "other numbers are set" >>$dir/wrong
-	exec 9>"$dir/in-use/\$gpu"
-	flock -n 9 || echo "\$gpu is used twice" >>$dir/wrong
-	echo "\$gpu" >>$dir/gpus
+	for gpu in \$slots; do
+		eval "exec \$((++fd))>$dir/in-use/\$gpu"
+		flock -n \$fd || echo "\$gpu is used twice" >>$dir/wrong
+		echo "\$gpu" >>$dir/gpus
+	done
 	mode=\$1; shift
 	if [ "\$mode" = mixed ]; then
 		modes=(ok ok ok ok ok ok exit short-prompt)
 		mode=\${modes[\$((0x\${GRETA_ATTEMPT:0:2} % 8))]}
 		echo "\$GRETA_ATTEMPT \$mode" >>$dir/modes
 	fi
-	$bin/fake_engine "\$mode" "\$@" &
-	child=\$!
-	trap 'kill -TERM \$child' TERM
-	wait \$child; code=\$?
-	[ \$code -lt 128 ] || wait \$child
-	exit \$code
+	exec $bin/fake_engine "\$mode" "\$@"
 ENGINE
 chmod +x engine; mkdir in-use
-gpu_campaign mixed.json "$n_jobs" mixed
-expect 0 'up to 8 allocations of 24 min' greta-orch plan --skip-verify mixed.json
-grep -q 'sbatch --parsable --job-name=greta-cluster1 .*--time=24 --gres=gpu:8' <<<"$said" || fail "no sbatch line: $said"
-expect 0 "^exec 'greta-agent' pilot --spool '$dir/pool' --limit-s 1440 --idle-s 3" greta-orch submit --dry-run mixed.json
-expect 0 '.' greta-orch plan --skip-verify --json mixed.json
-[ "$(jq -r '.slurm[0].allocations' <<<"$said")" = 8 ] || fail "plan --json: $said"
+wrong() { [ ! -s wrong ] || { fail "$(sort wrong | uniq -c | head -n 5)"; : >wrong; }; }
 
-# --- beside all that follows: an allocation whose time is up before its attempt is through
-if [ "$long" ]; then
-	add cluster2 --cpus 1 --partition safe --sbatch=--time=1 --spool "$dir/pool2" >/dev/null || fail "no second pool"
-	campaign slow.json 128 1 ok --layers 1000 --layer-ms 200
-	sed -i 's|"slot": "cpu"|"slot": {"cpus": 1}, "nodes": ["cluster2"]|; s|, {"name": "v3"}||' slow.json
-	expect 0 'controller: pid' greta-orch submit --detach slow.json
-fi
+# --- what would be submitted
+gpu_campaign mixed.json "$n_jobs" '"gpu"' mixed
+allocations=$((n_jobs < 64 ? (n_jobs + 7) / 8 : 8))
+expect 0 "up to $allocations allocations of 56 min" greta-orch plan --skip-verify mixed.json
+grep -q 'sbatch --parsable --job-name=greta-cluster1 .*--time=56 --gres=gpu:8' <<<"$said" || fail "no sbatch line: $said"
+expect 0 "^exec 'greta-agent' pilot --spool '$dir/pool' --limit-s 3360 --idle-s 5" greta-orch submit --dry-run mixed.json
+expect 0 '.' greta-orch plan --skip-verify --json mixed.json
+[ "$(jq -r '.slurm[0].allocations' <<<"$said")" = $allocations ] || fail "plan --json: $said"
+
+# --- in the other pool attempts hold from now on: the first's job is requeued, the second's shortened, which Slurm sees within 30 s
+running() { squeue -h -n "greta-$1" -t R -o %A -S -N; }
+held() { is "SELECT count(*) FROM attempt a JOIN job j ON j.id = a.job_id JOIN campaign c ON c.id = j.campaign_id
+	WHERE c.name = '$1' AND a.state = 'running'" "$2"; }
+attempt_of() { ls "$1/pilots/$2."* | grep -oE '[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}'; }
+declare -A expected
+becomes() { expected[$(attempt_of "$1" "$2")]=$3; } # POOL JOB OUTCOME-AND-REASON
+campaign breeze.json 128 1 ok --layers 2900 --layer-ms 100 --until "$dir/go"
+sed -i 's|"slot": "cpu"|"slot": {"cpus": 1}, "nodes": ["cluster2"], "timeout_s": 300, "retries": {"timed_out": 1}|' breeze.json
+expect 0 'controller' greta-orch submit --detach breeze.json
+wait_for 60 held breeze 2 || fail "not all of it runs: $(squeue; greta-orch status)"
+few=($(running cluster2))
+becomes pool2 "${few[0]}" 'preempted: Slurm said: JOB [0-9]+ .*DUE TO JOB REQUEUE'
+becomes pool2 "${few[1]}" 'timed_out: Slurm said: JOB [0-9]+ .*DUE TO TIME LIMIT'
+scontrol update "jobid=${few[1]}" "endtime=$(date -d '+2 seconds' +%FT%T)"
+scontrol requeue "${few[0]}"
 
 # --- the campaign: every result once, with the outcome that its engine earned
 expect 1 'failed' greta-orch submit mixed.json
-wrong() { [ ! -s wrong ] || { fail "$(sort wrong | uniq -c | head -n 5)"; : >wrong; }; }
 of_mixed="JOIN job j ON j.id = a.job_id JOIN campaign c ON c.id = j.campaign_id AND c.name = 'mixed'"
 equal "attempts" "SELECT count(*) FROM attempt a $of_mixed" "$n_jobs"
 equal "jobs over" "SELECT count(DISTINCT j.id) FROM attempt a $of_mixed WHERE j.state = 'done'" "$n_jobs"
@@ -103,39 +93,52 @@ equal "attempts with the right outcome" "WITH want(uuid, outcome) AS (VALUES $(c
 [ "$(sort -u gpus | wc -l)" -ge 16 ] || fail "only $(sort -u gpus | wc -l) GPUs were used"
 wrong
 
-# --- what a scheduler does: each campaign loses something, and ends with every result
-in_slurm() { squeue -h -n greta-cluster1 -t "$1" -o %A; }
-begun() { [ "$(wc -l <"$dir/pids" 2>/dev/null || echo 0)" -ge "$1" ]; }
-suffer() { # NAME OUTCOME REASON COMMAND...: while engines run, COMMAND; some attempts end so, and every job has its result
-	local name=$1 outcome=$2 reason=$3
-	shift 3
-	printf "# %s at %d s\n" "$name" $SECONDS
-	rm -f pids
-	gpu_campaign "$name.json" 12 ok --layers 30 --layer-ms 100 --pid "$dir/pids"
-	greta-orch submit --detach "$name.json" >/dev/null
-	wait_for 20 begun 8 || fail "$name: nothing runs: $(squeue)"
-	"$@" || fail "$name: $*"
-	expect 0 '12 of 12 jobs have a counted result' timeout 60 greta-orch watch "$name"
-	[ "$failed" = 0 ] || { squeue; ls -R pool/queue pool/pilots; tail -n 3 pool/log/*; }
-	[ "$outcome" = none ] || is "SELECT count(*) > 0 FROM attempt a JOIN job j ON j.id = a.job_id JOIN campaign c
-		ON c.id = j.campaign_id WHERE c.name = '$name' AND a.outcome = '$outcome' AND a.reason LIKE '%$reason%'" 1 ||
-		fail "$name: no $outcome with '$reason': $(sql "SELECT a.outcome, a.reason, count(*) FROM attempt a JOIN job j
-			ON j.id = a.job_id JOIN campaign c ON c.id = j.campaign_id WHERE c.name = '$name' GROUP BY 1, 2")"
-	wrong
-}
-first_job() { in_slurm R | head -n 1; }
-ctld_again() { slurm_ctld_kill; sleep 1; slurm_ctld_start; }
-node_down() { scontrol update nodename="$(squeue -h -n greta-cluster1 -t R -o %N | grep -vx "$(squeue -h -n greta-cluster2 -o %N)" | head -n 1)" state=down reason=test; }
-urgent() { sbatch -Q -p urgent --exclusive -N 7 -t 1 --output=/dev/null --wrap 'sleep 2'; }
-suffer scancelled preempted 'CANCELLED' eval 'scancel $(first_job)'
-suffer requeued preempted 'JOB' eval 'scontrol requeue $(first_job)'
-suffer preempted preempted 'PREEMPTION' urgent
-if [ "$long" ]; then
-	suffer down lost 'NODE FAILURE' node_down
-	scontrol update nodename=n[1-8] state=resume 2>/dev/null
-fi
-suffer restarted none '' ctld_again
-
-# --- time limit hit
-[ -z "$long" ] || expect 1 'timed_out: Slurm said: JOB [0-9]+ .* DUE TO TIME LIMIT' timeout 100 greta-orch watch slow
+# --- a storm: eight attempts that hold, each with a whole allocation, and neither controller nor login node
+gpu_campaign storm.json 8 '{"gpus": 8}' ok --layers 2900 --layer-ms 100 --until "$dir/go"
+expect 0 'controller' greta-orch submit --detach storm.json
+wait_for 60 held storm 8 || fail "not all of it runs: $(squeue; greta-orch status)"
+jobs=($(running cluster1)) # that on n1 is the last
+node_of() { squeue -h -j "$1" -o %N; }
+becomes pool "${jobs[0]}" 'preempted: Slurm said: JOB [0-9]+ .*CANCELLED AT'
+becomes pool "${jobs[1]}" 'lost: Slurm said: JOB [0-9]+ .*DUE TO NODE FAILURE'
+becomes pool "${jobs[2]}" 'preempted: Slurm said: JOB [0-9]+ .*DUE TO PREEMPTION'
+becomes pool "${jobs[3]}" 'preempted: Slurm said: JOB [0-9]+ .*DUE TO PREEMPTION'
+becomes pool "${jobs[4]}" 'preempted: Slurm said: JOB [0-9]+ .*DUE TO PREEMPTION'
+becomes pool "${jobs[5]}" 'lost: Slurm ended job [0-9]+, which ran it: FAILED'
+becomes pool "${jobs[6]}" 'ok: '
+becomes pool "${jobs[7]}" 'ok: '
+state_is() { [ "$(squeue -h -j "$1" -o %t 2>/dev/null)" = "$2" ]; }
+is_over() { ! squeue -h -t R -o %A | grep -qx "$1"; }
+kill -KILL "$(controller_pid)"
+node_stop 1
+scancel "${jobs[0]}"
+down=$(node_of "${jobs[1]}")
+scontrol update "nodename=$down" state=down reason=test
+urgent=$(sbatch --parsable -p urgent --exclusive -N 3 -w "$(node_of "${jobs[2]}"),$(node_of "${jobs[3]}"),$(node_of "${jobs[4]}")" \
+	-t 5 --output=/dev/null --wrap 'sleep 300')
+slurm_job_die "${jobs[5]}"
+wait_for 20 is_over "${jobs[5]}" || fail "Slurm did not see that a job died: $(squeue)"
+wait_for 30 state_is "$urgent" R || fail "the urgent job did not start: $(squeue)"
+sleep 6 # it stores its state every 5 s, and knows nothing later again
+slurm_ctld_kill
+sleep 1
+slurm_ctld_start
+wait_for 60 is_over "${few[1]}" || fail "the time limit was not hit: $(squeue)"
+scancel "$urgent"
+scontrol update "nodename=$down" state=resume 2>/dev/null
+node_start 1
+touch go
+greta-orch resume --detach >/dev/null
+expect 0 '8 of 8 jobs have a counted result' timeout 120 greta-orch watch storm
+expect 0 '2 of 2 jobs have a counted result' timeout 60 greta-orch watch breeze
+for uuid in "${!expected[@]}"; do
+	got=$(sql "SELECT outcome || ': ' || coalesce(reason, '') FROM attempt WHERE uuid = '$uuid'")
+	grep -qE "^${expected[$uuid]}" <<<"$got" || fail "attempt $uuid: '$got', '${expected[$uuid]}' expected"
+done
+wrong
+equal "attempts of a storm" "SELECT count(*) FROM attempt a JOIN job j ON j.id = a.job_id JOIN campaign c ON c.id = j.campaign_id
+	WHERE c.name IN ('storm', 'breeze')" 18
+[ "$failed" = 0 ] || { squeue; ls -R pool*/queue pool*/pilots; tail -n 3 pool*/log/*; }
+wait_for 30 no_controller || fail "the controller stayed"
+[ -z "$(ls -A pool/attempts pool/queue pool2/attempts pool2/queue | grep -v :)" ] || fail "spools were left: $(ls -R pool/attempts pool/queue)"
 done_testing

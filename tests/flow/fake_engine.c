@@ -1,13 +1,14 @@
 /* fake_engine: an engine that behaves, lies, floods, hangs or crashes as it is told, for all flows.
  *
  *   fake_engine MODE [--ctx N] [--attn NAME] [--layers N] [--layer-ms N] [--samples N] [--prefill-s X] [--bytes N]
- *               [--exit N] [--ledger FILE] [--ledgers DIR] [--cell TEXT] [--once FILE] [--pid FILE]
+ *               [--exit N] [--ledger FILE] [--ledgers DIR] [--cell TEXT] [--once FILE] [--pid FILE] [--until FILE]
  *
  * --ledger FILE: appends "ATTEMPT MODE PREFILL_S\n" in one write when a result is printed.
  * --ledgers DIR: keeps DIR/ATTEMPT, synced: "begin PID TEXT\n", and "result PREFILL_S TEXT\n" before a result is printed.
  * --cell TEXT:   what it was asked for, by its own account of it: bench/chaos-check compares.
  * --once FILE:   misbehaves only if FILE can be created; else the mode is ok.
  * --pid FILE:    appends its process ids, those of children too, a line each.
+ * --until FILE:  layers take no time any more once FILE is there; nor where no attempt is made, only a build verified.
  *
  * Mode flaky hangs in one of --one-in N runs (all its runs count in FILE of --count), but only without the variable of
  * --unless and above the context of --above.
@@ -28,7 +29,7 @@
 #include <unistd.h>
 
 struct options {
-	const char *mode, *attn, *ledger, *ledgers, *cell, *once, *pid, *unless, *count;
+	const char *mode, *attn, *ledger, *ledgers, *cell, *once, *pid, *until, *unless, *count;
 	long above, one_in, ctx, layers, layer_ms, samples, bytes, exit_code;
 	double prefill_s;
 };
@@ -106,11 +107,17 @@ static void progress(const char *phase, long done, long total, double t)
 		return; /* dropped, as the contract says */
 }
 
+static bool may_end(void)
+{
+	return opt.until && (access(opt.until, F_OK) == 0 || !getenv("GRETA_ATTEMPT"));
+}
+
 static double prefill(double begun, long layers)
 {
 	double from = now_s();
 	for (long i = 1; i <= layers; i++) {
-		sleep_ms(opt.layer_ms);
+		if (!may_end())
+			sleep_ms(opt.layer_ms);
 		progress("prefill", i, opt.layers, now_s() - begun);
 	}
 	return now_s() - from;
@@ -594,7 +601,7 @@ static void parse(int argc, char **argv)
 		{"--pid", &opt.pid, NULL},       {"--ctx", NULL, &opt.ctx},       {"--layers", NULL, &opt.layers},
 		{"--layer-ms", NULL, &opt.layer_ms}, {"--samples", NULL, &opt.samples}, {"--bytes", NULL, &opt.bytes},
 		{"--exit", NULL, &opt.exit_code}, {"--above", NULL, &opt.above}, {"--one-in", NULL, &opt.one_in},
-		{"--unless", &opt.unless, NULL}, {"--count", &opt.count, NULL},
+		{"--unless", &opt.unless, NULL}, {"--count", &opt.count, NULL}, {"--until", &opt.until, NULL},
 	};
 	for (int i = 2; i + 1 < argc; i += 2) {
 		for (size_t k = 0; k < sizeof table / sizeof *table; k++) {

@@ -1,12 +1,26 @@
 # slurm.sh: a Slurm cluster of its own on this machine, for flows: munged, slurmctld and several slurmd under a temporary
 # folder, with ports, key, socket and state of their own. Nothing of the system's Slurm or munge is touched. To be sourced.
 #
+#	slurm_alone COMMAND...        runs COMMAND in place of this script, in namespaces that go away with it, where that is possible
 #	slurm_start N GPUS [LINE...]  node n1 .. nN with GPUS each; further lines for its slurm.conf. $SLURM_CONF leads there
+#	slurm_accounting              to be called before slurm_start: accounts and sacct by a slurmdbd and its database;
+#	                              false where their packages are absent
 #	slurm_ctld_start              slurmctld (again); slurm_ctld_kill is a kill -9
+#	slurm_job_die JOB             as if its machine had lost power: KILL to all of its processes
 #	slurm_stop                    ends everything, what jobs have left included
 #
 # A GPU is a character device that does nothing, below the node's own /dev, and an entry in the node's own /proc: jobs on a
 # node are told so by TaskProlog, and by nothing else (GRETA_PROC_ROOT and so on).
+
+# Its ports are then nobody else's, and whatever kills the script ends all that it has started. A name is resolved only where
+# an interface has an address beside 127.0.0.1.
+slurm_alone() {
+	if [ -n "${SLURM_ALONE:-}" ]; then
+		ip link set lo up && ip address add 10.0.0.1/32 dev lo
+	elif unshare --pid --net --fork --mount-proc true 2>/dev/null; then
+		SLURM_ALONE=1 exec unshare --pid --net --fork --mount-proc --kill-child "$@"
+	fi
+}
 
 slurm_skip_unless_possible() {
 	local program
@@ -67,7 +81,11 @@ slurm_config() { # N GPUS [LINE...]
 		SwitchType=switch/none
 		MpiDefault=none
 		JobAcctGatherType=jobacct_gather/none
-		AccountingStorageType=accounting_storage/none
+		AccountingStorageType=accounting_storage/${slurm_storage:-none}
+		AccountingStorageHost=127.0.0.1
+		AccountingStoragePort=$((slurm_port + n + 1))
+		AccountingStoragePass=$slurm_dir/munge.sock
+		${slurm_enforce:+AccountingStorageEnforce=$slurm_enforce}
 		SelectType=select/cons_tres
 		SelectTypeParameters=CR_CPU
 		SlurmdParameters=config_overrides
@@ -100,6 +118,39 @@ slurm_config() { # N GPUS [LINE...]
 	chmod 755 "$slurm_dir/prolog"
 }
 
+slurm_accounting() {
+	[ -x /usr/sbin/slurmdbd ] && command -v mariadbd >/dev/null || return 1
+	slurm_storage=slurmdbd slurm_enforce=associations
+}
+
+# Without tables of its own the database lets everybody in, by a socket in our folder.
+slurm_accounting_start() { # N
+	mkdir -p "$slurm_dir/db"
+	export MYSQL_UNIX_PORT=$slurm_dir/db.sock
+	mariadbd --no-defaults --user=root --datadir="$slurm_dir/db" --socket="$MYSQL_UNIX_PORT" --pid-file="$slurm_dir/db.pid" \
+		--skip-networking --skip-grant-tables --skip-log-bin --innodb-flush-log-at-trx-commit=0 \
+		--innodb-buffer-pool-size=32M --innodb-log-file-size=8M >"$slurm_dir/db.out" 2>&1 &
+	slurm_helper_pids="$!"
+	wait_for 30 test -S "$MYSQL_UNIX_PORT" || return 1
+	cat >"$slurm_dir/slurmdbd.conf" <<-CONF
+		AuthType=auth/munge
+		AuthInfo=socket=$slurm_dir/munge.sock
+		DbdHost=localhost
+		DbdAddr=127.0.0.1
+		DbdPort=$((slurm_port + $1 + 1))
+		SlurmUser=root
+		StorageType=accounting_storage/mysql
+		StorageHost=localhost
+		StorageUser=root
+		LogFile=$slurm_dir/slurmdbd.log
+		PidFile=$slurm_dir/slurmdbd.pid
+	CONF
+	chmod 600 "$slurm_dir/slurmdbd.conf"
+	/usr/sbin/slurmdbd -D >"$slurm_dir/slurmdbd.out" 2>&1 &
+	slurm_helper_pids="$! $slurm_helper_pids"
+	wait_for 30 sacctmgr -n show cluster && sacctmgr -iQ add cluster greta >/dev/null
+}
+
 slurm_ctld_start() {
 	/usr/sbin/slurmctld -D >>"$slurm_dir/slurmctld.out" 2>&1 &
 	slurm_ctld_pid=$!
@@ -108,6 +159,13 @@ slurm_ctld_start() {
 slurm_ctld_kill() {
 	kill -9 "$slurm_ctld_pid"
 	wait "$slurm_ctld_pid" 2>/dev/null
+}
+
+slurm_job_die() { # JOB
+	local p
+	for p in /proc/[0-9]*; do
+		{ tr '\0' '\n' <"$p/environ"; } 2>/dev/null | grep -qx "SLURM_JOB_ID=$1" && echo "${p#/proc/}"
+	done | xargs -r kill -KILL
 }
 
 slurmd_start() { # K
@@ -124,7 +182,7 @@ slurm_start() {
 	mkdir -p "$slurm_dir/state"
 	chmod 755 "$slurm_dir"
 	slurm_skip_unless_possible
-	slurm_find_ports "$n" || return 1
+	slurm_find_ports $((n + 1)) || return 1
 	for k in $(seq "$n"); do slurm_node "$k" "$gpus"; done
 	slurm_config "$n" "$gpus" "$@"
 	export SLURM_CONF=$slurm_dir/slurm.conf
@@ -134,6 +192,7 @@ slurm_start() {
 		>"$slurm_dir/munged.out" 2>&1 &
 	slurm_munged_pid=$!
 	wait_for 10 test -S "$slurm_dir/munge.sock" || { cat "$slurm_dir"/munged.*; return 1; }
+	[ -z "${slurm_storage:-}" ] || slurm_accounting_start "$n" || { tail -n 5 "$slurm_dir"/*.out; return 1; }
 	slurm_ctld_start
 	for k in $(seq "$n"); do slurmd_start "$k"; done
 	wait_for 30 slurm_nodes_idle "$n" && return 0
@@ -147,8 +206,9 @@ slurm_stop() {
 	[ -n "${slurm_munged_pid:-}" ] || return 0
 	scancel --user="$(id -un)" 2>/dev/null
 	wait_for 10 eval '[ -z "$(squeue -h)" ]'
-	for pid in "$slurm_ctld_pid" $(cat "$slurm_dir"/n*/pid) "$slurm_munged_pid"; do kill -TERM "$pid" 2>/dev/null; done
-	for pid in "$slurm_ctld_pid" $(cat "$slurm_dir"/n*/pid) "$slurm_munged_pid"; do
+	local pids="$slurm_ctld_pid $(cat "$slurm_dir"/n*/pid) ${slurm_helper_pids:-} $slurm_munged_pid"
+	for pid in $pids; do kill -TERM "$pid" 2>/dev/null; done
+	for pid in $pids; do
 		wait_for 5 eval "! kill -0 $pid" || kill -9 "$pid"
 	done
 	wait 2>/dev/null

@@ -5,6 +5,7 @@
 #	node_start K [OPT...]  one of them (again), with further lines for its sshd_config
 #	node_pids K            its listening sshd and the sessions below it
 #	nodes_stop             ends all sshds and what is left on the nodes
+#	$nodes_setenv          further variables of a session: NAME=value ...
 #
 # SHLVL keeps bash from reading the rc files of whoever runs this, which may be slow and leave locks behind when killed.
 # Each node has its own spool, slots and store (GRETA_SPOOL_DIR and so on, set by its sshd), and says that it is another
@@ -38,7 +39,7 @@ node_start() {
 		echo "MaxStartups 100:30:200"
 		echo "Subsystem sftp internal-sftp"
 		echo "SetEnv GRETA_SPOOL_DIR=$dir/spool GRETA_SLOTS_DIR=$dir/slots GRETA_CACHE_DIR=$dir/cache" \
-			"SHLVL=9 GRETA_NODE_ID=$(printf '%032x' "$k") ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=0}"
+			"SHLVL=9 GRETA_NODE_ID=$(printf '%032x' "$k") ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=0} ${nodes_setenv:-}"
 		printf '%s\n' "$@"
 	} >"$dir/sshd_config"
 	/usr/sbin/sshd -f "$dir/sshd_config" -E "$dir/sshd.log" || { cat "$dir/sshd.log"; return 1; }

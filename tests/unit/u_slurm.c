@@ -179,9 +179,30 @@ static void test_allocation__last_words(void **state)
 	for (size_t i = 0; i < GRETA_COUNT(cases); i++) {
 		struct greta_err e = {0};
 		assert_ok(greta_fs_write_atomic("log", cases[i].log, strlen(cases[i].log), 0600, &e));
-		assert_int_equal(allocation_end("log", text), cases[i].outcome);
+		assert_int_equal(allocation_end("log", NULL, text), cases[i].outcome);
 	}
-	assert_int_equal(allocation_end("no-such-log", text), GRETA_OUTCOME_UNKNOWN);
+	assert_int_equal(allocation_end("no-such-log", NULL, text), GRETA_OUTCOME_UNKNOWN);
+}
+
+/* A job that was requeued: each of its lives has had an end of its own. */
+static void test_allocation__last_words_to_each_pilot(void **state)
+{
+	static const char log[] = "slurmstepd: error: *** JOB 7 ON n0 CANCELLED AT x DUE TO TIME LIMIT ***\n"
+				  ALLOCATION_BEGINS ": 7.0 on a, GPUs none\n"
+				  "slurmstepd: error: *** JOB 7 ON n1 CANCELLED AT x DUE TO NODE FAILURE ***\n"
+				  ALLOCATION_BEGINS ": 7.1 on b, GPUs none\n"
+				  "slurmstepd: error: *** JOB 7 ON n2 CANCELLED AT x DUE TO PREEMPTION ***\n"
+				  ALLOCATION_BEGINS ": 7.2 on c, GPUs none\n";
+	struct greta_err e = {0};
+	char text[320];
+	(void)state;
+	assert_ok(greta_fs_write_atomic("log", log, strlen(log), 0600, &e));
+	assert_int_equal(allocation_end("log", "7.0", text), GRETA_OUTCOME_LOST);
+	assert_int_equal(allocation_end("log", "7.1", text), GRETA_OUTCOME_PREEMPTED);
+	assert_string_equal(text, "Slurm said: JOB 7 ON n2 CANCELLED AT x DUE TO PREEMPTION");
+	assert_int_equal(allocation_end("log", "7.2", text), GRETA_OUTCOME_UNKNOWN);
+	assert_int_equal(allocation_end("log", "7.3", text), GRETA_OUTCOME_UNKNOWN);
+	assert_int_equal(allocation_end("log", NULL, text), GRETA_OUTCOME_UNKNOWN);
 }
 
 /* queue */
@@ -263,6 +284,7 @@ int main(void)
 		cmocka_unit_test(test_slurm__gres),
 		cmocka_unit_test(test_allocation__devices),
 		cmocka_unit_test_setup_teardown(test_allocation__last_words, unit_tmp_create, unit_tmp_remove),
+		cmocka_unit_test_setup_teardown(test_allocation__last_words_to_each_pilot, unit_tmp_create, unit_tmp_remove),
 		cmocka_unit_test_setup_teardown(test_queue__one_alone_gets_a_ticket, unit_tmp_create, unit_tmp_remove),
 		cmocka_unit_test_setup_teardown(test_queue__order_of_coming, unit_tmp_create, unit_tmp_remove),
 	};
