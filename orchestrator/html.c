@@ -433,6 +433,7 @@ int html_report(struct greta_db *db, int64_t campaign_id, bool with_marked, stru
 {
 	(void)db;
 	(void)campaign_id;
+	(void)with_marked;
 	(void)out;
 	return greta_err_set(e, GRETA_EUNSUPPORTED,
 			     "this greta-orch was built without npm, so it has no HTML page: install nodejs and npm and build again,"
