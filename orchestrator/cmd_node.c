@@ -363,8 +363,8 @@ static const struct table_column list_columns[] = {
 static const char list_sql[] =
 	"SELECT a.name, a.transport, iif(a.state = 'up' AND q.whole, 'quarantined', a.state),"
 	" " ISO("iif(a.state = 'up', q.since_ns, a.state_ns)") ", n.hostname, n.n_cpus,"
-	" (SELECT count(*) FROM device d WHERE d.node_id = n.id), nullif(a.labels, '{}'), q.slots,"
-	" nullif(trim(coalesce(a.state_reason, '') || coalesce('; ' || q.reasons, ''), '; '), '')"
+	" iif(n.id IS NULL, NULL, (SELECT count(*) FROM device d WHERE d.node_id = n.id)), nullif(a.labels, '{}'), q.slots,"
+	" nullif(trim(coalesce(a.state_reason, iif(n.id IS NULL, 'never reached', '')) || coalesce('; ' || q.reasons, ''), '; '), '')"
 	" FROM alias a LEFT JOIN node n ON n.id = a.node_id LEFT JOIN (SELECT node_id, max(slot = 'node') AS whole,"
 	" min(since_ns) AS since_ns, group_concat(slot, ' ') AS slots,"
 	" group_concat(slot || ' since ' || " ISO("since_ns") " || ': ' || reason, '; ') AS reasons"
@@ -384,7 +384,7 @@ static int list_exec(struct cmd_ctx *ctx, const void *values, struct greta_err *
 	while ((rc = greta_query_step(q, e)) == 1) {
 		table_row(t);
 		for (int i = 0; i < (int)GRETA_COUNT(list_columns); i++)
-			if (list_columns[i].format == TABLE_INT)
+			if (list_columns[i].format == TABLE_INT && greta_query_str(q, i)) /* NULL: never reached */
 				table_int(t, greta_query_i64(q, i));
 			else
 				table_str(t, greta_query_str(q, i));
