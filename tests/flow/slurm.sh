@@ -28,6 +28,7 @@ slurm_skip_unless_possible() {
 		PATH=$PATH:/usr/sbin command -v $program >/dev/null || { echo "SKIP: there is no $program"; exit 77; }
 	done
 	[ "$(id -u)" = 0 ] || { echo "SKIP: several slurmd on one machine and device files need root"; exit 77; }
+	[ "$(stat -f -c %T /sys/fs/cgroup)" != sysfs ] || { echo "SKIP: slurmd needs a file system on /sys/fs/cgroup"; exit 77; }
 	mknod "$slurm_dir/null" c 1 3 2>/dev/null || { echo "SKIP: device files can't be made here"; exit 77; }
 }
 
