@@ -262,6 +262,8 @@ static int plan_exec(struct cmd_ctx *ctx, const void *values, struct greta_err *
 			     .db_path = ctx->db_path};
 	int code = CMD_USAGE;
 	bool readable = greta_campaign_load(p.file, &p.campaign, &p.problems, &p.text) == 0;
+	size_t n = greta_problems_errors(&p.problems);
+
 	if (p.output.form != OUTPUT_JSON) {
 		cleanup_buf struct greta_buf text = {0};
 		greta_problems_print(&p.problems, p.file, &text);
@@ -272,7 +274,7 @@ static int plan_exec(struct cmd_ctx *ctx, const void *values, struct greta_err *
 	else if (p.output.form == OUTPUT_JSON)
 		print_json(&p, NULL, NULL, e);
 	else
-		fprintf(stderr, "%zu mistakes: nothing was planned\n", greta_problems_errors(&p.problems));
+		fprintf(stderr, "%zu mistake%s: nothing was planned\n", n, n == 1 ? "" : "s");
 	free(p.builds);
 	greta_db_close(p.db);
 	greta_buf_release(&p.text);

@@ -32,12 +32,12 @@ static int load(const char *path, struct greta_buf *text, struct greta_err *e)
 	struct greta_problems problems = {0};
 	cleanup_buf struct greta_buf said = {0};
 	int rc = greta_campaign_load(path, &c, &problems, text);
+	size_t n = greta_problems_errors(&problems);
 
 	greta_problems_print(&problems, path, &said);
 	fputs(greta_buf_str(&said), stderr);
 	if (rc < 0)
-		greta_err_set(e, GRETA_EINVAL, "%s: nothing was submitted (%zu mistakes)", path,
-			      greta_problems_errors(&problems));
+		greta_err_set(e, GRETA_EINVAL, "%s: nothing was submitted (%zu mistake%s)", path, n, n == 1 ? "" : "s");
 	greta_problems_release(&problems);
 	greta_campaign_release(&c);
 	return rc;
