@@ -195,14 +195,8 @@ static void tell_started(struct supervise *s)
 	struct greta_jsonw w = greta_jsonw(&detail);
 	greta_jsonw_object(&w, NULL);
 	greta_jsonw_i64(&w, "pid", s->engine.pid);
-	greta_jsonw_array(&w, "devices");
-	for (size_t i = 0; i < s->slots.devices.n; i++)
-		greta_jsonw_str(&w, NULL, s->slots.devices.items[i]);
-	greta_jsonw_end_array(&w);
-	greta_jsonw_array(&w, "slots");
-	for (size_t i = 0; i < s->slots.names.n; i++)
-		greta_jsonw_str(&w, NULL, s->slots.names.items[i]);
-	greta_jsonw_end_array(&w);
+	greta_jsonw_strs(&w, "devices", &s->slots.devices);
+	greta_jsonw_strs(&w, "slots", &s->slots.names);
 	if (s->build.engine[0])
 		greta_jsonw_str(&w, "engine_sha256", s->build.engine);
 	if (s->model_facts[0]) {

@@ -81,10 +81,7 @@ static void find_devices(struct supervise *s)
 	struct greta_facts all = {0};
 	devices_find(s->paths->sys, s->paths->proc, s->paths->dev, &all);
 	for (size_t i = 0; i < all.n_devices; i++) {
-		bool held = false;
-		for (size_t k = 0; k < s->slots.devices.n; k++)
-			held |= strcmp(all.devices[i].uuid, s->slots.devices.items[k]) == 0;
-		if (!held)
+		if (!greta_strs_has(&s->slots.devices, all.devices[i].uuid))
 			continue;
 		*GRETA_PUSH(w->gpus.devices, w->gpus.n_devices, w->gpus.cap_devices) = all.devices[i];
 		all.devices[i] = (struct greta_device){0};

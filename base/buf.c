@@ -65,6 +65,18 @@ void greta_buf_addf(struct greta_buf *b, const char *fmt, ...)
 	va_end(ap);
 }
 
+void greta_buf_add_word(struct greta_buf *b, const char *s)
+{
+	greta_buf_addc(b, '\'');
+	for (; *s; s++) {
+		if (*s == '\'')
+			greta_buf_adds(b, "'\\''");
+		else
+			greta_buf_addc(b, *s);
+	}
+	greta_buf_addc(b, '\'');
+}
+
 void greta_buf_consume(struct greta_buf *b, size_t n)
 {
 	if (n > b->len)
@@ -106,16 +118,4 @@ const char *greta_buf_str(const struct greta_buf *b)
 		return "";
 	b->data[b->len] = '\0';
 	return b->data;
-}
-
-void greta_buf_add_word(struct greta_buf *b, const char *s)
-{
-	greta_buf_addc(b, '\'');
-	for (; *s; s++) {
-		if (*s == '\'')
-			greta_buf_adds(b, "'\\''");
-		else
-			greta_buf_addc(b, *s);
-	}
-	greta_buf_addc(b, '\'');
 }

@@ -17,8 +17,8 @@ void greta_buf_adds(struct greta_buf *b, const char *s);
 void greta_buf_addc(struct greta_buf *b, char c);
 void greta_buf_addf(struct greta_buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void greta_buf_vaddf(struct greta_buf *b, const char *fmt, va_list ap);
-char *greta_buf_reserve(struct greta_buf *b, size_t n);  /* room for n more bytes; len grows by the caller's hand */
 void greta_buf_add_word(struct greta_buf *b, const char *s); /* quoted, as one word of a POSIX shell */
+char *greta_buf_reserve(struct greta_buf *b, size_t n);  /* room for n more bytes; len grows by the caller's hand */
 void greta_buf_consume(struct greta_buf *b, size_t n);   /* drops the first n bytes */
 void greta_buf_clear(struct greta_buf *b);               /* len = 0, memory kept */
 void greta_buf_release(struct greta_buf *b);             /* frees; leaves a valid empty buffer */

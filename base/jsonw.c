@@ -161,3 +161,22 @@ void greta_jsonw_raw(struct greta_jsonw *w, const char *key, const char *json)
 	begin_value(w, key);
 	greta_buf_adds(w->out, json);
 }
+
+void greta_jsonw_strs(struct greta_jsonw *w, const char *key, const struct greta_strs *list)
+{
+	greta_jsonw_array(w, key);
+	for (size_t i = 0; i < list->n; i++)
+		greta_jsonw_str(w, NULL, list->items[i]);
+	greta_jsonw_end_array(w);
+}
+
+void greta_jsonw_lines(struct greta_jsonw *w, const char *key, const char *text)
+{
+	greta_jsonw_array(w, key);
+	while (*text) {
+		size_t n = strcspn(text, "\n");
+		greta_jsonw_strn(w, NULL, text, n);
+		text += n + (text[n] == '\n');
+	}
+	greta_jsonw_end_array(w);
+}

@@ -4,6 +4,7 @@
 #define BASE_JSONW_H
 
 #include "base/buf.h"
+#include "base/str.h"
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -24,6 +25,8 @@ void greta_jsonw_i64(struct greta_jsonw *w, const char *key, int64_t value);
 void greta_jsonw_f64(struct greta_jsonw *w, const char *key, double value); /* shortest form that reads back equal */
 void greta_jsonw_bool(struct greta_jsonw *w, const char *key, bool value);
 void greta_jsonw_null(struct greta_jsonw *w, const char *key);
+void greta_jsonw_strs(struct greta_jsonw *w, const char *key, const struct greta_strs *list);
+void greta_jsonw_lines(struct greta_jsonw *w, const char *key, const char *text); /* a string for each line of it */
 void greta_jsonw_raw(struct greta_jsonw *w, const char *key, const char *json);  /* a value that is JSON already */
 
 #endif

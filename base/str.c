@@ -66,6 +66,14 @@ void greta_str_copy(char *dst, size_t cap, const char *src)
 	dst[n] = '\0';
 }
 
+bool greta_str_in(const char *s, const char *const *list, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (greta_str_eq(s, list[i]))
+			return true;
+	return false;
+}
+
 void greta_strs_add(struct greta_strs *v, const char *s)
 {
 	*GRETA_PUSH(v->items, v->n, v->cap) = greta_strdup(s ? s : "");
@@ -83,6 +91,11 @@ void greta_strs_addf(struct greta_strs *v, const char *fmt, ...)
 	greta_strs_add(v, n < 0 ? "" : text);
 	if (n >= 0)
 		free(text);
+}
+
+bool greta_strs_has(const struct greta_strs *v, const char *s)
+{
+	return greta_str_in(s, (const char *const *)v->items, v->n);
 }
 
 void greta_strs_release(struct greta_strs *v)

@@ -12,6 +12,7 @@ bool greta_str_ends(const char *s, const char *suffix);
 int greta_str_i64(const char *s, int64_t *out);                  /* whole string, decimal; -1 if it is not one */
 int greta_str_f64(const char *s, double *out);                   /* whole string, finite, C locale */
 void greta_str_copy(char *dst, size_t cap, const char *src);     /* always terminated, cut if too long */
+bool greta_str_in(const char *s, const char *const *list, size_t n);
 
 /* A list of owned strings; zero is empty. `items` is NULL-terminated once it holds one, so it serves as an argv. */
 struct greta_strs {
@@ -21,6 +22,7 @@ struct greta_strs {
 
 void greta_strs_add(struct greta_strs *v, const char *s);        /* copies */
 void greta_strs_addf(struct greta_strs *v, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+bool greta_strs_has(const struct greta_strs *v, const char *s);
 void greta_strs_release(struct greta_strs *v);
 #define cleanup_strs __attribute__((cleanup(greta_strs_release)))
 

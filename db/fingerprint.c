@@ -214,14 +214,6 @@ static long stuck_thread(const char *verdict)
 	return at ? strtol(at + strlen(": thread "), NULL, 10) : 0;
 }
 
-static bool has(const struct greta_strs *v, const char *s)
-{
-	for (size_t i = 0; i < v->n; i++)
-		if (greta_str_eq(v->items[i], s))
-			return true;
-	return false;
-}
-
 struct stacks {
 	struct greta_strs stuck;	 /* of the thread wanted, of the first one where none is */
 	struct greta_strs others, waves; /* each once */
@@ -252,7 +244,7 @@ static void read_stacks(const char *text, long wanted, struct stacks *out)
 		to = kind == GPU_WAVE			      ? &out->waves
 		     : (wanted ? tid == wanted : number == 1) ? &out->stuck
 							      : &out->others;
-		if (stack.len && !has(to, stack.data))
+		if (stack.len && !greta_strs_has(to, stack.data))
 			greta_strs_add(to, stack.data);
 	}
 }
@@ -346,7 +338,7 @@ static void put_lines(const char *log, bool of_kernel, struct greta_strs *out)
 		if (!speaks_of_trouble(line, n) || (of_kernel && !is_of_interest(line, n)))
 			continue;
 		fingerprint_normalise(line, n < LINE_READ ? n : LINE_READ, &text);
-		if (text.len && !has(out, text.data))
+		if (text.len && !greta_strs_has(out, text.data))
 			greta_strs_add(out, text.data);
 	}
 }

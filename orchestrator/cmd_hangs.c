@@ -69,14 +69,6 @@ static void print_group(const struct hang_group *g, const struct term *term, str
 
 /* ---- as data */
 
-static void write_strs(struct greta_jsonw *w, const char *key, const struct greta_strs *v)
-{
-	greta_jsonw_array(w, key);
-	for (size_t i = 0; i < v->n; i++)
-		greta_jsonw_str(w, NULL, v->items[i]);
-	greta_jsonw_end_array(w);
-}
-
 static void write_counts(struct greta_jsonw *w, const char *key, const struct hang_counts *c)
 {
 	greta_jsonw_array(w, key);
@@ -95,7 +87,7 @@ static void write_vanished(struct greta_jsonw *w, const struct vanish_list *v)
 	for (size_t i = 0; i < v->n; i++) {
 		const struct vanish *one = &v->items[i];
 		greta_jsonw_object(w, NULL);
-		write_strs(w, "with", &one->with);
+		greta_jsonw_strs(w, "with", &one->with);
 		greta_jsonw_i64(w, "n", one->n);
 		greta_jsonw_i64(w, "hung", 0);
 		greta_jsonw_f64(w, "rate_bound_95", hang_rate_bound((struct hang_rate){0, one->n}));
@@ -119,7 +111,7 @@ static void write_group(struct greta_jsonw *w, const struct hang_group *g)
 	for (int by = 0; by < HANG_BY_COUNT; by++)
 		write_counts(w, hang_by_names[by], &g->by[by]);
 	write_vanished(w, &g->vanished);
-	write_strs(w, "attempts", &g->attempts);
+	greta_jsonw_strs(w, "attempts", &g->attempts);
 	greta_jsonw_end_object(w);
 }
 

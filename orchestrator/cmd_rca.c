@@ -224,10 +224,7 @@ static void print_request(const struct rca_request *r, bool detach, struct greta
 	greta_jsonw_f64(&w, "rate", r->rate);
 	greta_jsonw_i64(&w, "budget_runs", r->budget_runs);
 	greta_jsonw_f64(&w, "budget_s", r->budget_s);
-	greta_jsonw_array(&w, "settings");
-	for (size_t i = 0; i < r->settings.n; i++)
-		greta_jsonw_str(&w, NULL, r->settings.items[i]);
-	greta_jsonw_end_array(&w);
+	greta_jsonw_strs(&w, "settings", &r->settings);
 	greta_jsonw_array(&w, "contexts");
 	for (size_t i = 0; i < r->n_contexts; i++)
 		greta_jsonw_i64(&w, NULL, r->contexts[i]);

@@ -54,13 +54,7 @@ static void print_json(const struct scaling *s, const struct contexts *predict, 
 		table_destroy(t[i]);
 	}
 	greta_jsonw_i64(&w, "n_marked", (int64_t)s->cells->marked.total);
-	greta_jsonw_array(&w, "remarks");
-	for (const char *line = greta_buf_str(remarks); *line;) {
-		size_t n = strcspn(line, "\n");
-		greta_jsonw_strn(&w, NULL, line, n);
-		line += n + (line[n] == '\n');
-	}
-	greta_jsonw_end_array(&w);
+	greta_jsonw_lines(&w, "remarks", greta_buf_str(remarks));
 	greta_jsonw_end_object(&w);
 	puts(greta_buf_str(&out));
 }

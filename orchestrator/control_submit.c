@@ -13,18 +13,11 @@ static char *variant_detail(const struct greta_campaign *c, const struct greta_v
 	const struct greta_engine *engine = greta_campaign_engine(c, v);
 	struct greta_buf out = {0};
 	struct greta_jsonw w = greta_jsonw(&out);
-	const struct {
-		const char *name;
-		const struct greta_strs *list;
-	} lists[] = {{"command", &engine->command}, {"args", &v->args}, {"env", &v->env}};
 
 	greta_jsonw_object(&w, NULL);
-	for (size_t l = 0; l < GRETA_COUNT(lists); l++) {
-		greta_jsonw_array(&w, lists[l].name);
-		for (size_t i = 0; i < lists[l].list->n; i++)
-			greta_jsonw_str(&w, NULL, lists[l].list->items[i]);
-		greta_jsonw_end_array(&w);
-	}
+	greta_jsonw_strs(&w, "command", &engine->command);
+	greta_jsonw_strs(&w, "args", &v->args);
+	greta_jsonw_strs(&w, "env", &v->env);
 	greta_jsonw_str(&w, "adapter", greta_adapter_name(engine->adapter));
 	greta_jsonw_object(&w, "expect");
 	for (size_t i = 0; i < v->n_expect; i++)

@@ -35,17 +35,6 @@ struct page {
 
 /* ---- pieces */
 
-static void lines(struct page *p, const char *key, const struct greta_buf *text)
-{
-	greta_jsonw_array(&p->w, key);
-	for (const char *s = greta_buf_str(text); *s;) {
-		size_t n = strcspn(s, "\n");
-		greta_jsonw_strn(&p->w, NULL, s, n);
-		s += n + (s[n] == '\n');
-	}
-	greta_jsonw_end_array(&p->w);
-}
-
 /* Takes the table. */
 static void table(struct page *p, const char *id, const char *title, struct table *t)
 {
@@ -292,10 +281,10 @@ static void summary(struct page *p)
 		}
 	greta_buf_addf(&text, "%zu of %zu planned runs have a counted result\n", n_counted, n_jobs);
 	scaling_remarks(&p->scaling, &text);
-	lines(p, "summary", &text);
+	greta_jsonw_lines(&p->w, "summary", greta_buf_str(&text));
 	greta_buf_clear(&text);
 	regress_words(&p->regress, &text);
-	lines(p, "verdicts", &text);
+	greta_jsonw_lines(&p->w, "verdicts", greta_buf_str(&text));
 	greta_jsonw_str(&p->w, "against", p->regress.against);
 	greta_jsonw_i64(&p->w, "n_slower", (int64_t)regress_count(&p->regress, COMPARE_SLOWER));
 }

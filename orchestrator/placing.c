@@ -19,10 +19,7 @@ static bool label_matches(const char *labels, const char *wanted)
 
 bool placing_names(const struct greta_strs *names, const char *node)
 {
-	for (size_t i = 0; i < names->n; i++)
-		if (greta_str_eq(names->items[i], node))
-			return true;
-	return names->n == 0;
+	return names->n == 0 || greta_strs_has(names, node);
 }
 
 bool placing_allows(const struct greta_campaign *c, const char *node, const char *labels)

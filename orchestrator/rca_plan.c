@@ -156,15 +156,13 @@ static int load_nodes(struct planning *p, struct greta_err *e)
 	for (size_t i = 0; i < rows.n && rc == 0; i++) {
 		const struct greta_alias_row *n = &rows.items[i];
 		bool here = greta_str_eq(n->name, p->attempt.alias);
-		bool allowed =
-			placing_allows(&p->spec, n->name, n->labels) && placing_names(&p->variant->nodes, n->name);
+		bool allowed = placing_allows(&p->spec, n->name, n->labels) && placing_names(&p->variant->nodes, n->name);
 
 		if (here && n->state != GRETA_ALIAS_UP)
 			rc = greta_err_set(e, GRETA_EBUSY,
-					   "it hung on node %s, which is %s%s%s: `greta-orch node resume %s` "
-					   "first",
-					   n->name, greta_alias_state_name(n->state), n->reason ? ", " : "",
-					   n->reason ? n->reason : "", n->name);
+					   "it hung on node %s, which is %s%s%s: `greta-orch node resume %s` first", n->name,
+					   greta_alias_state_name(n->state), n->reason ? ", " : "", n->reason ? n->reason : "",
+					   n->name);
 		else if (!here && allowed && n->state == GRETA_ALIAS_UP &&
 			 (!n->node_id || n->node_id != p->attempt.node_id))
 			greta_strs_add(&p->other_nodes, n->name);
@@ -205,14 +203,6 @@ static int load_gpus(struct planning *p, struct greta_err *e)
 }
 
 /* ---- factors */
-
-static bool is_set(const struct planning *p, const char *kv)
-{
-	for (size_t i = 0; i < p->env.n; i++)
-		if (greta_str_eq(p->env.items[i], kv))
-			return true;
-	return false;
-}
 
 static void make_code(struct planning *p, struct factor *f, const char *code)
 {
@@ -263,7 +253,7 @@ static int add_setting(struct planning *p, const char *code, const char *text, s
 		return greta_err_set(e, GRETA_EINVAL, "setting \"%s\": expected NAME=VALUE", text);
 	split_setting(text, &env);
 	for (size_t i = 0; i < env.n; i++)
-		n_set += is_set(p, env.items[i]);
+		n_set += greta_strs_has(&p->env, env.items[i]);
 	if (n_set == env.n) {
 		note(p, "%s is not tried: it hung with that", text);
 		greta_strs_release(&env);
@@ -435,19 +425,11 @@ static void write_env(const struct planning *p, const struct greta_json_val *var
 			const char *kv = p->factors[f].env.items[i], *equal = strchr(kv, '=');
 			cleanup_free char *name = greta_strndup(kv, (size_t)(equal - kv));
 
-			if (overrides(p, on, name) ==
-			    &p->factors[f]) /* two settings of one variable: the first one's holds */
+			/* Of two settings of one variable the first one's holds. */
+			if (overrides(p, on, name) == &p->factors[f])
 				greta_jsonw_str(w, name, equal + 1);
 		}
 	greta_jsonw_end_object(w);
-}
-
-static void write_strs(struct greta_jsonw *w, const char *key, const struct greta_strs *list)
-{
-	greta_jsonw_array(w, key);
-	for (size_t i = 0; i < list->n; i++)
-		greta_jsonw_str(w, NULL, list->items[i]);
-	greta_jsonw_end_array(w);
 }
 
 static void write_places(const struct planning *p, unsigned on, struct greta_jsonw *w)
@@ -456,12 +438,12 @@ static void write_places(const struct planning *p, unsigned on, struct greta_jso
 	struct greta_strs here = {.items = (char **)&p->attempt.alias, .n = 1};
 
 	if (on & rca_design_bits(d, RCA_NODE)) {
-		write_strs(w, "nodes", &p->other_nodes);
+		greta_jsonw_strs(w, "nodes", &p->other_nodes);
 		return;
 	}
-	write_strs(w, "nodes", &here);
+	greta_jsonw_strs(w, "nodes", &here);
 	if (d->same_device)
-		write_strs(w, "devices", on & rca_design_bits(d, RCA_DEVICE) ? &p->other_gpus : &p->same_gpu);
+		greta_jsonw_strs(w, "devices", on & rca_design_bits(d, RCA_DEVICE) ? &p->other_gpus : &p->same_gpu);
 }
 
 static const char *base_of(const struct planning *p, unsigned on)
@@ -521,10 +503,7 @@ static bool is_own(const char *key)
 	static const char *const own[] = {"$schema", "name",  "description", "variants",  "reference", "contexts",
 					  "repeats", "order", "seed",	     "timeout_s", "retries",   "gates"};
 
-	for (size_t i = 0; i < GRETA_COUNT(own); i++)
-		if (greta_str_eq(own[i], key))
-			return true;
-	return false;
+	return greta_str_in(key, own, GRETA_COUNT(own));
 }
 
 static void write_campaign(struct planning *p)
@@ -569,15 +548,9 @@ static void make_jobs(struct rca_plan *plan)
 		struct plan_job job = {variant_of(&plan->design, r->on), r->context, 0, r->stage};
 
 		for (size_t k = 0; k < i; k++)
-			job.repeat +=
-				plan->jobs.jobs[k].variant == job.variant && plan->jobs.jobs[k].context == job.context;
+			job.repeat += plan->jobs.jobs[k].variant == job.variant && plan->jobs.jobs[k].context == job.context;
 		*GRETA_PUSH(plan->jobs.jobs, plan->jobs.n, plan->jobs.cap) = job;
 	}
-}
-
-static char *make_name(const struct planning *p)
-{
-	return greta_format("rca-%.40s-%lld", p->row.name, (long long)p->attempt.id);
 }
 
 static int make_plan(struct planning *p, struct greta_err *e)
@@ -592,7 +565,7 @@ static int make_plan(struct planning *p, struct greta_err *e)
 	plan->campaign_id = p->attempt.campaign_id;
 	plan->run_s = est.wall_s;
 	plan->budget_run_s = est.budget_s;
-	plan->name = make_name(p);
+	plan->name = greta_format("rca-%.40s-%lld", p->row.name, (long long)p->attempt.id);
 	plan->base_dir = greta_strdup(p->row.base_dir);
 	rca_design_runs(&plan->design, (uint64_t)p->attempt.id, &plan->runs);
 	make_jobs(plan);

@@ -34,8 +34,8 @@ struct rca_plan {
 	double run_s, budget_run_s;      /* a run that does not hang; NAN: none of that cell was good yet. Its wall budget */
 };
 
-/* What a person meant: the newest hung attempt of the job, or of the cell that hung most in the campaign. ENOENT where
- * none hung, and why that is no hang. */
+/* What a person meant: the newest hung attempt of the job, or of the cell that hung most in the campaign. EINVAL where
+ * none of it hung. */
 int rca_plan_attempt_of_job(struct greta_db *db, int64_t job_id, int64_t *attempt_id, struct greta_err *e);
 int rca_plan_attempt_of_campaign(struct greta_db *db, int64_t campaign_id, int64_t *attempt_id, struct greta_err *e);
 

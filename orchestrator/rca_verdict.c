@@ -362,14 +362,7 @@ static void json_words(const struct rca_verdict *v, struct greta_jsonw *w)
 	cleanup_buf struct greta_buf words = {0};
 
 	rca_verdict_words(v, &words);
-	greta_jsonw_array(w, "words");
-	for (const char *s = greta_buf_str(&words); *s;) {
-		size_t n = strcspn(s, "\n");
-
-		greta_jsonw_strn(w, NULL, s, n);
-		s += n + (s[n] == '\n');
-	}
-	greta_jsonw_end_array(w);
+	greta_jsonw_lines(w, "words", greta_buf_str(&words));
 }
 
 void rca_verdict_json(const struct rca_verdict *v, struct greta_jsonw *w)

@@ -140,10 +140,7 @@ static void write_asking(const struct asking *a, struct greta_jsonw *w)
 	greta_jsonw_str(w, "node", a->settings.name);
 	greta_jsonw_i64(w, "allocations", a->allocations);
 	greta_jsonw_f64(w, "limit_s", a->limit_s);
-	greta_jsonw_array(w, "argv");
-	for (size_t i = 0; i < a->argv.n; i++)
-		greta_jsonw_str(w, NULL, a->argv.items[i]);
-	greta_jsonw_end_array(w);
+	greta_jsonw_strs(w, "argv", &a->argv);
 	greta_jsonw_str(w, "script", greta_buf_str(&a->script));
 	greta_jsonw_str(w, "why_not", a->why_not.code != GRETA_OK ? a->why_not.text : NULL);
 	greta_jsonw_end_object(w);

@@ -92,10 +92,7 @@ static bool is_kept(const char *key)
 	static const char *const replaced[] = {"variants", "contexts", "repeats", "samples_per_attempt", "warmup", "timeout_s",
 					       "retries",  "gates",    "reference", "order",             "seed"};
 
-	for (size_t i = 0; i < GRETA_COUNT(replaced); i++)
-		if (greta_str_eq(key, replaced[i]))
-			return false;
-	return true;
+	return !greta_str_in(key, replaced, GRETA_COUNT(replaced));
 }
 
 static void add_campaign(struct trial *t, const struct greta_json_val *root, struct greta_buf *out)
@@ -255,7 +252,7 @@ static void take_results(struct trial *t)
 	greta_db_close(db);
 }
 
-/* ---- */
+/* ---- the trial */
 
 static int run(struct trial *t, const struct greta_alias_rows *nodes, const struct greta_buf *text, char *why, size_t cap,
 	       struct greta_err *e)

@@ -104,21 +104,13 @@ static void check_differences(struct reader *r)
 	}
 }
 
-static bool contains(const struct greta_strs *v, const char *s)
-{
-	for (size_t i = 0; i < v->n; i++)
-		if (greta_str_eq(v->items[i], s))
-			return true;
-	return false;
-}
-
 static void check_variant_nodes(struct reader *r)
 {
 	const struct greta_campaign *c = r->c;
 
 	for (size_t i = 0; c->nodes.n && i < c->n_variants; i++)
 		for (size_t k = 0; k < c->variants[i].nodes.n; k++)
-			if (!contains(&c->nodes, c->variants[i].nodes.items[k]))
+			if (!greta_strs_has(&c->nodes, c->variants[i].nodes.items[k]))
 				keys_error(r, greta_json_get(at_variant(r, i), "nodes"),
 					   "\"%s\" is not among the campaign's \"nodes\"",
 					   c->variants[i].nodes.items[k]);

@@ -26,12 +26,8 @@ static void print_strs(const struct field *f, const void *obj, struct greta_json
 {
 	struct greta_strs v = LOAD(struct greta_strs, obj, f->offset);
 
-	if (!v.n)
-		return;
-	greta_jsonw_array(w, f->name);
-	for (size_t i = 0; i < v.n; i++)
-		greta_jsonw_str(w, NULL, v.items[i]);
-	greta_jsonw_end_array(w);
+	if (v.n)
+		greta_jsonw_strs(w, f->name, &v);
 }
 
 static void print_list(const struct field *f, const void *obj, struct greta_jsonw *w)

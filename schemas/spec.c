@@ -171,16 +171,6 @@ int greta_spec_build(const struct greta_campaign *c, size_t variant, int64_t con
 	return 0;
 }
 
-/* ---- secrets */
-
-static bool one_of(const char *name, const char *const *list, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		if (greta_str_eq(name, list[i]))
-			return true;
-	return false;
-}
-
 const char *greta_spec_attn_impl(const struct greta_spec *spec)
 {
 	for (size_t i = 0; i < spec->n_expect; i++)
@@ -188,6 +178,8 @@ const char *greta_spec_attn_impl(const struct greta_spec *spec)
 			return spec->expect[i].value;
 	return NULL;
 }
+
+/* ---- secrets */
 
 bool greta_secret_name(const char *key)
 {
@@ -205,10 +197,10 @@ bool greta_secret_name(const char *key)
 	for (size_t i = 0; i < GRETA_COUNT(at_end); i++)
 		if (greta_str_ends(name, at_end[i]))
 			return true;
-	return greta_str_starts(name, "AWS_") && !one_of(name, harmless, GRETA_COUNT(harmless));
+	return greta_str_starts(name, "AWS_") && !greta_str_in(name, harmless, GRETA_COUNT(harmless));
 }
 
 bool greta_spec_hides(const struct greta_spec *spec, const char *name)
 {
-	return greta_secret_name(name) || one_of(name, (const char *const *)spec->unstored.items, spec->unstored.n);
+	return greta_secret_name(name) || greta_strs_has(&spec->unstored, name);
 }

@@ -29,6 +29,22 @@ static void test_jsonw__nests_and_separates(void **state)
 				    "\"raw\":{\"k\":[1,2]},\"none\":null}");
 }
 
+static void test_jsonw__writes_lists(void **state)
+{
+	(void)state;
+	cleanup_buf struct greta_buf b = {0};
+	cleanup_strs struct greta_strs list = {0};
+	struct greta_jsonw w = greta_jsonw(&b);
+	greta_strs_add(&list, "a");
+	greta_strs_add(&list, "b\n");
+	greta_jsonw_object(&w, NULL);
+	greta_jsonw_strs(&w, "list", &list);
+	greta_jsonw_lines(&w, "lines", "one\n\nthree");
+	greta_jsonw_lines(&w, "none", "");
+	greta_jsonw_end_object(&w);
+	assert_string_equal(b.data, "{\"list\":[\"a\",\"b\\n\"],\"lines\":[\"one\",\"\",\"three\"],\"none\":[]}");
+}
+
 static void assert_written(const char *text, size_t n, const char *json)
 {
 	cleanup_buf struct greta_buf b = {0};
@@ -152,6 +168,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_jsonw__nests_and_separates),
+		cmocka_unit_test(test_jsonw__writes_lists),
 		cmocka_unit_test(test_jsonw__escapes),
 		cmocka_unit_test(test_jsonw__only_valid_utf8_leaves),
 		cmocka_unit_test(test_jsonw__numbers_are_short_and_read_back_equal),

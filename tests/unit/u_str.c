@@ -113,6 +113,20 @@ static void test_str__times_read_well(void **state)
 		assert_string_equal(greta_str_seconds(out, sizeof out, cases[i].s), cases[i].text);
 }
 
+static void test_str__lists_are_searched(void **state)
+{
+	(void)state;
+	static const char *const words[] = {"a", "bc"};
+	cleanup_strs struct greta_strs list = {0};
+	assert_true(greta_str_in("bc", words, 2));
+	assert_false(greta_str_in("bc", words, 1));
+	assert_false(greta_str_in("b", words, 2));
+	assert_false(greta_strs_has(&list, ""));
+	greta_strs_add(&list, "x");
+	assert_true(greta_strs_has(&list, "x"));
+	assert_false(greta_strs_has(&list, NULL));
+}
+
 static void test_str__distance_counts_edits(void **state)
 {
 	(void)state;
@@ -143,6 +157,7 @@ int main(void)
 		cmocka_unit_test(test_str__list_serves_as_argv),
 		cmocka_unit_test(test_str__sizes_read_well),
 		cmocka_unit_test(test_str__times_read_well),
+		cmocka_unit_test(test_str__lists_are_searched),
 		cmocka_unit_test(test_str__distance_counts_edits),
 		cmocka_unit_test(test_str__starts_and_ends),
 	};
