@@ -9,24 +9,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define WINDOW_NS (int64_t)(NEIGHBOURS_WINDOW_S * (double)GRETA_NS_PER_S)
-
-int neighbours_prepare(const char *slots, struct greta_err *e)
-{
-	char dir[FILE_PATH_MAX];
-	if (mkdir(file_path(dir, "%s/hangs", slots), 01777) == 0 && chmod(dir, 01777) != 0)
-		return greta_err_sys(e, "can't open %s to all users", dir);
-	return 0;
-}
 
 int neighbours_note_hang(const char *slots, const char *gpu, const char *attempt, struct greta_err *e)
 {
 	char path[FILE_PATH_MAX], text[160];
 	int n = snprintf(text, sizeof text, "%s %" PRId64 " %s\n", greta_clock_boot_id(), greta_clock_boot_ns(), attempt);
-	return greta_fs_write_atomic(file_path(path, "%s/hangs/%s.%u", slots, gpu, (unsigned)geteuid()), text, (size_t)n, 0644, e);
+	return greta_fs_write_atomic(file_path(path, "%s/" NEIGHBOURS_FOLDER "/%s.%u", slots, gpu, (unsigned)geteuid()), text,
+				     (size_t)n, 0644, e);
 }
 
 /* ---- notes */
@@ -67,7 +59,7 @@ static bool find_note(const struct neighbours_case *c, const char *gpu, struct n
 	cleanup_strs struct greta_strs names = {0};
 	int64_t since_end_ns = greta_clock_mono_ns() - c->ended_ns;
 	bool found = false;
-	file_names(file_path(dir, "%s/hangs", c->slots), "", &names);
+	file_names(file_path(dir, "%s/" NEIGHBOURS_FOLDER, c->slots), "", &names);
 	for (size_t i = 0; i < names.n; i++) {
 		struct note n;
 		if (!read_note(dir, names.items[i], &n) || holds(c->held, n.gpu) || (gpu && strcmp(gpu, n.gpu) != 0) ||

@@ -15,11 +15,12 @@
 #include "agent/klog.h"
 #include "schemas/msg.h"
 
+#define NEIGHBOURS_FOLDER "hangs" /* in the slot folder; slots_prepare makes it */
+
 /* The queue's preemption times out after 9 s, the reset takes some 10 more, and an engine may be long in coming to the call
  * that then fails. */
 #define NEIGHBOURS_WINDOW_S 60.0
 
-int neighbours_prepare(const char *slots, struct greta_err *e); /* slots_prepare calls it */
 int neighbours_note_hang(const char *slots, const char *gpu, const char *attempt, struct greta_err *e);
 
 struct neighbours_case {

@@ -9,14 +9,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-int quarantine_prepare(const char *slots, struct greta_err *e)
-{
-	char dir[FILE_PATH_MAX];
-	if (mkdir(file_path(dir, "%s/quarantine", slots), 01777) == 0 && chmod(dir, 01777) != 0)
-		return greta_err_sys(e, "can't open %s to all users", dir);
-	return 0;
-}
-
 int quarantine_put(const char *slots, const char *name, const char *reason, struct greta_err *e)
 {
 	char path[FILE_PATH_MAX], text[QUARANTINE_REASON_MAX], when[GRETA_ISO_LEN + 1];
@@ -25,19 +17,19 @@ int quarantine_put(const char *slots, const char *name, const char *reason, stru
 	int n = snprintf(text, sizeof text, "since %s: %s\n", greta_clock_iso(when, greta_clock_wall_ns()), reason);
 	if (n >= (int)sizeof text)
 		n = (int)sizeof text - 1;
-	return greta_fs_write_atomic(file_path(path, "%s/quarantine/%s", slots, name), text, (size_t)n, 0644, e);
+	return greta_fs_write_atomic(file_path(path, "%s/" QUARANTINE_FOLDER "/%s", slots, name), text, (size_t)n, 0644, e);
 }
 
 bool quarantine_is(const char *slots, const char *name, char reason[QUARANTINE_REASON_MAX])
 {
 	char dir[FILE_PATH_MAX];
-	return file_text(file_path(dir, "%s/quarantine", slots), name, reason, QUARANTINE_REASON_MAX) == 0;
+	return file_text(file_path(dir, "%s/" QUARANTINE_FOLDER, slots), name, reason, QUARANTINE_REASON_MAX) == 0;
 }
 
 void quarantine_list(const char *slots, struct greta_strs *names)
 {
 	char dir[FILE_PATH_MAX];
-	file_names(file_path(dir, "%s/quarantine", slots), "", names);
+	file_names(file_path(dir, "%s/" QUARANTINE_FOLDER, slots), "", names);
 }
 
 int quarantine_release(const char *slots, const char *name, struct greta_err *e)
@@ -45,7 +37,7 @@ int quarantine_release(const char *slots, const char *name, struct greta_err *e)
 	char path[FILE_PATH_MAX];
 	if (strchr(name, '/') || name[0] == '.')
 		return greta_err_set(e, GRETA_EINVAL, "\"%s\" is no slot's name", name);
-	if (unlink(file_path(path, "%s/quarantine/%s", slots, name)) == 0)
+	if (unlink(file_path(path, "%s/" QUARANTINE_FOLDER "/%s", slots, name)) == 0)
 		return 0;
 	if (errno == ENOENT)
 		return greta_err_set(e, GRETA_ENOENT, "%s is not in quarantine", name);
@@ -57,7 +49,7 @@ static void tell(const char *slots, const char *name, struct greta_msg *m)
 {
 	struct stat st;
 	char path[FILE_PATH_MAX], text[QUARANTINE_REASON_MAX];
-	if (!quarantine_is(slots, name, text) || stat(file_path(path, "%s/quarantine/%s", slots, name), &st) != 0)
+	if (!quarantine_is(slots, name, text) || stat(file_path(path, "%s/" QUARANTINE_FOLDER "/%s", slots, name), &st) != 0)
 		return;
 	const char *reason = strstr(text, ": ");
 	*GRETA_PUSH(m->slots, m->n_slots, m->cap_slots) = (struct greta_quarantine){

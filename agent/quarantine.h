@@ -9,10 +9,8 @@
 #include "base/str.h"
 #include "schemas/msg.h"
 
+#define QUARANTINE_FOLDER "quarantine" /* in the slot folder; slots_prepare makes it */
 #define QUARANTINE_REASON_MAX 480
-
-/* Makes the folder; slots_prepare calls it. */
-int quarantine_prepare(const char *slots, struct greta_err *e);
 
 /* What is in quarantine already stays so for its first reason. */
 int quarantine_put(const char *slots, const char *name, const char *reason, struct greta_err *e);

@@ -21,7 +21,8 @@
 #define WANTS "node.wants"
 #define PROC "/proc" /* locks are real, whatever stands in for the node's other files */
 
-int slots_prepare(const char *dir, struct greta_err *e)
+/* For all users of the node, as /tmp is. */
+static int prepare_folder(const char *dir, struct greta_err *e)
 {
 	struct stat st;
 	if (mkdir(dir, 01777) == 0 && chmod(dir, 01777) != 0)
@@ -30,7 +31,15 @@ int slots_prepare(const char *dir, struct greta_err *e)
 		return greta_err_sys(e, "can't make the slot folder %s", dir);
 	if (!S_ISDIR(st.st_mode))
 		return greta_err_set(e, GRETA_EINVAL, "the slot folder %s is not a folder; remove it", dir);
-	return quarantine_prepare(dir, e) == 0 && neighbours_prepare(dir, e) == 0 ? 0 : -1;
+	return 0;
+}
+
+int slots_prepare(const char *dir, struct greta_err *e)
+{
+	char quarantine[FILE_PATH_MAX], hangs[FILE_PATH_MAX];
+	file_path(quarantine, "%s/" QUARANTINE_FOLDER, dir);
+	file_path(hangs, "%s/" NEIGHBOURS_FOLDER, dir);
+	return prepare_folder(dir, e) || prepare_folder(quarantine, e) || prepare_folder(hangs, e) ? -1 : 0;
 }
 
 /* Not O_CREAT at first: the kernel may refuse that for another user's file in a sticky folder (protected_regular). */
@@ -265,10 +274,7 @@ static int take_gpu(struct slots *s, const struct agent_paths *paths, const stru
 
 static bool is_asked(const struct greta_spec *spec, const struct greta_device *d)
 {
-	for (size_t i = 0; i < spec->devices.n; i++)
-		if (strcmp(spec->devices.items[i], d->uuid) == 0)
-			return true;
-	return spec->devices.n == 0;
+	return spec->devices.n == 0 || greta_strs_has(&spec->devices, d->uuid);
 }
 
 /* The runtimes' own variables, so that the engine sees its GPUs and no others, numbered from 0. */
@@ -419,7 +425,7 @@ size_t slots_holders(const char *dir, struct slots_holder **out)
 	file_names(dir, "", &names);
 	for (size_t i = 0; i < names.n; i++) {
 		struct slots_holder h;
-		if (strcmp(names.items[i], "quarantine") == 0 || strcmp(names.items[i], "hangs") == 0)
+		if (strcmp(names.items[i], QUARANTINE_FOLDER) == 0 || strcmp(names.items[i], NEIGHBOURS_FOLDER) == 0)
 			continue;
 		read_holder(dir, names.items[i], &h);
 		h.held = is_locked(dir, names.items[i]);

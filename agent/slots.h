@@ -7,6 +7,7 @@
  *   <slots>/node.wants  exclusive while somebody waits for the whole node: no new cpu or gpu slot begins then
  *   <slots>/cpu-K       one logical CPU
  *   <slots>/gpu-UUID    one GPU, together with a flock on its device file
+ *   <slots>/quarantine/, hangs/   not slots: quarantine.h, neighbours.h
  *
  * The folder is 1777 and shared by all users of the node; its files are 0666 and hold who has them, for messages:
  * "pid uid attempt". A cpu slot of n takes n CPUs and the engine is bound to them; of 0, all CPUs. The node slot
@@ -17,8 +18,6 @@
 #include "agent/paths.h"
 #include "schemas/msg.h"
 #include <sched.h>
-
-#define SLOTS_MAX_FDS 1100 /* CPUs + GPUs + node */
 
 struct slots {
 	int *fds;                    /* to be inherited by the engine */
@@ -33,7 +32,7 @@ struct slots {
 	bool foreign;                /* and that is nobody of GRETA's: it costs more to look again */
 };
 
-/* Makes the folder and checks it. */
+/* Makes the folder, and those in it for quarantine.h and neighbours.h, and checks them. */
 int slots_prepare(const char *dir, struct greta_err *e);
 
 /* One try. 0: taken; -1: EBUSY while somebody has what is needed (waiting_for says who), anything else is an error. */

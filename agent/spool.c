@@ -44,7 +44,7 @@ int spool_own_folder(const char *path, struct greta_err *e)
 int spool_prepare(const char *spool, bool shared, struct greta_err *e)
 {
 	const char *type = NULL;
-	static const char *const folders[] = {"attempts", "fence", "quarantine"};
+	static const char *const folders[] = {"attempts", "fence"};
 	if (spool_own_folder(spool, e) != 0)
 		return -1;
 	if (!shared && greta_fs_is_network(spool, &type))

@@ -10,7 +10,6 @@
  *                          /kernels.json  what the engine says of its kernels, where the spec asks (kernels.h)
  *                          /scratch/      the engine's working folder
  *   <spool>/fence/<db-uuid>               the highest fence seen (fence.h)
- *   <spool>/quarantine/                   slots that must not be used (quarantine.h)
  *   <spool>/supervisor.log                what supervisors have to say; normally empty
  *
  * A folder appears under its name only when spec.json is whole and its lock is held. Life of the lock: taken by the
