@@ -118,14 +118,6 @@ void cgroup_kill(const struct cgroup *c)
 		return; /* the scan for the attempt's processes follows anyway */
 }
 
-bool cgroup_is_empty(const struct cgroup *c)
-{
-	char text[512];
-	int64_t populated = 0;
-	return !c->path || file_text(c->path, "cgroup.events", text, sizeof text) != 0 ||
-	       file_field_i64(text, "populated", &populated) != 0 || populated == 0;
-}
-
 void cgroup_remove(struct cgroup *c)
 {
 	if (c->path)

@@ -28,7 +28,6 @@ void cgroup_find_own(struct cgroup_own *own, const char *proc);
 void cgroup_create(struct cgroup *c, const struct cgroup_own *own, const char *attempt);
 int cgroup_open_procs(const struct cgroup *c); /* for greta_child_spec; -1: none */
 void cgroup_kill(const struct cgroup *c);      /* KILL to all in it; nothing where the kernel has no cgroup.kill */
-bool cgroup_is_empty(const struct cgroup *c);  /* true without one */
 void cgroup_remove(struct cgroup *c);          /* stays behind while processes are in it */
 void cgroup_release(struct cgroup *c);         /* frees only */
 

@@ -17,7 +17,8 @@
 
 #define ANSWER_MAX (HASH_LINE_MAX + 8) /* also larger than an error's text */
 
-int verify_one(const char *cache, const char *line, struct greta_err *e)
+/* One line of a spec: "SHA256 PATH". */
+static int verify_one(const char *cache, const char *line, struct greta_err *e)
 {
 	char is[GRETA_SHA256_HEX + 1];
 	if (strlen(line) < GRETA_SHA256_HEX + 2 || line[GRETA_SHA256_HEX] != ' ')

@@ -5,12 +5,9 @@
 
 #include "agent/supervise.h"
 
-/* Goes on to take_begin, or ends the attempt: as infra naming the file that differs, as invalid by a gate. Hashing runs in a child, so that a
- * cancel is heard meanwhile. */
+/* Goes on to take_begin, or ends the attempt: as infra naming the file that differs, as invalid by a gate. Hashing runs in
+ * a child, so that a cancel is heard meanwhile. */
 void verify_begin(struct supervise *s);
 void verify_cancel(struct supervise *s);
-
-/* One line of a spec: "SHA256 PATH". */
-int verify_one(const char *cache, const char *line, struct greta_err *e);
 
 #endif

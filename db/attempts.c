@@ -167,14 +167,6 @@ int greta_attempts_open(struct greta_db *db, struct greta_attempt_rows *out, str
 	return read_rows(q, out, e);
 }
 
-int greta_attempts_of_job(struct greta_db *db, int64_t job_id, struct greta_attempt_rows *out, struct greta_err *e)
-{
-	cleanup_query struct greta_query *q =
-		greta_query_open(db, e, ATTEMPT_SELECT " WHERE a.job_id = ? ORDER BY a.id", "i", job_id);
-
-	return read_rows(q, out, e);
-}
-
 int greta_attempts_get(struct greta_db *db, int64_t attempt_id, struct greta_attempt_row *out, struct greta_err *e)
 {
 	cleanup_query struct greta_query *q =

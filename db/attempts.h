@@ -126,7 +126,6 @@ void greta_attempt_rows_release(struct greta_attempt_rows *rows);
 
 /* Those that have not ended, for a controller that takes up work: in the order they were planned. */
 int greta_attempts_open(struct greta_db *db, struct greta_attempt_rows *out, struct greta_err *e);
-int greta_attempts_of_job(struct greta_db *db, int64_t job_id, struct greta_attempt_rows *out, struct greta_err *e);
 int greta_attempts_get(struct greta_db *db, int64_t attempt_id, struct greta_attempt_row *out, struct greta_err *e);
 /* which: a uuid, the start of one (8 characters or more), or an id. ENOENT. */
 int greta_attempts_find(struct greta_db *db, const char *which, struct greta_attempt_row *out, struct greta_err *e);

@@ -39,6 +39,8 @@ int log_put_gap(struct greta_db *db, int64_t attempt_id, int64_t offset, int64_t
 			     "iii", attempt_id, offset, dropped);
 }
 
+static int log_seal(struct greta_db *db, int64_t attempt_id, bool final, struct greta_err *e);
+
 int log_grown(struct greta_db *db, int64_t attempt_id, int64_t loose_bytes, struct greta_err *e)
 {
 	return loose_bytes >= SEAL_BYTES ? log_seal(db, attempt_id, false, e) : 0;
@@ -232,7 +234,7 @@ static int put_all(struct sealing *s, struct greta_err *e)
 	return greta_db_exec(s->db, e, "UPDATE attempt SET log_sealed = ? WHERE id = ?", "ii", sealed, s->attempt_id);
 }
 
-int log_seal(struct greta_db *db, int64_t attempt_id, bool final, struct greta_err *e)
+static int log_seal(struct greta_db *db, int64_t attempt_id, bool final, struct greta_err *e)
 {
 	cleanup_with(sealing_release) struct sealing s = {.db = db, .attempt_id = attempt_id};
 

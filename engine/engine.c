@@ -236,11 +236,6 @@ void greta_session_reset(struct greta_session *s)
 	s->n_past = 0;
 }
 
-uint32_t greta_session_n_past(const struct greta_session *s)
-{
-	return s->n_past;
-}
-
 const char *greta_session_attn(const struct greta_session *s)
 {
 	return s->context->ops->attn(s->context);

@@ -24,7 +24,7 @@ struct gguf {
 	bool mapped;
 	uint32_t version;
 	uint32_t alignment;
-	uint64_t info_offset, data_offset;
+	uint64_t data_offset;
 	struct gguf_kv *kvs;
 	size_t n_kvs, cap_kvs;
 	struct gguf_tensor *tensors;
@@ -294,7 +294,6 @@ static int read_kvs(struct cursor *c, uint64_t n)
 	for (uint64_t i = 0; i < n; i++)
 		if (read_kv(c))
 			return -1;
-	c->g->info_offset = c->at;
 	return index_kvs(c);
 }
 
@@ -550,11 +549,6 @@ uint64_t gguf_file_bytes(const struct gguf *g)
 const uint8_t *gguf_bytes(const struct gguf *g)
 {
 	return g->bytes;
-}
-
-uint64_t gguf_info_offset(const struct gguf *g)
-{
-	return g->info_offset;
 }
 
 uint64_t gguf_data_offset(const struct gguf *g)

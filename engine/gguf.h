@@ -87,7 +87,6 @@ uint32_t gguf_version(const struct gguf *g);
 uint32_t gguf_alignment(const struct gguf *g);
 uint64_t gguf_file_bytes(const struct gguf *g);
 const uint8_t *gguf_bytes(const struct gguf *g); /* the whole mapping */
-uint64_t gguf_info_offset(const struct gguf *g); /* where tensor infos begin: metadata ends here */
 uint64_t gguf_data_offset(const struct gguf *g); /* where tensor data begins */
 
 size_t gguf_n_tensors(const struct gguf *g);

@@ -87,7 +87,6 @@ struct greta_session *greta_session_create(struct greta_engine *eng, const struc
 					   struct greta_err *e);
 void greta_session_destroy(struct greta_session *s); /* NULL is fine */
 void greta_session_reset(struct greta_session *s);   /* an empty sequence again; memory stays */
-uint32_t greta_session_n_past(const struct greta_session *s);
 uint32_t greta_session_n_batch(const struct greta_session *s);
 const char *greta_session_attn(const struct greta_session *s); /* what runs: "fast" */
 const char *greta_session_kv(const struct greta_session *s);   /* the KV cache's format: a GPU's is its own choice */

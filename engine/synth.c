@@ -29,11 +29,6 @@ static const struct synth_shape shapes[] = {
 };
 /* clang-format on */
 
-const struct synth_shape *synth_shape_at(size_t i)
-{
-	return i < GRETA_COUNT(shapes) ? &shapes[i] : NULL;
-}
-
 const struct synth_shape *synth_shape_named(const char *name)
 {
 	for (size_t i = 0; i < GRETA_COUNT(shapes); i++)

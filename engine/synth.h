@@ -26,7 +26,6 @@ struct synth_spec {
 
 #define SYNTH_MIN_VOCAB 259 /* SentencePiece: unknown, BOS, EOS and 256 bytes; BPE needs 258 */
 
-const struct synth_shape *synth_shape_at(size_t i); /* the shapes known by name; NULL behind the last */
 const struct synth_shape *synth_shape_named(const char *name);
 uint64_t synth_parameters(const struct synth_shape *s);
 

@@ -41,16 +41,6 @@ uint32_t tokenizer_bos(const struct tokenizer *t)
 	return t->bos;
 }
 
-uint32_t tokenizer_eos(const struct tokenizer *t)
-{
-	return t->eos;
-}
-
-bool tokenizer_adds_bos(const struct tokenizer *t)
-{
-	return t->add_bos;
-}
-
 bool tokenizer_ends(const struct tokenizer *t, uint32_t id)
 {
 	return id < t->n_tokens && t->ends[id];

@@ -44,8 +44,6 @@ void tokenizer_piece(const struct tokenizer *t, uint32_t id, struct greta_buf *o
 
 uint32_t tokenizer_n_vocab(const struct tokenizer *t);
 uint32_t tokenizer_bos(const struct tokenizer *t); /* or TOKENIZER_NONE, as the next */
-uint32_t tokenizer_eos(const struct tokenizer *t);
-bool tokenizer_adds_bos(const struct tokenizer *t);          /* what TOKENIZER_BOS does in front */
 bool tokenizer_ends(const struct tokenizer *t, uint32_t id); /* EOS, EOT, or a named end of turn: generation stops */
 
 void tokenizer_ids_release(struct tokenizer_ids *ids);

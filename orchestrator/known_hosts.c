@@ -23,7 +23,7 @@ struct entry {
 };
 
 struct known_hosts {
-	char *path, *text;
+	char *text;
 	struct entry *entries;
 	size_t n, cap;
 };
@@ -57,12 +57,11 @@ static void parse_line(struct known_hosts *k, char *text, int line)
 		*GRETA_PUSH(k->entries, k->n, k->cap) = e;
 }
 
-struct known_hosts *known_hosts_parse(const char *path, const char *text, size_t n)
+struct known_hosts *known_hosts_parse(const char *text, size_t n)
 {
 	struct known_hosts *k = greta_alloc(sizeof *k);
 	int line = 1;
 
-	k->path = greta_strdup(path);
 	k->text = greta_strndup(text, n);
 	for (char *at = k->text; *at; line++) {
 		char *end = at + strcspn(at, "\n");
@@ -84,7 +83,7 @@ struct known_hosts *known_hosts_load(const char *path, struct greta_err *e)
 		greta_err_set(e, why.code, "known hosts: %s", why.text);
 		return NULL;
 	}
-	return known_hosts_parse(path, greta_buf_str(&text), text.len);
+	return known_hosts_parse(greta_buf_str(&text), text.len);
 }
 
 void known_hosts_destroy(struct known_hosts *k)
@@ -93,13 +92,7 @@ void known_hosts_destroy(struct known_hosts *k)
 		return;
 	free(k->entries);
 	free(k->text);
-	free(k->path);
 	free(k);
-}
-
-const char *known_hosts_path(const struct known_hosts *k)
-{
-	return k->path;
 }
 
 static bool decode64(const char *text, size_t n, uint8_t out[SHA1_DIGEST_SIZE])

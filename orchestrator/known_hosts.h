@@ -22,9 +22,8 @@ struct known_hosts;
 
 /* An absent file is an empty one. */
 struct known_hosts *known_hosts_load(const char *path, struct greta_err *e);
-struct known_hosts *known_hosts_parse(const char *path, const char *text, size_t n);
+struct known_hosts *known_hosts_parse(const char *text, size_t n);
 void known_hosts_destroy(struct known_hosts *k);
-const char *known_hosts_path(const struct known_hosts *k);
 
 /* key: base64 of the public key blob. *line (from 1): of the entry that decided; 0: none. */
 enum known_hosts_verdict known_hosts_check(const struct known_hosts *k, const char *host, int64_t port,

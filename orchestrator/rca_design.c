@@ -156,7 +156,8 @@ int rca_design_parse(const char *text, struct rca_design *out, struct greta_err 
 
 /* ---- how many */
 
-int64_t rca_bisections(size_t n_contexts)
+/* Contexts that bisection looks at, at most. */
+static int64_t bisections(size_t n_contexts)
 {
 	int64_t steps = 0;
 
@@ -167,7 +168,7 @@ int64_t rca_bisections(size_t n_contexts)
 
 int64_t rca_runs_at_most(const struct rca_design *d, enum rca_stage stage)
 {
-	int64_t each = hang_rate_runs(d->rate, RCA_BETA), others = each * (1 + rca_bisections(d->n_contexts));
+	int64_t each = hang_rate_runs(d->rate, RCA_BETA), others = each * (1 + bisections(d->n_contexts));
 
 	if (stage == RCA_AGAIN)
 		return each;
@@ -180,7 +181,7 @@ int64_t rca_budget_wanted(const struct rca_design *d)
 {
 	int64_t each = hang_rate_runs(d->rate, RCA_BETA);
 
-	return each * (1 + rca_bisections(d->n_contexts)) + (d->n_factors ? (int64_t)(HANGS_WANTED / d->rate) : 0);
+	return each * (1 + bisections(d->n_contexts)) + (d->n_factors ? (int64_t)(HANGS_WANTED / d->rate) : 0);
 }
 
 /* ---- the runs */

@@ -71,9 +71,7 @@ struct rca_runs {
 };
 void rca_runs_release(struct rca_runs *r);
 
-/* At most so many runs of the stage, and of bisection so many contexts. */
 int64_t rca_runs_at_most(const struct rca_design *d, enum rca_stage stage);
-int64_t rca_bisections(size_t n_contexts);
 int64_t rca_budget_wanted(const struct rca_design *d); /* what it takes to find a hang of the rate, nearly always */
 
 /* The job list, with some to spare where attempts may be lost or turn out not to be needed. The same seed throws the same

@@ -81,11 +81,6 @@ void sched_campaign_remove(struct sched_campaign *c)
 	free(c);
 }
 
-size_t sched_campaign_queued(const struct sched_campaign *c)
-{
-	return c->n_queued;
-}
-
 struct sched_set *sched_set_add(struct sched_campaign *c, sched_allows_fn *allows, const void *arg)
 {
 	struct sched_set *set = greta_alloc(sizeof *set);

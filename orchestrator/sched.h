@@ -50,7 +50,6 @@ void sched_destroy(struct sched *s);
 struct sched_campaign *sched_campaign_add(struct sched *s, int64_t id, int64_t priority, struct sched_need need,
 					  int64_t max_jobs_per_node);
 void sched_campaign_remove(struct sched_campaign *c); /* its jobs must have left the queue */
-size_t sched_campaign_queued(const struct sched_campaign *c);
 
 /* A set of nodes that some of the campaign's jobs may run on; `allows` is asked at every pick. */
 typedef bool sched_allows_fn(const struct sched_node *n, const void *arg);

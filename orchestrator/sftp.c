@@ -53,11 +53,6 @@ struct greta_buf *sftp_out(struct sftp *s)
 	return &s->out;
 }
 
-size_t sftp_in_flight(const struct sftp *s)
-{
-	return s->n_pending;
-}
-
 bool sftp_has_fsync(const struct sftp *s)
 {
 	return s->fsync;

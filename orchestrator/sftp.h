@@ -33,7 +33,6 @@ void sftp_destroy(struct sftp *s);                 /* without calling back */
 /* Bytes from the server; -1 with EPROTO when they are no SFTP. A callback may destroy s, then *gone must be checked. */
 int sftp_feed(struct sftp *s, const char *bytes, size_t n, bool *gone, struct greta_err *e);
 struct greta_buf *sftp_out(struct sftp *s);        /* to be sent; consumed by the caller */
-size_t sftp_in_flight(const struct sftp *s);
 bool sftp_has_fsync(const struct sftp *s);
 bool sftp_has_posix_rename(const struct sftp *s);
 

@@ -21,7 +21,6 @@
 
 #define IN_FLIGHT 64                      /* requests of SFTP_IO_BYTES: 2 MiB, for 50 ms of distance */
 #define UNSENT (512 * 1024)
-#define READ_BACK_MAX (64 << 20)
 #define SILENCE_MS 60000                  /* between two answers of the SFTP server */
 
 struct file {

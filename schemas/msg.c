@@ -463,16 +463,6 @@ int greta_facts_parse(const char *text, size_t n, struct greta_facts *out, struc
 	return parse_text(&shape_facts, text, n, out, e);
 }
 
-void greta_event_print(const struct greta_event *ev, struct greta_buf *out)
-{
-	print_text(&shape_event, ev, out);
-}
-
-int greta_event_parse(const char *text, size_t n, struct greta_event *out, struct greta_err *e)
-{
-	return parse_text(&shape_event, text, n, out, e);
-}
-
 void greta_progress_print(const struct greta_progress *p, struct greta_buf *out)
 {
 	print_text(&shape_progress, p, out);

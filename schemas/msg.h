@@ -261,8 +261,6 @@ void greta_end_print(const struct greta_end *end, struct greta_buf *out);
 int greta_end_parse(const char *text, size_t n, struct greta_end *out, struct greta_err *e);
 void greta_facts_print(const struct greta_facts *f, struct greta_buf *out);
 int greta_facts_parse(const char *text, size_t n, struct greta_facts *out, struct greta_err *e);
-void greta_event_print(const struct greta_event *ev, struct greta_buf *out); /* without its raw bytes */
-int greta_event_parse(const char *text, size_t n, struct greta_event *out, struct greta_err *e);
 void greta_progress_print(const struct greta_progress *p, struct greta_buf *out);
 
 #endif

@@ -53,7 +53,6 @@ struct attn_impl {
 	void (*task)(const struct attn_job *job, int64_t task, void *scratch);
 };
 
-#define ATTN_MAX_HEAD_DIM 256
 
 const char *attn_name(enum attn_id id);
 const char *attn_about(enum attn_id id);

@@ -142,11 +142,6 @@ void pool_run(struct pool *p, int64_t n_items, pool_fn *fn, void *arg)
 	pool_wait_done(p);
 }
 
-int pool_n_threads(const struct pool *p)
-{
-	return p->n_threads;
-}
-
 struct pool *pool_create(int n_threads, struct greta_err *e)
 {
 	struct pool *p = greta_alloc(sizeof *p);

@@ -12,11 +12,10 @@
 
 struct pool;
 
-typedef void pool_fn(void *arg, int64_t item, int thread); /* thread: 0 .. pool_n_threads - 1 */
+typedef void pool_fn(void *arg, int64_t item, int thread); /* thread: 0 .. n_threads - 1 */
 
 struct pool *pool_create(int n_threads, struct greta_err *e); /* the caller of pool_run counts as one of them */
 void pool_destroy(struct pool *p);                            /* NULL is fine */
-int pool_n_threads(const struct pool *p);
 
 /* Runs fn for each item of 0..n_items-1 and returns when all are done. n_items < 2^32. Not reentrant. */
 void pool_run(struct pool *p, int64_t n_items, pool_fn *fn, void *arg);

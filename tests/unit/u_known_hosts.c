@@ -11,7 +11,7 @@
 
 static enum known_hosts_verdict check(const char *text, const char *host, int64_t port, const char *key, int *line)
 {
-	struct known_hosts *k = known_hosts_parse("kh", text, strlen(text));
+	struct known_hosts *k = known_hosts_parse(text, strlen(text));
 	enum known_hosts_verdict v = known_hosts_check(k, host, port, key, line);
 
 	known_hosts_destroy(k);
@@ -56,7 +56,7 @@ static void test_known_hosts__ports_and_wildcards(void **state)
 static void test_known_hosts__several_keys(void **state)
 {
 	static const char text[] = "h ssh-rsa AAAA\nh ssh-ed25519 " KEY1 "\nh ssh-ed25519 " KEY2 "\n";
-	struct known_hosts *k = known_hosts_parse("kh", text, strlen(text));
+	struct known_hosts *k = known_hosts_parse(text, strlen(text));
 	cleanup_buf struct greta_buf types = {0};
 	int line;
 
