@@ -100,7 +100,6 @@ static void refuse_waiting(struct pool *p, const char *reason)
 	tickets_release(&waiting);
 }
 
-/* A crash between making a spool and its ticket leaves an attempt that no pilot would find. */
 static bool has_ticket(const struct tickets *t, const char *attempt)
 {
 	for (size_t i = 0; i < t->n; i++)
@@ -125,6 +124,7 @@ static bool is_old(const char *dir)
 	return stat(spec, &st) == 0 && time(NULL) - st.st_mtime >= ORPHAN_MIN_AGE_S;
 }
 
+/* A crash between making a spool and its ticket leaves an attempt that no pilot would find. */
 static void queue_orphans(struct pool *p)
 {
 	struct tickets tickets = {0};
@@ -222,8 +222,7 @@ static void settle(struct pool *p, const char *pilot, const struct ticket *t, co
 		return;
 	}
 	enum greta_outcome outcome = judge(p, pilot, job, reason);
-	if (end_attempt(p, t, outcome, reason) == END_DONE ||
-	    gone_for_ns(p, pilot) > GIVE_UP_NS)
+	if (end_attempt(p, t, outcome, reason) == END_DONE || gone_for_ns(p, pilot) > GIVE_UP_NS)
 		queue_done(p->spool, pilot, t);
 }
 

@@ -409,7 +409,7 @@ static int search(struct grep *s, struct greta_err *e)
 	return rc < 0 ? -1 : 0;
 }
 
-/* ---- */
+/* ---- all of it */
 
 static int all_bytes(struct grep *s, struct greta_err *e)
 {

@@ -278,7 +278,7 @@ int log_match_take(struct log_match *s, struct greta_db *db, int64_t attempt_id,
 	return search_text(s, false, e);
 }
 
-/* ---- */
+/* ---- all of it */
 
 int log_match_init(struct log_match *s, const struct greta_grep *g, greta_grep_fn *fn, void *arg, struct greta_err *e)
 {

@@ -1,6 +1,6 @@
 -- Fills an empty database with what belongs to the campaign named in meta.snapshot_campaign (0: all of them) of the
--- database attached as `source`. Ids stay as they are. Parents come before children. The index of
--- logs is made anew from what came along.
+-- database attached as `source`. Ids stay as they are. Parents come before children. The index of logs is made anew from
+-- what came along.
 CREATE TEMP TABLE wanted_campaign AS
 SELECT id FROM source.campaign
 WHERE (SELECT value FROM main.meta WHERE key = 'snapshot_campaign') IN (0, id);

@@ -168,7 +168,7 @@ static void write_builds(const struct planning *p, struct greta_jsonw *w)
 	greta_jsonw_end_array(w);
 }
 
-/* ---- */
+/* ---- the command */
 
 static void write_problems(const struct planning *p, struct greta_jsonw *w)
 {

@@ -14,7 +14,7 @@ struct resume_values {
 	bool detach;
 };
 
-/* Asked before a controller is started: there may be nothing for it to do. 0: the id, -1. *id 0: none is active. */
+/* Asked before a controller is started: there may be nothing for it to do. *id 0: no campaign is active. */
 static int choose(struct cmd_ctx *ctx, int64_t *id, struct greta_err *e)
 {
 	struct greta_db *db = greta_db_open_reader(ctx->db_path, e);

@@ -1,8 +1,8 @@
 /* control: what commands and the controller say to each other over DB.sock (mode 0600, the same user only).
  *
  * One JSON object a line, both ways. The controller speaks first: {"hello":{"version","pid"}}; whoever is cut off before
- * that came upon one that was just ending, and nothing it sent was read. A request is {"re":N,"op":NAME,...}; its answer {"re":N,"ok":{...}} or
- * {"re":N,"error":{"code","text"}}. Answers to what changes something come after its commit. After `watch` the
+ * that came upon one that was just ending, and nothing it sent was read. A request is {"re":N,"op":NAME,...}; its answer
+ * {"re":N,"ok":{...}} or {"re":N,"error":{"code","text"}}. Answers to what changes something come after its commit. After `watch` the
  * controller also sends, by itself, {"status":{...}} and one {"end":{...}} for the campaign watched.
  *
  *	op          arguments                                      answer
@@ -14,7 +14,8 @@
  *	leave       [ask]                                          stops: the controller ends, being nobody else's
  *	status      [campaign]                                     status
  *	node_add    name transport settings labels                 name
- *	node_state  name state [reason]                            name state
+ *	node_state  name state [reason]                            name state running [released]; up again waits for a node
+ *	                                                           that has something in quarantine to let go of it
  *	node_check  name                                           facts and what the link says; waits for the node, while
  *	                                                           other requests are answered
  *	action      name args                                      of the action (action.h)

@@ -189,7 +189,7 @@ static void bootstrap(const struct fit_cell *cells, const struct problem *p, con
 	free(again.t);
 }
 
-/* ---- */
+/* ---- the fit */
 
 static void problem_make(const struct fit_cell *cells, size_t n, struct problem *p)
 {

@@ -356,7 +356,8 @@ static void on_greeting_deadline(struct greta_watch *w, uint32_t events, void *a
 {
 	(void)w;
 	(void)events;
-	fail_text(arg, false, GRETA_ETIMEOUT, "the agent was started but said nothing within 20 s (do the rc files of the login shell there hang?)");
+	fail_text(arg, false, GRETA_ETIMEOUT, "the agent was started but said nothing within 20 s "
+					"(do the rc files of the login shell there hang?)");
 }
 
 static void on_ready(void *arg)

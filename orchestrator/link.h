@@ -44,7 +44,7 @@ struct link_events {
 struct link_config {
 	struct greta_loop *loop;
 	struct ssh_pool *pool;
-	const char *transport;         /* "local", "ssh" */
+	const char *transport;         /* "local", "ssh", "slurm" */
 	const struct node_settings *settings;
 	const struct agent_bundle *bundle; /* borrowed for the link's life */
 	const char *db;                /* uuid; "" for a look without a database */
@@ -72,9 +72,10 @@ const char *link_host_key(const struct link *l);  /* NULL: none */
 const char *link_agent_version(const struct link *l);
 bool link_knows(const struct link *l, int protocol); /* up, and both sides speak that one */
 
-/* Queues a frame; false when the link is not up. re: set by the link and returned, if the message wants an answer. */
+/* Queues a frame; false when the link is not up. */
 bool link_send(struct link *l, struct greta_msg *m);
-int64_t link_ask(struct link *l, struct greta_msg *m); /* as link_send, with a fresh m->re, returned; 0: not up */
+int64_t link_ask(struct link *l, struct greta_msg *m); /* wants an answer, which repeats the m->re that is set and returned;
+							  0: not up */
 
 /* For uploads beside the session, while up. */
 struct transport *link_transport(struct link *l);

@@ -174,7 +174,7 @@ static int load_baseline(struct greta_db *db, const char *name, struct regress *
 	return rc;
 }
 
-/* ---- */
+/* ---- all cells */
 
 static int load_campaign(struct greta_db *db, struct regress *r, struct greta_err *e)
 {

@@ -172,8 +172,8 @@ void verify_build(const struct greta_campaign *c, size_t variant, struct verify_
 	}
 	if (model && access(model, R_OK)) {
 		bool here = c->model.upload || c->model.path[0] != '/';
-		say(out, here ? VERIFY_BAD : VERIFY_UNKNOWN, "sha256 %.12s; the model %s is not on this machine, and no node is configured to try it on", out->sha256,
-		    model);
+		say(out, here ? VERIFY_BAD : VERIFY_UNKNOWN,
+		    "sha256 %.12s; the model %s is not on this machine, and no node is configured to try it on", out->sha256, model);
 		return;
 	}
 	struct greta_spec_paths paths = {.model = model, .executable = executable};

@@ -2,7 +2,7 @@
  *
  *	work.c          the lists, and what is said to nodes    work_settle.c   what becomes of attempts and jobs
  *	work_load.c     from the database, after a start        work_cancel.c   a person says stop
- *	work_place.c    put on nodes by sched           work_rca.c      which jobs a search for a cause needs
+ *	work_place.c    put on nodes by sched                   work_rca.c      which jobs a search for a cause needs
  */
 #ifndef ORCHESTRATOR_WORK_H
 #define ORCHESTRATOR_WORK_H
