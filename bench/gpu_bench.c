@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { HEADS = 32, HEAD_DIM = 128, EMBD = HEADS * HEAD_DIM, FF = 11008, MAX_TIMES = 4096, MAX_CTX = 8 };
+enum { HEADS = 32, HEAD_DIM = 128, EMBD = HEADS * HEAD_DIM, FF = 11008, LAYERS = 32, MAX_TIMES = 4096, MAX_CTX = 8 };
 
 static struct greta_gpu *gpu;
 static double least_s = 0.5;
@@ -122,6 +122,60 @@ static void bench_attention(int n)
 	greta_gpu_free(gpu, o);
 }
 
+struct decode_case {
+	struct attn_args a;
+	size_t layer;  /* elements of K, or V, of one */
+	float *parts;  /* NULL: by the highest rung */
+};
+
+/* All layers in turn, so that K and V come from memory and not from a cache. */
+static int decode_call(void *arg, struct greta_err *e)
+{
+	const struct decode_case *c = arg;
+
+	for (size_t i = 0; i < LAYERS; i++) {
+		struct attn_args a = c->a;
+
+		a.k += i * c->layer;
+		a.v += i * c->layer;
+		if (c->parts ? greta_gpu_attn_decode(gpu, GRETA_GPU_F16, &a, c->parts, e)
+			     : greta_gpu_attn(gpu, GRETA_ATTN_FLASH_MMA_V2, GRETA_GPU_F16, &a, e))
+			return -1;
+	}
+	return 0;
+}
+
+/* One token behind n - 1 others. */
+static void bench_decode(int n)
+{
+	struct greta_err e = { 0 };
+	size_t layer = (size_t)n * EMBD;
+	uint16_t *q = elements(EMBD, 1), *o = elements(EMBD, 1), *k = elements(layer * LAYERS, 1), *v = elements(layer * LAYERS, 1);
+	struct decode_case c = {
+		.a = { .q = q, .k = k, .v = v, .o = o, .q_stride = EMBD, .kv_stride = EMBD, .o_stride = EMBD, .n = 1, .pos0 = n - 1,
+		       .n_heads = HEADS, .n_kv_heads = HEADS, .head_dim = HEAD_DIM, .scale_log2 = 1.44269504f / sqrtf(HEAD_DIM) },
+		.layer = layer,
+	};
+	float *parts = greta_gpu_alloc(gpu, greta_attn_decode_bytes(HEADS, HEAD_DIM), "parts", &e);
+
+	if (!parts)
+		die(&e);
+	for (int split = 0; split < 2; split++) {
+		double s;
+
+		c.parts = split ? parts : NULL;
+		s = timed(decode_call, &c);
+		printf("decode %-14s n=%-6d %10.2f us a layer %8.0f GB/s of K and V\n", split ? "flash_decode" : "flash_mma_v2", n,
+		       s * 1e6 / LAYERS, 4.0 * (double)layer * LAYERS / s / 1e9);
+	}
+	fflush(stdout);
+	greta_gpu_free(gpu, q);
+	greta_gpu_free(gpu, k);
+	greta_gpu_free(gpu, v);
+	greta_gpu_free(gpu, o);
+	greta_gpu_free(gpu, parts);
+}
+
 static int gemm_call(void *arg, struct greta_err *e)
 {
 	return greta_gpu_gemm(gpu, GRETA_GPU_F16, arg, e);
@@ -206,8 +260,10 @@ int main(int argc, char **argv)
 	if (greta_gpu_open(&gpu, NULL, &e))
 		die(&e);
 	printf("%s, %d units, %s\n", greta_gpu_info(gpu)->name, greta_gpu_info(gpu)->n_units, greta_gpu_info(gpu)->driver);
-	for (int i = 0; i < n_ctx; i++)
+	for (int i = 0; i < n_ctx; i++) {
 		bench_attention(ctx[i]);
+		bench_decode(ctx[i]);
+	}
 	for (int i = 0; i < 2; i++) {
 		const char *which = i ? "own" : "library";
 

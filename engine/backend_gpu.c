@@ -8,6 +8,8 @@
  *	h = norm(x)   qkv = h Wqkv^T   q, cache = rope(qkv)   a = attention(q, cache)   x += a Wo^T
  *	h = norm(x)   gu = h Wgu^T     h = silu(gate) up      x += h Wdown^T
  *
+ * Attention is the chosen rung's, but for one token behind others (decoding), which no rung has blocks enough for.
+ *
  * The host queues all layers within milliseconds, so progress is not what was queued: each kernel writes what it is to a
  * page that forward reads while it waits.
  */
@@ -38,6 +40,7 @@
 	X(NORM, "norm, qkv")                                                                                           \
 	X(ROPE, "rope")                                                                                                \
 	X(ATTN, "attn")                                                                                                \
+	X(DECODE, "attn flash_decode")                                                                                 \
 	X(FFN_NORM, "attn out, ffn norm, gate, up")                                                                    \
 	X(SWIGLU, "swiglu, down")                                                                                      \
 	X(LOGITS, "logits")
@@ -76,6 +79,7 @@ struct context_gpu {
 	uint16_t *wide;        /* [n_batch][max of qkv and gate, up] */
 	uint16_t *q, *a;       /* [n_batch][ld_a] */
 	float *logits;         /* [LOGIT_ROWS][n_vocab] */
+	float *parts;          /* of a decoded token's attention */
 	uint32_t *counters;    /* [n_layer]: attention blocks that have ended */
 	int64_t ld_h, ld_a, ld_wide;
 	struct greta_gpu_page *page;
@@ -244,7 +248,8 @@ static void gpu_context_destroy(struct backend_context *base)
 {
 	struct context_gpu *c = (struct context_gpu *)base;
 	struct greta_gpu *g = c->b->gpu;
-	void *owned[] = { c->k, c->v, c->angles, c->tokens, c->x, c->h, c->wide, c->q, c->a, c->logits, c->counters };
+	void *owned[] = { c->k, c->v, c->angles, c->tokens, c->x, c->h, c->wide, c->q, c->a, c->logits, c->parts,
+			  c->counters };
 
 	greta_gpu_sync(g, NULL);
 	for (size_t i = 0; i < GRETA_COUNT(owned); i++)
@@ -316,6 +321,7 @@ static int allocate(struct context_gpu *c, struct greta_err *e)
 		{ &c->q, n * (size_t)c->ld_a * 2, "a block's queries" },
 		{ &c->a, n * (size_t)c->ld_a * 2, "a block's attention" },
 		{ &c->logits, (size_t)LOGIT_ROWS * m->n_vocab * 4, "the logits" },
+		{ &c->parts, greta_attn_decode_bytes((int)m->n_head, (int)m->head_dim), "a decoded token's attention" },
 		{ &c->counters, (size_t)m->n_layer * 4, "counters" },
 	};
 	for (size_t i = 0; i < GRETA_COUNT(parts); i++) {
@@ -393,6 +399,18 @@ static int add_bias(struct context_gpu *c, const float *bias, uint32_t n, struct
 	return bias ? greta_gpu_bias(c->b->gpu, &a, (int)n, e) : 0;
 }
 
+/* Blocks count themselves in where a launch may be long. */
+static int attention(struct context_gpu *c, uint32_t layer, struct attn_args *a, struct greta_err *e)
+{
+	if (a->n == 1 && a->pos0) {
+		a->crumb = queue_op(c, layer, GPU_OP_DECODE);
+		return greta_gpu_attn_decode(c->b->gpu, c->b->w.dtype, a, c->parts, e);
+	}
+	a->crumb = queue_op(c, layer, GPU_OP_ATTN);
+	a->crumb.counter = a->crumb.page ? c->counters + layer : NULL;
+	return greta_gpu_attn(c->b->gpu, c->attn, c->b->w.dtype, a, e);
+}
+
 static int attend(struct context_gpu *c, uint32_t layer, uint32_t n, uint32_t pos, struct greta_err *e)
 {
 	const struct model *m = c->b->model;
@@ -406,16 +424,15 @@ static int attend(struct context_gpu *c, uint32_t layer, uint32_t n, uint32_t po
 		.head_dim = (int32_t)m->head_dim, .n_rot = (int32_t)m->n_rot,
 	};
 	struct attn_args attn = {
-		.crumb = queue_op(c, layer, GPU_OP_ATTN), .q = c->q, .k = rope.k, .v = rope.v, .o = c->a, .q_stride = c->ld_a,
+		.q = c->q, .k = rope.k, .v = rope.v, .o = c->a, .q_stride = c->ld_a,
 		.kv_stride = (int64_t)n_kv, .o_stride = c->ld_a, .n = (int32_t)n, .pos0 = (int32_t)pos,
 		.n_heads = (int32_t)m->n_head, .n_kv_heads = (int32_t)m->n_head_kv, .head_dim = (int32_t)m->head_dim,
 		.scale_log2 = (float)(1.4426950408889634 / sqrt((double)m->head_dim)),
 	};
 
-	attn.crumb.counter = attn.crumb.page ? c->counters + layer : NULL;
 	return product(c, &l->qkv, c->h, gpu_padded(m->n_embd), n, c->wide, ld_qkv, GEMM_OUT_ELEMENT, e) ||
 	       greta_gpu_rope(c->b->gpu, c->b->w.dtype, &rope, (int)n, e) ||
-	       greta_gpu_attn(c->b->gpu, c->attn, c->b->w.dtype, &attn, e) ||
+	       attention(c, layer, &attn, e) ||
 	       product(c, &l->o, c->a, c->ld_a, n, c->x, m->n_embd, GEMM_OUT_ADD_F32, e) || add_bias(c, l->o_bias, n, e) ? -1 : 0;
 }
 

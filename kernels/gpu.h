@@ -90,9 +90,16 @@ int greta_attn_supports(enum greta_attn_rung r, int head_dim, struct greta_err *
 int greta_gpu_attn(struct greta_gpu *g, enum greta_attn_rung r, enum greta_gpu_dtype t, const struct attn_args *args,
 		   struct greta_err *e);
 
+/* Attention of one query (args->n is 1) over a cache, whatever the rung: the keys of a head are split over blocks, then
+ * merged. parts: greta_attn_decode_bytes of device memory, written before it is read. Any head_dim to 256. */
+size_t greta_attn_decode_bytes(int n_heads, int head_dim);
+int greta_gpu_attn_decode(struct greta_gpu *g, enum greta_gpu_dtype t, const struct attn_args *args, float *parts,
+			  struct greta_err *e);
+
 /* CPU reference that follows the rung's tiling in float32 (its order of keys, its rounding of P); o is float.
  * wave: lanes of the machine to be compared with, whose tiles it follows. */
 void greta_attn_reference(enum greta_attn_rung r, enum greta_gpu_dtype t, int wave, const struct attn_args *args);
+void greta_attn_decode_reference(enum greta_gpu_dtype t, const struct attn_args *args);
 
 /* --- matrix products ---------------------------------------------------------------------------------------------- */
 

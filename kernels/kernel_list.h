@@ -29,6 +29,15 @@
 	X(flash_mma_v2, flash_mma_v2_##e##_d64, attn_v2_args, 512, 384, 82048)                                         \
 	X(flash_mma_v2, flash_mma_v2_##e##_d128, attn_v2_args, 512, 384, 163968)
 
+#define KERNELS_FLASH_DECODE(X, e)                                                                                     \
+	X(flash_decode, flash_decode_##e##_to32, attn_decode_args, 128, 128, 0)                                        \
+	X(flash_decode, flash_decode_##e##_d64, attn_decode_args, 128, 128, 0)                                         \
+	X(flash_decode, flash_decode_##e##_to64, attn_decode_args, 128, 128, 0)                                        \
+	X(flash_decode, flash_decode_##e##_d128, attn_decode_args, 128, 128, 0)                                        \
+	X(flash_decode, flash_decode_##e##_to128, attn_decode_args, 128, 128, 0)                                       \
+	X(flash_decode, flash_decode_##e##_to256, attn_decode_args, 128, 128, 0)                                       \
+	X(flash_decode, flash_decode_merge_##e, attn_decode_args, 128, 128, 0)
+
 #define KERNELS_MODEL(X, e)                                                                                            \
 	X(gemm, gemm_##e, gemm_tiled_args, 256, 384, 196672) /* 4 stages of 384 rows and 8 barriers */                 \
 	X(gemm, gemv_##e, gemm_args, 256, 256, 0)                                                                      \
@@ -47,6 +56,8 @@
 	KERNELS_FLASH_MMA(X, bf16)                                                                                     \
 	KERNELS_FLASH_MMA_V2(X, f16)                                                                                   \
 	KERNELS_FLASH_MMA_V2(X, bf16)                                                                                  \
+	KERNELS_FLASH_DECODE(X, f16)                                                                                   \
+	KERNELS_FLASH_DECODE(X, bf16)                                                                                  \
 	KERNELS_MODEL(X, f16)                                                                                          \
 	KERNELS_MODEL(X, bf16)                                                                                         \
 	X(model, add_bias, bias_args, 256, 256, 0)                                                                     \
@@ -58,6 +69,7 @@
 	X(q_lds)                                                                                                       \
 	X(flash_mma)                                                                                                   \
 	X(flash_mma_v2)                                                                                                \
+	X(flash_decode)                                                                                                \
 	X(gemm)                                                                                                        \
 	X(model)
 

@@ -133,15 +133,19 @@ static void from_ptxas(struct resource *r, const struct gpu_code_object *o, cons
 		break_rule(r, "ptxas serialised wgmma");
 }
 
-/* Kernels of the ladder are named RUNG_DTYPE_WIDTH, the others OPERATION_DTYPE. */
+/* Kernels of the ladder are named RUNG_DTYPE_WIDTH. */
 static void name_rung(struct resource *r)
 {
 	const char *dtype = strstr(r->kernel, "_f16_");
 
 	if (!dtype)
 		dtype = strstr(r->kernel, "_bf16_");
-	if (dtype)
-		snprintf(r->attn_impl, sizeof r->attn_impl, "%.*s", (int)(dtype - r->kernel), r->kernel);
+	for (int i = 0; dtype && i < GRETA_ATTN_N_RUNGS; i++) {
+		const char *rung = greta_attn_name((enum greta_attn_rung)i);
+
+		if (strncmp(r->kernel, rung, strlen(rung)) == 0 && r->kernel + strlen(rung) == dtype)
+			greta_str_copy(r->attn_impl, sizeof r->attn_impl, rung);
+	}
 }
 
 static void measure(struct resource *r, const struct gpu_code_object *o, const struct gpu_kernel_info *info)

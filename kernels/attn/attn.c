@@ -2,6 +2,7 @@
 #include "base/buf.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "kernels/attn/decode_split.h"
 #include "kernels/gpu_internal.h"
 
 /* One row a kernel; the first row of a rung whose range holds head_dim is taken. */
@@ -132,4 +133,46 @@ int greta_gpu_attn(struct greta_gpu *g, enum greta_attn_rung r, enum greta_gpu_d
 		return launch_v2(g, k->kernel[t], t, &a, (a.n + queries - 1) / queries, e);
 	return gpu_launch(g, k->kernel[t], (unsigned)((a.n + queries - 1) / queries), (unsigned)a.n_heads,
 			  (unsigned)((a.head_dim + segment - 1) / segment), &a, e);
+}
+
+/* --- one query, whatever the rung --------------------------------------------------------------------------------- */
+
+/* The first row whose range holds head_dim is taken. */
+static const struct decode_kernel {
+	int head_dim_min, head_dim_max;
+	enum gpu_kernel kernel[2]; /* by dtype */
+} decode_table[] = {
+	{ 64, 64, BOTH(flash_decode, d64) },
+	{ 128, 128, BOTH(flash_decode, d128) },
+	{ 1, 32, BOTH(flash_decode, to32) },
+	{ 33, 63, BOTH(flash_decode, to64) },
+	{ 65, 127, BOTH(flash_decode, to128) },
+	{ 129, 256, BOTH(flash_decode, to256) },
+};
+
+size_t greta_attn_decode_bytes(int n_heads, int head_dim)
+{
+	return (size_t)n_heads * DECODE_MAX_SPLITS * (size_t)(2 + head_dim) * sizeof(float);
+}
+
+int greta_gpu_attn_decode(struct greta_gpu *g, enum greta_gpu_dtype t, const struct attn_args *args, float *parts,
+			  struct greta_err *e)
+{
+	static const enum gpu_kernel merge[] = { GPU_K_flash_decode_merge_f16, GPU_K_flash_decode_merge_bf16 };
+	struct attn_decode_args x = { .a = *args, .parts = parts, .split_keys = decode_split_keys(args->pos0 + 1) };
+	const struct decode_kernel *k = decode_table;
+
+	if (check_args(args, e))
+		return -1;
+	if (args->n != 1)
+		return greta_err_set(e, GRETA_EINVAL, "decoding attention of %d queries: it does one", args->n);
+	while (k < decode_table + GRETA_COUNT(decode_table) &&
+	       (args->head_dim < k->head_dim_min || args->head_dim > k->head_dim_max))
+		k++;
+	if (k == decode_table + GRETA_COUNT(decode_table))
+		return greta_err_set(e, GRETA_EUNSUPPORTED, "decoding attention can't do head_dim %d: 1 to 256", args->head_dim);
+	x.n_splits = (args->pos0 + x.split_keys) / x.split_keys; /* of pos0 + 1 keys */
+	if (gpu_launch(g, k->kernel[t], (unsigned)x.n_splits, (unsigned)args->n_heads, 1, &x, e))
+		return -1;
+	return x.n_splits > 1 ? gpu_launch(g, merge[t], (unsigned)args->n_heads, 1, 1, &x, e) : 0;
 }

@@ -3,9 +3,10 @@
  *   for each tile of `keys` keys: s = scale q.k; m' = max(m, s); p = 2^(s - m'); l = l 2^(m - m') + sum p;
  *   o = o 2^(m - m') + p v
  *
- * The kernels differ in how many keys a tile has and in whether p is rounded to the element type before it meets v.
+ * The rungs differ in how many keys a tile has and in whether p is rounded to the element type before it meets v.
  */
 #include "base/mem.h"
+#include "kernels/attn/decode_split.h"
 #include "kernels/gpu.h"
 #include <math.h>
 #include <stdlib.h>
@@ -90,6 +91,18 @@ static void fold_tile(struct row *r, const struct attn_args *a, enum greta_gpu_d
 	}
 }
 
+/* Query i of head h, as floats. */
+static void load_query(float *q, const struct attn_args *a, enum greta_gpu_dtype t, int i, int h)
+{
+	for (int d = 0; d < a->head_dim; d++)
+		q[d] = up(t, a->q[i * a->q_stride + (int64_t)h * a->head_dim + d]);
+}
+
+static int64_t kv_column(const struct attn_args *a, int h)
+{
+	return (int64_t)(h / (a->n_heads / a->n_kv_heads)) * a->head_dim;
+}
+
 void greta_attn_reference(enum greta_attn_rung rung, enum greta_gpu_dtype t, int wave, const struct attn_args *a)
 {
 	const struct tiling *tiling = rung == GRETA_ATTN_FLASH_MMA_V2 && wave == 32 ? &v2_hopper : &tilings[rung];
@@ -98,13 +111,12 @@ void greta_attn_reference(enum greta_attn_rung rung, enum greta_gpu_dtype t, int
 
 	for (int i = 0; i < a->n; i++) {
 		for (int h = 0; h < a->n_heads; h++) {
-			int64_t kv0 = (int64_t)(h / (a->n_heads / a->n_kv_heads)) * a->head_dim;
+			int64_t kv0 = kv_column(a, h);
 			struct row r = { .m = -3.0e38f, .o = (float *)a->o + i * a->o_stride + (int64_t)h * a->head_dim };
 			int keys = a->pos0 + i + 1;
 
 			memset(r.o, 0, (size_t)a->head_dim * sizeof *r.o);
-			for (int d = 0; d < a->head_dim; d++)
-				q[d] = up(t, a->q[i * a->q_stride + (int64_t)h * a->head_dim + d]);
+			load_query(q, a, t, i, h);
 			for (int j0 = 0; j0 < keys; j0 += tiling->keys)
 				fold_tile(&r, a, t, tiling, q, kv0, j0, keys - j0 < tiling->keys ? keys - j0 : tiling->keys, s);
 			for (int d = 0; d < a->head_dim; d++)
@@ -112,5 +124,45 @@ void greta_attn_reference(enum greta_attn_rung rung, enum greta_gpu_dtype t, int
 		}
 	}
 	free(q);
+	free(s);
+}
+
+/* r and one more part of its keys. */
+static void merge_part(struct row *r, const struct row *part, int head_dim)
+{
+	float m = fmaxf(r->m, part->m), keep = exp2f(r->m - m), share = exp2f(part->m - m);
+
+	r->m = m;
+	r->l = r->l * keep + part->l * share;
+	for (int d = 0; d < head_dim; d++)
+		r->o[d] = r->o[d] * keep + part->o[d] * share;
+}
+
+/* Each split a tile of its own, then merged. */
+void greta_attn_decode_reference(enum greta_gpu_dtype t, const struct attn_args *a)
+{
+	const int keys = a->pos0 + 1;
+	const struct tiling split = { .keys = decode_split_keys(keys) };
+	const size_t row_bytes = (size_t)a->head_dim * sizeof(float);
+	float *q = greta_alloc(row_bytes), *o = greta_alloc(row_bytes);
+	float *s = greta_alloc((size_t)split.keys * sizeof *s);
+
+	for (int h = 0; h < a->n_heads; h++) {
+		struct row r = { .m = -3.0e38f, .o = (float *)a->o + (int64_t)h * a->head_dim };
+
+		load_query(q, a, t, 0, h);
+		memset(r.o, 0, row_bytes);
+		for (int j0 = 0; j0 < keys; j0 += split.keys) {
+			struct row part = { .m = -3.0e38f, .o = o };
+
+			memset(o, 0, row_bytes);
+			fold_tile(&part, a, t, &split, q, kv_column(a, h), j0, keys - j0 < split.keys ? keys - j0 : split.keys, s);
+			merge_part(&r, &part, a->head_dim);
+		}
+		for (int d = 0; d < a->head_dim; d++)
+			r.o[d] /= r.l;
+	}
+	free(q);
+	free(o);
 	free(s);
 }

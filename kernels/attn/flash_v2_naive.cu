@@ -7,33 +7,7 @@
  * segments of columns (blockIdx.z), the scores recomputed for each, so that nothing goes to scratch.
  * All lanes of a wave walk to the last key that any of them sees, so K and V loads are the same for the whole wave.
  */
-#include "kernels/dev/device.h"
-
-/* Eight elements from index d of a row of head_dim, zeros beyond its end. */
-template <bool EXACT> GPU_FN gpu_u4 load_row8(const uint16_t *row, int d, int head_dim)
-{
-	gpu_u4 x = {{0, 0, 0, 0}};
-
-	if (EXACT)
-		return gpu_load16(row + d);
-	if (head_dim % 8 == 0) /* rows start on 16 bytes, and a chunk is whole or absent */
-		return d < head_dim ? gpu_load16(row + d) : x;
-#pragma unroll
-	for (int i = 0; i < 8; i++)
-		if (d + i < head_dim)
-			x.w[i / 2] |= (uint32_t)row[d + i] << (i % 2 * 16);
-	return x;
-}
-
-template <class E> GPU_FN float dot8(gpu_u4 a, gpu_u4 b, float s)
-{
-#pragma unroll
-	for (int i = 0; i < 4; i++) {
-		s = gpu_fma(gpu_lo<E>(a.w[i]), gpu_lo<E>(b.w[i]), s);
-		s = gpu_fma(gpu_hi<E>(a.w[i]), gpu_hi<E>(b.w[i]), s);
-	}
-	return s;
-}
+#include "kernels/attn/row8.h"
 
 template <class E, int SEG, bool EXACT>
 GPU_FN void store_row(const attn_args &a, int row, int head, int seg0, const float (&o)[SEG], float inv)
@@ -97,13 +71,7 @@ template <class E, int HD, int SEG, bool EXACT> GPU_FN void naive(const attn_arg
 		for (int c = 0; c < SEG / 8; c++) {
 			if (SEG == 128 && c % 2 == 0)
 				gpu_load_fence();
-			gpu_u4 v = load_row8<EXACT>(vp, seg0 + c * 8, head_dim);
-
-#pragma unroll
-			for (int i = 0; i < 4; i++) {
-				o[c * 8 + 2 * i] = gpu_fma(p, gpu_lo<E>(v.w[i]), o[c * 8 + 2 * i] * keep);
-				o[c * 8 + 2 * i + 1] = gpu_fma(p, gpu_hi<E>(v.w[i]), o[c * 8 + 2 * i + 1] * keep);
-			}
+			fold8<E>(o + c * 8, keep, p, load_row8<EXACT>(vp, seg0 + c * 8, head_dim));
 		}
 	}
 	if (row < a.n)

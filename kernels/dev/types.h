@@ -40,6 +40,13 @@ struct attn_v2_args {
 	uint8_t map_v[128] __attribute__((aligned(64)));
 };
 
+/* One query of each head, at position a.pos0; a.n is 1. parts: what each split of a head's keys found (decode_split.h). */
+struct attn_decode_args {
+	struct attn_args a;
+	float *parts;
+	int32_t split_keys, n_splits;
+};
+
 /* C[i,j] (+)= sum_k X[i,k] W[j,k]: X [m][k] activations, W [n][k] weights, both 16-bit, rows on 16 bytes, k a multiple of
  * GPU_K_MULTIPLE (zeros fill up). */
 enum { GPU_K_MULTIPLE = 64 };

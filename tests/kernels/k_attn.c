@@ -1,10 +1,12 @@
 /* The attention ladder: every rung against the reference of its own tiling and against float64, over head layouts,
- * lengths that are no multiple of a tile, a cache in front, strides with gaps; inputs fresh each run, outputs poisoned.
+ * lengths that are no multiple of a tile, a cache in front, strides with gaps; inputs fresh each run, outputs poisoned. The
+ * kernel that decodes likewise, over lengths of the cache.
  * Over the emulator, bugs are planted that these checks must catch. On a machine with a GPU, run by hand without
  * ROCM_PATH, it tests that GPU. */
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/mem.h"
+#include "kernels/attn/decode_split.h"
 #include "kernels/gpu.h"
 #include "tests/kernels/elements.h"
 #include "tests/kernels/emu/emu.h"
@@ -26,9 +28,25 @@ static struct greta_gpu *gpu;
 static struct emu_settings *emu; /* NULL on a real GPU */
 static void (*emu_forget)(void);
 
+/* What is tested: a rung, or the kernel that decodes. */
+enum { DECODE = GRETA_ATTN_N_RUNGS };
+
+static const char *name_of(int kernel)
+{
+	return kernel == DECODE ? "flash_decode" : greta_attn_name((enum greta_attn_rung)kernel);
+}
+
 struct shape {
 	int n, pos0, n_heads, n_kv_heads, head_dim;
 };
+
+/* One token of the shape, behind pos0 others. */
+static struct shape decoded(struct shape s, int pos0)
+{
+	s.n = 1;
+	s.pos0 = pos0;
+	return s;
+}
 
 /* Largest errors relative to the largest |o|, against the rung's own tiling and against float64; and the root mean
  * square of the first relative to that of o, which a single P on a rounding boundary does not move. */
@@ -94,8 +112,24 @@ static void *uploaded(const void *src, size_t bytes)
 	return p;
 }
 
-/* Runs the rung; 0, or -1 with *e. */
-static int run(struct problem *p, enum greta_attn_rung r, struct greta_err *e)
+static int launch_decode(struct problem *p, const struct attn_args *a, struct greta_err *e)
+{
+	size_t bytes = greta_attn_decode_bytes(a->n_heads, a->head_dim);
+	float *parts = greta_gpu_alloc(gpu, bytes, "parts", e);
+	int rc = greta_gpu_fill(gpu, parts, 0xff, bytes, e) || greta_gpu_attn_decode(gpu, p->t, a, parts, e) ||
+		 greta_gpu_sync(gpu, e);
+
+	greta_gpu_free(gpu, parts);
+	return rc;
+}
+
+static int launch(struct problem *p, int kernel, const struct attn_args *a, struct greta_err *e)
+{
+	return kernel == DECODE ? launch_decode(p, a, e) : greta_gpu_attn(gpu, (enum greta_attn_rung)kernel, p->t, a, e);
+}
+
+/* Runs the kernel; 0, or -1 with *e. */
+static int run(struct problem *p, int kernel, struct greta_err *e)
 {
 	struct attn_args a = args_of(p);
 	void *q = uploaded(p->q, p->nq * 2), *k = uploaded(p->k, p->nkv * 2), *v = uploaded(p->v, p->nkv * 2);
@@ -106,7 +140,7 @@ static int run(struct problem *p, enum greta_attn_rung r, struct greta_err *e)
 	a.k = k;
 	a.v = v;
 	a.o = o;
-	rc = greta_gpu_fill(gpu, o, 0xff, p->no * 4, e) || greta_gpu_attn(gpu, r, p->t, &a, e) ||
+	rc = greta_gpu_fill(gpu, o, 0xff, p->no * 4, e) || launch(p, kernel, &a, e) ||
 	     greta_gpu_download(gpu, p->o, o, p->no * 4, e);
 	greta_gpu_free(gpu, q);
 	greta_gpu_free(gpu, k);
@@ -146,14 +180,17 @@ static double exact_row(const struct problem *p, int i, int h, double *o)
 	return largest;
 }
 
-static struct errors compare(struct problem *p, enum greta_attn_rung r)
+static struct errors compare(struct problem *p, int kernel)
 {
 	struct attn_args a = args_of(p);
 	const struct shape *s = &p->s;
 	struct errors err = { .written = true };
 	double *o = greta_alloc((size_t)s->head_dim * sizeof *o), largest = 0, squares = 0, off_squares = 0;
 
-	greta_attn_reference(r, p->t, greta_gpu_info(gpu)->wave, &a);
+	if (kernel == DECODE)
+		greta_attn_decode_reference(p->t, &a);
+	else
+		greta_attn_reference((enum greta_attn_rung)kernel, p->t, greta_gpu_info(gpu)->wave, &a);
 	for (int i = 0; i < s->n; i++) {
 		const float *row = p->o + i * p->o_stride, *want = p->want + i * p->o_stride;
 
@@ -188,11 +225,17 @@ static struct errors compare(struct problem *p, enum greta_attn_rung r)
 	return err;
 }
 
-/* Largest errors seen, times about 4. The scalar rungs only round in float32; the others round P to the element type,
- * which the tiled reference follows but for entries at a rounding boundary. */
-static struct errors limits_of(enum greta_attn_rung r, enum greta_gpu_dtype t)
+/* Whether it multiplies on matrix cores, and so rounds P to the element type. */
+static bool rounds_p(int kernel)
 {
-	if (r < GRETA_ATTN_FLASH_MMA)
+	return kernel == GRETA_ATTN_FLASH_MMA || kernel == GRETA_ATTN_FLASH_MMA_V2;
+}
+
+/* Largest errors seen, times about 4. The scalar kernels only round in float32; the others round P to the element type,
+ * which the tiled reference follows but for entries at a rounding boundary. */
+static struct errors limits_of(int kernel, enum greta_gpu_dtype t)
+{
+	if (!rounds_p(kernel))
 		return (struct errors){ .tiled = 3e-6, .exact = 4e-6, .rms = 1e-6 };
 	return t == GRETA_GPU_F16 ? (struct errors){ .tiled = 6e-4, .exact = 8e-4, .rms = 8e-5 }
 				  : (struct errors){ .tiled = 5e-3, .exact = 7e-3, .rms = 4e-4 };
@@ -203,19 +246,19 @@ static bool within(struct errors got, struct errors limit)
 	return got.written && got.tiled <= limit.tiled && got.exact <= limit.exact && got.rms <= limit.rms;
 }
 
-static void check(enum greta_attn_rung r, enum greta_gpu_dtype t, struct shape s, struct errors *worst)
+static void check(int kernel, enum greta_gpu_dtype t, struct shape s, struct errors *worst)
 {
 	struct greta_err e = { 0 };
 	struct problem p;
 	struct errors err;
 
 	make(&p, s, t);
-	if (run(&p, r, &e))
-		fail_msg("%s %s: %s", greta_attn_name(r), greta_gpu_dtype_name(t), e.text);
-	err = compare(&p, r);
-	if (!within(err, limits_of(r, t)))
+	if (run(&p, kernel, &e))
+		fail_msg("%s %s: %s", name_of(kernel), greta_gpu_dtype_name(t), e.text);
+	err = compare(&p, kernel);
+	if (!within(err, limits_of(kernel, t)))
 		fail_msg("%s %s n=%d pos0=%d heads=%d/%d head_dim=%d: error %.2e (rms %.2e) of the tiled, %.2e of the float64 reference%s",
-			 greta_attn_name(r), greta_gpu_dtype_name(t), s.n, s.pos0, s.n_heads, s.n_kv_heads, s.head_dim,
+			 name_of(kernel), greta_gpu_dtype_name(t), s.n, s.pos0, s.n_heads, s.n_kv_heads, s.head_dim,
 			 err.tiled, err.rms, err.exact, err.written ? "" : ", outputs not or wrongly written");
 	worst->tiled = fmax(worst->tiled, err.tiled);
 	worst->exact = fmax(worst->exact, err.exact);
@@ -232,7 +275,7 @@ static const struct shape layouts[] = { /* head_dim filled in */
 	{ .n = 257, .pos0 = 3, .n_heads = 1, .n_kv_heads = 1 },
 };
 
-static void check_rung(enum greta_attn_rung r, const int *head_dims, size_t n)
+static void check_rung(int r, const int *head_dims, size_t n)
 {
 	for (int t = GRETA_GPU_F16; t <= GRETA_GPU_BF16; t++) {
 		struct errors worst = { 0 };
@@ -247,7 +290,7 @@ static void check_rung(enum greta_attn_rung r, const int *head_dims, size_t n)
 				check(r, (enum greta_gpu_dtype)t, s, &worst);
 			}
 		}
-		print_message("%s %s: worst %.1e (rms %.1e) of the tiled, %.1e of the float64 reference\n", greta_attn_name(r),
+		print_message("%s %s: worst %.1e (rms %.1e) of the tiled, %.1e of the float64 reference\n", name_of(r),
 			      greta_gpu_dtype_name((enum greta_gpu_dtype)t), worst.tiled, worst.rms, worst.exact);
 	}
 }
@@ -266,7 +309,69 @@ static void test_attn__tiled_rungs_compute_64_and_128(void **state)
 
 	(void)state;
 	for (int r = GRETA_ATTN_FLASH_V2_NAIVE + 1; r < GRETA_ATTN_N_RUNGS; r++)
-		check_rung((enum greta_attn_rung)r, dims, GRETA_COUNT(dims));
+		check_rung(r, dims, GRETA_COUNT(dims));
+}
+
+static void check_decode(enum greta_gpu_dtype t, int keys, struct errors *worst)
+{
+	static const int dims[] = { 8, 20, 32, 33, 64, 80, 127, 128, 256 };
+	static const int heads[][2] = { { 1, 1 }, { 4, 2 }, { 3, 1 } };
+
+	for (size_t i = 0; i < GRETA_COUNT(dims); i++) {
+		const int *h = heads[(i + (size_t)keys) % GRETA_COUNT(heads)];
+
+		if (keys > 1000 && dims[i] != 64) /* the same splits take long on the emulator */
+			continue;
+		if (emu)
+			emu->order = (int)(i % 3);
+		check(DECODE, t, (struct shape){ .n = 1, .pos0 = keys - 1, .n_heads = h[0], .n_kv_heads = h[1], .head_dim = dims[i] },
+		      worst);
+	}
+}
+
+/* One split, as many as keys ask for, as many as there may be, and longer ones then; with last ones of one key. */
+static void test_attn__decode_merges_its_splits(void **state)
+{
+	static const int keys[] = { 1, 2, 31, 100, DECODE_ALONE_KEYS, DECODE_ALONE_KEYS + 1, 3 * DECODE_SPLIT_KEYS, 1000,
+				    DECODE_MAX_SPLITS * DECODE_SPLIT_KEYS, DECODE_MAX_SPLITS * DECODE_SPLIT_KEYS + 1 };
+
+	(void)state;
+	for (int t = GRETA_GPU_F16; t <= GRETA_GPU_BF16; t++) {
+		struct errors worst = { 0 };
+
+		for (size_t i = 0; i < GRETA_COUNT(keys); i++)
+			check_decode((enum greta_gpu_dtype)t, keys[i], &worst);
+		print_message("flash_decode %s: worst %.1e (rms %.1e) of the tiled, %.1e of the float64 reference\n",
+			      greta_gpu_dtype_name((enum greta_gpu_dtype)t), worst.tiled, worst.rms, worst.exact);
+	}
+}
+
+/* What decodes is no rung's: a token's output is that of the prefill's last row. */
+static void test_attn__decode_agrees_with_every_rung(void **state)
+{
+	struct shape s = { .n = 1, .pos0 = 700, .n_heads = 4, .n_kv_heads = 2, .head_dim = 128 };
+	struct greta_err e = { 0 };
+	struct problem p;
+	float *decoded;
+
+	(void)state;
+	make(&p, s, GRETA_GPU_F16);
+	assert_int_equal(run(&p, DECODE, &e), 0);
+	decoded = p.o;
+	p.o = greta_alloc(p.no * sizeof *p.o);
+	for (int r = 0; r < GRETA_ATTN_N_RUNGS; r++) {
+		struct errors limit = limits_of(r, GRETA_GPU_F16);
+		double largest = 0, off = 0;
+
+		assert_int_equal(run(&p, r, &e), 0);
+		for (int i = 0; i < s.n_heads * s.head_dim; i++) {
+			largest = fmax(largest, fabs((double)decoded[i]));
+			off = fmax(off, fabs((double)decoded[i] - (double)p.o[i]));
+		}
+		assert_true(off <= limit.exact * largest);
+	}
+	free(decoded);
+	unmake(&p);
 }
 
 static void test_attn__waves_in_any_order(void **state)
@@ -278,8 +383,85 @@ static void test_attn__waves_in_any_order(void **state)
 		skip();
 	for (int r = 0; r < GRETA_ATTN_N_RUNGS; r++)
 		for (emu->order = 0; emu->order < 3; emu->order++)
-			check((enum greta_attn_rung)r, GRETA_GPU_F16,
-			      (struct shape){ .n = 140, .n_heads = 1, .n_kv_heads = 1, .head_dim = 128 }, &worst);
+			check(r, GRETA_GPU_F16, (struct shape){ .n = 140, .n_heads = 1, .n_kv_heads = 1, .head_dim = 128 }, &worst);
+}
+
+/* --- the ladder against itself ------------------------------------------------------------------------------------ */
+
+/* Largest difference of two kernels' outputs, in units of the standard deviation of the row of a head. */
+static double apart(const struct problem *p, const float *a, const float *b)
+{
+	double most = 0;
+
+	for (int row = 0; row < p->s.n * p->s.n_heads; row++) {
+		int64_t at = row / p->s.n_heads * p->o_stride + (int64_t)(row % p->s.n_heads) * p->s.head_dim;
+		double sum = 0, squares = 0, off = 0;
+
+		for (int d = 0; d < p->s.head_dim; d++) {
+			double x = (double)a[at + d], y = fabs(x - (double)b[at + d]);
+
+			sum += x;
+			squares += x * x;
+			off = y <= off ? off : y; /* and a NaN */
+		}
+		sum /= p->s.head_dim;
+		off /= sqrt(squares / p->s.head_dim - sum * sum);
+		most = off <= most ? most : off;
+	}
+	return most;
+}
+
+/* About 4 times what was seen. Sums of 4096 products in float32, in other orders; P rounded to the element type. */
+static double apart_limit(int a, int b, enum greta_gpu_dtype t)
+{
+	if (!rounds_p(a) && !rounds_p(b))
+		return 6e-5;
+	return t == GRETA_GPU_F16 ? 4e-3 : 3e-2;
+}
+
+static bool compare_pairs(const struct problem *p, float *const *o)
+{
+	bool good = true;
+
+	for (int a = 0; a < GRETA_ATTN_N_RUNGS; a++)
+		for (int b = a + 1; b < GRETA_ATTN_N_RUNGS; b++) {
+			double off = apart(p, o[a], o[b]), limit = apart_limit(a, b, p->t);
+			bool fits = off <= limit;
+
+			print_message("%-4s %-14s and %-14s: at most %.1e of a row's deviation apart, %.0e allowed%s\n",
+				      greta_gpu_dtype_name(p->t), name_of(a), name_of(b), off, limit, fits ? "" : ": TOO FAR");
+			good = good && fits;
+		}
+	return good;
+}
+
+/* A layer of Llama-2-7B at 4096 tokens. Some seconds on a GPU; on the emulator it would be hours. */
+static void test_attn__rungs_agree_at_a_7b_layer(void **state)
+{
+	const struct shape s = { .n = 4096, .n_heads = 32, .n_kv_heads = 32, .head_dim = 128 };
+	bool good = true;
+
+	(void)state;
+	if (emu)
+		skip();
+	for (int t = GRETA_GPU_F16; t <= GRETA_GPU_BF16; t++) {
+		float *o[GRETA_ATTN_N_RUNGS];
+		struct greta_err e = { 0 };
+		struct problem p;
+
+		make(&p, s, (enum greta_gpu_dtype)t);
+		for (int r = 0; r < GRETA_ATTN_N_RUNGS; r++) {
+			if (run(&p, r, &e))
+				fail_msg("%s: %s", name_of(r), e.text);
+			o[r] = p.o;
+			p.o = greta_alloc(p.no * sizeof *p.o);
+		}
+		good = compare_pairs(&p, o) && good;
+		for (int r = 0; r < GRETA_ATTN_N_RUNGS; r++)
+			free(o[r]);
+		unmake(&p);
+	}
+	assert_true(good);
 }
 
 static void test_attn__half_output_is_the_rounded_float(void **state)
@@ -287,15 +469,18 @@ static void test_attn__half_output_is_the_rounded_float(void **state)
 	struct greta_err e = { 0 };
 
 	(void)state;
-	for (int r = 0; r < GRETA_ATTN_N_RUNGS; r++) {
+	for (int k = 0; k <= DECODE; k++) {
 		for (int t = GRETA_GPU_F16; t <= GRETA_GPU_BF16; t++) {
+			struct shape s = { .n = 40, .n_heads = 2, .n_kv_heads = 1, .head_dim = 64 };
 			struct problem p;
 			struct attn_args a;
 			uint16_t *half;
 			void *o;
 
-			make(&p, (struct shape){ .n = 40, .n_heads = 2, .n_kv_heads = 1, .head_dim = 64 }, t);
-			assert_int_equal(run(&p, (enum greta_attn_rung)r, &e), 0);
+			if (k == DECODE)
+				s = decoded(s, 400);
+			make(&p, s, t);
+			assert_int_equal(run(&p, k, &e), 0);
 			a = args_of(&p);
 			a.o_f32 = 0;
 			a.q = uploaded(p.q, p.nq * 2);
@@ -303,8 +488,7 @@ static void test_attn__half_output_is_the_rounded_float(void **state)
 			a.v = uploaded(p.v, p.nkv * 2);
 			a.o = o = uploaded(p.o, p.no * 2);
 			half = greta_alloc(p.no * 2);
-			if (greta_gpu_attn(gpu, (enum greta_attn_rung)r, (enum greta_gpu_dtype)t, &a, &e) ||
-			    greta_gpu_download(gpu, half, o, p.no * 2, &e))
+			if (launch(&p, k, &a, &e) || greta_gpu_download(gpu, half, o, p.no * 2, &e))
 				fail_msg("%s", e.text);
 			for (int i = 0; i < p.s.n; i++)
 				for (int d = 0; d < 128; d++)
@@ -320,15 +504,18 @@ static void test_attn__same_bits_twice(void **state)
 	struct greta_err e = { 0 };
 
 	(void)state;
-	for (int r = 0; r < GRETA_ATTN_N_RUNGS; r++) {
+	for (int k = 0; k <= DECODE; k++) {
+		struct shape s = { .n = 200, .n_heads = 4, .n_kv_heads = 2, .head_dim = 64 };
 		struct problem p;
 		float *first;
 
-		make(&p, (struct shape){ .n = 200, .n_heads = 4, .n_kv_heads = 2, .head_dim = 64 }, GRETA_GPU_F16);
-		assert_int_equal(run(&p, (enum greta_attn_rung)r, &e), 0);
+		if (k == DECODE)
+			s = decoded(s, 1500);
+		make(&p, s, GRETA_GPU_F16);
+		assert_int_equal(run(&p, k, &e), 0);
 		first = greta_alloc(p.no * sizeof *first);
 		memcpy(first, p.o, p.no * sizeof *first);
-		assert_int_equal(run(&p, (enum greta_attn_rung)r, &e), 0);
+		assert_int_equal(run(&p, k, &e), 0);
 		assert_memory_equal(first, p.o, p.no * sizeof *first);
 		free(first);
 		unmake(&p);
@@ -340,6 +527,7 @@ static void test_attn__refuses_what_a_rung_cannot_do(void **state)
 	struct greta_err e = { 0 };
 	enum greta_attn_rung r;
 	struct attn_args a = { .n = 1, .n_heads = 3, .n_kv_heads = 2, .head_dim = 64 };
+	struct attn_args two = { .n = 2, .n_heads = 2, .n_kv_heads = 2, .head_dim = 64 };
 
 	(void)state;
 	assert_int_equal(greta_attn_supports(GRETA_ATTN_Q_LDS, 80, &e), -1);
@@ -352,12 +540,18 @@ static void test_attn__refuses_what_a_rung_cannot_do(void **state)
 	assert_non_null(strstr(e.text, "q_lds_v2"));
 	assert_int_equal(greta_gpu_attn(gpu, GRETA_ATTN_Q_LDS, GRETA_GPU_F16, &a, &e), -1);
 	assert_int_equal(e.code, GRETA_EINVAL);
+	assert_int_equal(greta_gpu_attn_decode(gpu, GRETA_GPU_F16, &two, NULL, &e), -1);
+	assert_non_null(strstr(e.text, "2 queries"));
+	two.n = 1;
+	two.head_dim = 257;
+	assert_int_equal(greta_gpu_attn_decode(gpu, GRETA_GPU_F16, &two, NULL, &e), -1);
+	assert_int_equal(e.code, GRETA_EUNSUPPORTED);
 }
 
 /* --- planted bugs ------------------------------------------------------------------------------------------------- */
 
 /* Whether the checks catch the bug that is planted, in any order of waves. */
-static bool caught(enum greta_attn_rung r, struct shape s)
+static bool caught(int kernel, struct shape s)
 {
 	bool hit = false;
 
@@ -366,7 +560,7 @@ static bool caught(enum greta_attn_rung r, struct shape s)
 		struct problem p;
 
 		make(&p, s, GRETA_GPU_F16);
-		hit = run(&p, r, &e) != 0 || !within(compare(&p, r), limits_of(r, GRETA_GPU_F16));
+		hit = run(&p, kernel, &e) != 0 || !within(compare(&p, kernel), limits_of(kernel, GRETA_GPU_F16));
 		emu_forget();
 		unmake(&p);
 	}
@@ -388,17 +582,28 @@ static void test_attn__every_missing_barrier_is_caught(void **state)
 		int n;
 
 		make(&p, s, GRETA_GPU_F16);
-		assert_int_equal(run(&p, (enum greta_attn_rung)r, &e), 0);
+		assert_int_equal(run(&p, r, &e), 0);
 		unmake(&p);
 		n = emu->n_barriers;
 		assert_true(n > 1);
 		for (int i = 2; i <= n; i++) { /* what the first orders is in the second too */
 			emu->skip_barrier = i;
-			if (!caught((enum greta_attn_rung)r, s))
-				fail_msg("%s: barrier %d of %d can be left out unseen", greta_attn_name((enum greta_attn_rung)r), i, n);
+			if (!caught(r, s))
+				fail_msg("%s: barrier %d of %d can be left out unseen", name_of(r), i, n);
 			emu->skip_barrier = 0;
 		}
 	}
+}
+
+static void test_attn__a_missing_barrier_of_decode_is_caught(void **state)
+{
+	(void)state;
+	if (!emu)
+		skip();
+	emu->skip_barrier = 1; /* of the splits, then of their merge too */
+	for (int pos0 = 99; pos0 < 1000; pos0 += 800)
+		assert_true(caught(DECODE, (struct shape){ .n = 1, .pos0 = pos0, .n_heads = 1, .n_kv_heads = 1, .head_dim = 128 }));
+	emu->skip_barrier = 0;
 }
 
 static void test_attn__a_removed_wait_is_caught(void **state)
@@ -418,12 +623,14 @@ static void test_attn__a_swapped_lane_layout_is_caught(void **state)
 		skip();
 	emu->swap_lanes = 1;
 	for (int r = GRETA_ATTN_FLASH_MMA; r < GRETA_ATTN_N_RUNGS; r++)
-		assert_true(caught((enum greta_attn_rung)r,
+		assert_true(caught(r,
 				   (struct shape){ .n = 40, .n_heads = 1, .n_kv_heads = 1, .head_dim = 64 }));
 	emu->swap_lanes = 0;
 }
 
 /* --- opening ------------------------------------------------------------------------------------------------------ */
+
+enum { CARD = 0x0c00 }; /* 0000:0c:00.0 */
 
 static int opens(const char *kfd, struct greta_err *e)
 {
@@ -564,11 +771,15 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_attn__naive_computes_any_head_dim),
 		cmocka_unit_test(test_attn__tiled_rungs_compute_64_and_128),
+		cmocka_unit_test(test_attn__decode_merges_its_splits),
+		cmocka_unit_test(test_attn__decode_agrees_with_every_rung),
+		cmocka_unit_test(test_attn__rungs_agree_at_a_7b_layer),
 		cmocka_unit_test(test_attn__waves_in_any_order),
 		cmocka_unit_test(test_attn__half_output_is_the_rounded_float),
 		cmocka_unit_test(test_attn__same_bits_twice),
 		cmocka_unit_test(test_attn__refuses_what_a_rung_cannot_do),
 		cmocka_unit_test(test_attn__every_missing_barrier_is_caught),
+		cmocka_unit_test(test_attn__a_missing_barrier_of_decode_is_caught),
 		cmocka_unit_test(test_attn__a_removed_wait_is_caught),
 		cmocka_unit_test(test_attn__a_swapped_lane_layout_is_caught),
 		cmocka_unit_test(test_gpu__refuses_other_architectures_by_name),
