@@ -29,14 +29,13 @@ static void arch_name(int64_t version, char arch[16])
 	snprintf(arch, 16, "gfx%d%d%x", (int)(version / 10000 % 1000), (int)(version / 100 % 100), (int)(version % 100));
 }
 
-/* A CPX partition shares the card's address but for the function, which KFD's location_id leaves at 0. */
-static bool same_address(const char *text, unsigned domain, unsigned bus, unsigned device, unsigned function)
+/* Whether the node is of that card. Partitions (CPX) are nodes of one card, and alike: what tells them apart, the function
+ * or, in KFD's location_id, bits 28 to 31, does not matter here. */
+static bool same_card(const char *text, unsigned domain, unsigned bus, unsigned device)
 {
 	int64_t location = property(text, "location_id"), d = property(text, "domain");
-	unsigned at = bus << 8 | device << 3;
 
-	return location >= 0 && (d < 0 || d == domain) &&
-	       ((unsigned)location == (at | function) || (unsigned)location == at);
+	return location >= 0 && (d < 0 || d == domain) && (location & 0xfff8) == (bus << 8 | device << 3);
 }
 
 static int refuse(const char *arch, const char *pci, struct greta_err *e)
@@ -66,7 +65,7 @@ int gpu_kfd_arch(const char *root, const char *pci, char arch[16], struct greta_
 			continue;
 		snprintf(path, sizeof path, "%s/%s/properties", dir, entry->d_name);
 		if (greta_fs_read(path, 1 << 16, &text, NULL) == 0 && property(greta_buf_str(&text), "gfx_target_version") > 0 &&
-		    same_address(greta_buf_str(&text), domain, bus, device, function)) {
+		    same_card(greta_buf_str(&text), domain, bus, device)) {
 			arch_name(property(greta_buf_str(&text), "gfx_target_version"), arch);
 			found = true;
 		}

@@ -643,7 +643,7 @@ static int opens(const char *kfd, struct greta_err *e)
 	return 0;
 }
 
-static void write_node(const char *dir, const char *version)
+static void write_node(const char *dir, const char *version, unsigned location)
 {
 	char path[512];
 	FILE *f;
@@ -651,7 +651,7 @@ static void write_node(const char *dir, const char *version)
 	snprintf(path, sizeof path, "%s/properties", dir);
 	f = fopen(path, "w");
 	assert_non_null(f);
-	fprintf(f, "gfx_target_version %s\nlocation_id 3072\ndomain 0\n", version);
+	fprintf(f, "gfx_target_version %s\nlocation_id %u\ndomain 0\n", version, location);
 	fclose(f);
 }
 
@@ -667,13 +667,18 @@ static void test_gpu__refuses_other_architectures_by_name(void **state)
 	snprintf(node, sizeof node, "%s/1", root);
 	snprintf(path, sizeof path, "%s/properties", node);
 	assert_int_equal(mkdir(node, 0700), 0);
-	write_node(node, "90010");
+	write_node(node, "90010", CARD);
 	assert_int_equal(opens(root, &e), -1);
 	assert_non_null(strstr(e.text, "gfx90a"));
-	write_node(node, "90500");
+	write_node(node, "90500", CARD);
 	assert_int_equal(opens(root, &e), -1);
 	assert_non_null(strstr(e.text, "gfx950"));
-	write_node(node, "90402");
+	write_node(node, "90402", CARD + 0x100);
+	assert_int_equal(opens(root, &e), -1);
+	assert_non_null(strstr(e.text, "no node of"));
+	write_node(node, "90402", CARD | 5u << 28); /* a partition */
+	assert_int_equal(opens(root, &e), 0);
+	write_node(node, "90402", CARD);
 	assert_int_equal(opens(root, &e), 0);
 	emu->wave = 32;
 	assert_int_equal(opens(root, &e), -1);
