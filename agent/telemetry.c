@@ -15,6 +15,8 @@ static const char *const host_columns[] = {"cpu_percent", "mem_available_bytes",
 static const char *const gpu_columns[] = {"busy_percent", "mem_busy_percent", "vram_bytes", "power_w",
 					  "temp_c",       "sclk_mhz",         "mclk_mhz",   "throttle"};
 
+static const enum greta_phase place_columns[] = {GRETA_PHASE_LOAD, GRETA_PHASE_PREFILL, GRETA_PHASE_DECODE};
+
 #define N_HOST GRETA_COUNT(host_columns)
 #define N_GPU GRETA_COUNT(gpu_columns)
 
@@ -104,7 +106,12 @@ static void fill_row(struct telemetry *t, int64_t now_ns, const struct gauge_rec
 
 /* telling */
 
-static void add_row(struct telemetry *t, int64_t now_ns, const double *row)
+static double percent_of(const struct telemetry_place *place, enum greta_phase phase)
+{
+	return place->phase == phase && place->total > 0 ? 100 * place->done / place->total : NAN;
+}
+
+static void add_row(struct telemetry *t, int64_t now_ns, const double *row, const struct telemetry_place *place)
 {
 	struct greta_jsonw w = greta_jsonw(&t->rows);
 	w.comma = t->n_rows > 0;
@@ -112,6 +119,8 @@ static void add_row(struct telemetry *t, int64_t now_ns, const double *row)
 	greta_jsonw_i64(&w, NULL, now_ns);
 	for (size_t i = 0; i < t->n_columns; i++)
 		greta_jsonw_f64(&w, NULL, row[i]);
+	for (size_t i = 0; i < GRETA_COUNT(place_columns); i++)
+		greta_jsonw_f64(&w, NULL, percent_of(place, place_columns[i]));
 	greta_jsonw_end_array(&w);
 	t->n_rows++;
 }
@@ -128,7 +137,7 @@ void telemetry_tick(struct telemetry *t, int64_t now_ns, const struct gauge_reco
 	if (t->interval_ns == 0 || now_ns - t->last_row_ns < t->interval_ns - t->interval_ns / 10)
 		return;
 	t->last_row_ns = now_ns;
-	add_row(t, greta_clock_boot_ns(), slot + 1);
+	add_row(t, greta_clock_boot_ns(), slot + 1, place);
 }
 
 bool telemetry_event(struct telemetry *t, bool all, struct greta_buf *detail)
@@ -141,6 +150,10 @@ bool telemetry_event(struct telemetry *t, bool all, struct greta_buf *detail)
 	greta_jsonw_array(&w, "columns");
 	for (size_t i = 0; i < t->n_columns; i++) {
 		column_name(i, name);
+		greta_jsonw_str(&w, NULL, name);
+	}
+	for (size_t i = 0; i < GRETA_COUNT(place_columns); i++) {
+		snprintf(name, sizeof name, "%s_percent", greta_phase_name(place_columns[i]));
 		greta_jsonw_str(&w, NULL, name);
 	}
 	greta_jsonw_end_array(&w);

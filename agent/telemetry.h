@@ -4,7 +4,8 @@
  *
  * Columns: cpu_percent mem_available_bytes load1 engine_rss_bytes engine_cpu_percent, then for GPU k
  * gpuK.busy_percent gpuK.mem_busy_percent gpuK.vram_bytes gpuK.power_w gpuK.temp_c gpuK.sclk_mhz gpuK.mclk_mhz
- * gpuK.throttle. A reading that could not be had is null. */
+ * gpuK.throttle; in the journal also load_percent prefill_percent decode_percent, of which that of the phase at hand says
+ * how much of its units (bytes, layers, tokens) is done. A reading that could not be had is null. */
 #ifndef AGENT_TELEMETRY_H
 #define AGENT_TELEMETRY_H
 

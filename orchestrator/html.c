@@ -208,17 +208,17 @@ static void series(struct page *p)
 
 /* ---- telemetry */
 
-static int readings_of(struct page *p, int64_t attempt_id, const char *name, int64_t n, struct greta_err *e)
+/* Times are from first_ns on for all of an attempt's readings: some begin later than others. */
+static int readings_of(struct page *p, int64_t attempt_id, const char *name, int64_t n, int64_t first_ns,
+		       struct greta_err *e)
 {
-	int64_t every = n > TELEMETRY_POINTS ? n / TELEMETRY_POINTS : 1, i = 0, first_ns = 0;
+	int64_t every = n > TELEMETRY_POINTS ? n / TELEMETRY_POINTS : 1, i = 0;
 	cleanup_query struct greta_query *q = greta_query_open(
 		p->db, e, "SELECT t_ns, value FROM telemetry WHERE attempt_id = ? AND name = ? ORDER BY t_ns", "is", attempt_id,
 		name);
 	int rc = q ? 0 : -1;
 	greta_jsonw_array(&p->w, name);
 	while (q && (rc = greta_query_step(q, e)) == 1) {
-		if (i == 0)
-			first_ns = greta_query_i64(q, 0);
 		if (i++ % every)
 			continue;
 		greta_jsonw_array(&p->w, NULL);
@@ -233,11 +233,13 @@ static int readings_of(struct page *p, int64_t attempt_id, const char *name, int
 static int readings(struct page *p, int64_t attempt_id, struct greta_err *e)
 {
 	cleanup_query struct greta_query *q = greta_query_open(
-		p->db, e, "SELECT name, n FROM telemetry_summary WHERE attempt_id = ? ORDER BY name", "i", attempt_id);
+		p->db, e,
+		"SELECT name, n, (SELECT min(t_first_ns) FROM telemetry_chunk WHERE attempt_id = ?1)"
+		" FROM telemetry_summary WHERE attempt_id = ?1 ORDER BY name", "i", attempt_id);
 	int rc = q ? 0 : -1;
 	greta_jsonw_object(&p->w, "readings");
 	while (q && (rc = greta_query_step(q, e)) == 1)
-		if (readings_of(p, attempt_id, greta_query_str(q, 0), greta_query_i64(q, 1), e))
+		if (readings_of(p, attempt_id, greta_query_str(q, 0), greta_query_i64(q, 1), greta_query_i64(q, 2), e))
 			return -1;
 	greta_jsonw_end_object(&p->w);
 	return rc;

@@ -294,10 +294,24 @@ function historyChart(pick) {
   };
 }
 
+// How far the engine was, by phase: behind every reading of its run, on an axis of its own.
+const PROGRESS = { load_percent: "load", prefill_percent: "prefill", decode_percent: "decode" };
+
+function progressSeries(b, readings) {
+  return Object.entries(PROGRESS).filter(([key]) => readings[key]).map(([key, name], i) => ({ type: "line", name, yAxisIndex: 1, showSymbol: false, z: 1,
+    lineStyle: { width: 1, type: ["dotted", "dashed", "dotted"][i], color: b.ink }, itemStyle: { color: b.ink }, data: readings[key] }));
+}
+
 function telemetryChart(pick, reading) {
-  return (b) => ({ ...b, legend: undefined, xAxis: b.axis("s since its first sample", { type: "value" }),
-    yAxis: b.axis(reading, { type: "value", scale: true, nameGap: 48 }),
-    series: [{ type: "line", showSymbol: false, lineStyle: { width: 1.5 }, data: data.telemetry[pick()].readings[reading] || [] }] });
+  return (b) => {
+    const readings = data.telemetry[pick()].readings, progress = progressSeries(b, readings);
+    return { ...b, grid: { ...b.grid, right: progress.length ? 56 : 24 }, legend: progress.length ? { ...b.legend, data: [reading, ...progress.map((s) => s.name)] } : undefined,
+      tooltip: { ...b.tooltip, trigger: "axis" },
+      xAxis: b.axis("s since its first sample", { type: "value" }),
+      yAxis: [b.axis(progress.length ? "" : reading, { type: "value", scale: true, nameGap: 48 }),
+        b.axis("done, %", { type: "value", min: 0, max: 100, show: progress.length > 0, splitLine: { show: false }, nameGap: 34 })],
+      series: [{ type: "line", name: reading, showSymbol: false, z: 2, lineStyle: { width: 1.5 }, data: readings[reading] || [] }, ...progress] };
+  };
 }
 
 function picker(id, label, options) {
@@ -348,8 +362,8 @@ function build() {
   }
   if (data.telemetry.length) {
     const p = picker("telemetry-run", "run", data.telemetry.map((t) => `${t.variant} at ${t.context} #${t.repeat} (${t.outcome})`));
-    const names = [...new Set(data.telemetry.flatMap((t) => Object.keys(t.readings)))];
-    section("telemetry", "Telemetry", p.element, el("div", { class: "grid" }, ...names.map((n, i) => chart(`telemetry-${i}`, n, telemetryChart(p.pick, n), 240))));
+    const names = [...new Set(data.telemetry.flatMap((t) => Object.keys(t.readings)))].filter((n) => !PROGRESS[n]);
+    section("telemetry", "Telemetry", el("p", {}, "Readings while the engine ran; dashed and dotted: how much of loading, prefill (its layers) and decoding was done."), p.element, el("div", { class: "grid" }, ...names.map((n, i) => chart(`telemetry-${i}`, n, telemetryChart(p.pick, n), 240))));
   }
   section("marks", "Results left out", data.marks.length
     ? table("marks", "Good results that say nothing about speed, and why", columnsOf(data.marks, { variant: "variant", context: "context", repeat: "repeat", attempt_id: "attempt",

@@ -320,6 +320,8 @@ static void test_telemetry__rows_and_black_box(void **state)
 	assert_int_equal(strncmp(detail.data, "{\"columns\":[\"cpu_percent\",\"mem_available_bytes\",\"load1\"", 50), 0);
 	assert_non_null(strstr(detail.data, "gpu0.power_w"));
 	assert_non_null(strstr(detail.data, ",4096,1.25,4096,50,50,null,0,700,"));
+	assert_non_null(strstr(detail.data, "\"gpu0.throttle\",\"load_percent\",\"prefill_percent\",\"decode_percent\"],"));
+	assert_non_null(strstr(detail.data, ",null,21.875,null]"));
 	telemetry_black_box(&t, &box);
 	assert_int_equal(strncmp(box.data, "t_s cpu_percent", 15), 0);
 	assert_non_null(strstr(box.data, "\n1401.0 "));

@@ -37,7 +37,7 @@ static void test_html__data_has_the_readings_of_a_run(void **state)
 	cleanup_buf struct greta_buf text = {0};
 	int64_t attempt = help_attempt(h, h->jobs[0]);
 	assert_ok(help_event(h, attempt, 0, GRETA_EVENT_TELEMETRY,
-			     "{\"columns\":[\"power_w\",\"sclk_mhz\"],\"rows\":[[1000000000,700,2100],[1500000000,710,2090]]}", NULL,
+			     "{\"columns\":[\"power_w\",\"prefill_percent\"],\"rows\":[[1000000000,700,null],[1500000000,710,25]]}", NULL,
 			     &out, &e));
 	help_good(h, attempt, 2, "q_lds", NULL);
 	struct greta_json *doc = data_of(h, &text);
@@ -49,6 +49,9 @@ static void test_html__data_has_the_readings_of_a_run(void **state)
 	assert_int_equal(greta_json_f64(greta_json_first(second), &t), 0);
 	assert_int_equal(greta_json_f64(greta_json_next(greta_json_first(second)), &watts), 0);
 	assert_true(t == 0.5 && watts == 710);
+	const struct greta_json_val *place = greta_json_first(greta_json_get(greta_json_get(run, "readings"), "prefill_percent"));
+	assert_int_equal(greta_json_f64(greta_json_first(place), &t), 0);
+	assert_true(t == 0.5); /* all readings of a run are on one clock */
 	greta_json_destroy(doc);
 }
 
