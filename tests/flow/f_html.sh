@@ -32,19 +32,6 @@ orch export after -f jsonl -o "$dir/after.jsonl"
 orch export after -f llama-bench -o "$dir/after.json"
 orch export after -f prometheus -o "$dir/after.prom"
 python3 "$here/exports.py" "$dir/after"
-# the recipes of docs/answers.md, latest campaign
-text=$(cd "$dir" && PATH=$bin:$PATH && eval "$(sed -n '/^greta-orch export -f jsonl/,/^```/p' "$here/../../docs/answers.md" | grep -v '^```')")
-expect '[["baseline",30],["v4",29]]' "$text"
-expect "baseline,30" "$text"
-if python3 -c 'import pandas' 2>/dev/null; then
-	cp "$dir/after.jsonl" "$dir/results.jsonl"
-	sed -n '/^```python/,/^```/p' "$here/../../docs/answers.md" | grep -v '^```' >"$dir/recipe.py"
-	text=$(cd "$dir" && python3 recipe.py)
-	expect "variant" "$text"
-	expect "32768" "$text"
-else
-	echo "no python3-pandas: its recipe was not run"
-fi
 text=$(orch import "$dir/after.json" --name there-and-back --variants x)
 expect "12 runs added" "$text"
 
