@@ -61,8 +61,8 @@ static int configure(struct greta_db *db, struct greta_err *e)
 		      "PRAGMA secure_delete = OFF; PRAGMA wal_autocheckpoint = 4000",
 		      e))
 		return -1;
-	if (!db->writer)
-		return db_script(db, "PRAGMA query_only = ON", e);
+	if (!db->writer) /* mapped: a question reads many pages once, and copying them took a third of its time */
+		return db_script(db, "PRAGMA query_only = ON; PRAGMA mmap_size = 2147418112", e);
 	return db_script(db, wal, e) || db_script(db, "PRAGMA synchronous = FULL", e) ? -1 : 0;
 }
 

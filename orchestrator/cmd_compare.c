@@ -55,7 +55,7 @@ static int load(struct cmd_ctx *ctx, const struct compare_values *v, struct side
 	    load_side(ctx->db, &s->select_a, v->with_marked, &s->a, e) ||
 	    load_side(ctx->db, &s->select_b, v->with_marked, &s->b, e))
 		return -1;
-	struct history_filter f = {.mode = s->a.items[0].mode, .last_campaigns = PAST_CAMPAIGNS,
+	struct history_filter f = {.mode = s->a.items[0].kind->mode, .last_campaigns = PAST_CAMPAIGNS,
 				   .with_marked = v->with_marked};
 	if (history_load(ctx->db, &f, &s->past, e) || compare_pair(&s->a, &s->b, &s->past, &s->result, e) ||
 	    envdiff_make(ctx->db, &s->a, &s->b, &s->past, &s->differs, e))

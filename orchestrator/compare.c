@@ -159,9 +159,9 @@ void compare_judge(struct compare *c, double threshold)
 static const char *only_variant(const struct history *h)
 {
 	for (size_t i = 1; i < h->n; i++)
-		if (!greta_str_eq(h->items[i].variant, h->items[0].variant))
+		if (!greta_str_eq(h->items[i].kind->variant, h->items[0].kind->variant))
 			return NULL;
-	return h->n ? h->items[0].variant : NULL;
+	return h->n ? h->items[0].kind->variant : NULL;
 }
 
 /* Medians of history, campaign by campaign, of the cell that a run belongs to. Runs come campaign by campaign. */
@@ -174,8 +174,8 @@ static void add_past(struct compare *out, const struct history *past, const char
 		const char *name = variant ? variant : cell->variant;
 		for (size_t i = 0, k; i < past->n; i = k) {
 			struct stats_sample runs = {0};
-			for (k = i; k < past->n && past->items[k].campaign_id == past->items[i].campaign_id; k++)
-				if (past->items[k].context == cell->context && greta_str_eq(past->items[k].variant, name))
+			for (k = i; k < past->n && past->items[k].kind->campaign_id == past->items[i].kind->campaign_id; k++)
+				if (past->items[k].context == cell->context && greta_str_eq(past->items[k].kind->variant, name))
 					stats_add(&runs, past->items[k].prefill_s);
 			stats_add(&cell->before, stats_median(&runs).median);
 			stats_release(&runs);
@@ -183,7 +183,7 @@ static void add_past(struct compare *out, const struct history *past, const char
 	}
 }
 
-static int not_comparable(const struct history_run *a, const struct history_run *b, struct greta_err *e)
+static int not_comparable(const struct history_kind *a, const struct history_kind *b, struct greta_err *e)
 {
 	return greta_err_set(e, GRETA_EINVAL,
 			     "these can't be compared: %s %s (mode %s, device %s, dtype %s, model %s) and %s %s (mode %s, device %s,"
@@ -200,20 +200,20 @@ int compare_pair(const struct history *a, const struct history *b, const struct 
 	bool by_context = one_a && one_b;
 	char *label = by_context && !greta_str_eq(one_a, one_b) ? greta_format("%s -> %s", one_a, one_b) : NULL;
 	for (size_t i = 0; i < a->n; i++)
-		stats_add(&compare_cell(out, label ? label : a->items[i].variant, a->items[i].context)->a,
+		stats_add(&compare_cell(out, label ? label : a->items[i].kind->variant, a->items[i].context)->a,
 			  a->items[i].prefill_s);
 	for (size_t i = 0; i < b->n; i++)
-		stats_add(&compare_cell(out, label ? label : b->items[i].variant, b->items[i].context)->b,
+		stats_add(&compare_cell(out, label ? label : b->items[i].kind->variant, b->items[i].context)->b,
 			  b->items[i].prefill_s);
 	if (past)
 		add_past(out, past, label ? one_a : NULL, label);
 	free(label);
 	for (size_t i = 0; i < a->n && b->n; i++)
-		if (!history_comparable(&a->items[i], &b->items[0]))
-			return not_comparable(&a->items[i], &b->items[0], e);
+		if (!history_comparable(a->items[i].kind, b->items[0].kind))
+			return not_comparable(a->items[i].kind, b->items[0].kind, e);
 	for (size_t i = 0; i < b->n && a->n; i++)
-		if (!history_comparable(&a->items[0], &b->items[i]))
-			return not_comparable(&a->items[0], &b->items[i], e);
+		if (!history_comparable(a->items[0].kind, b->items[i].kind))
+			return not_comparable(a->items[0].kind, b->items[i].kind, e);
 	return 0;
 }
 

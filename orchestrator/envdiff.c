@@ -9,6 +9,28 @@
 
 #define VALUES_SHOWN 3
 
+/* ---- kinds of runs, each once: there are many runs, and few kinds */
+
+struct kinds {
+	const struct history_kind **items;
+	size_t n, cap;
+};
+
+static size_t kind_index(struct kinds *v, const struct history_kind *k)
+{
+	for (size_t i = v->n; i > 0; i--)
+		if (v->items[i - 1] == k)
+			return i - 1;
+	*GRETA_PUSH(v->items, v->n, v->cap) = k;
+	return v->n - 1;
+}
+
+static void kinds_add(struct kinds *v, const struct history *h)
+{
+	for (size_t i = 0; i < h->n; i++)
+		kind_index(v, h->items[i].kind);
+}
+
 /* ---- environments, each once */
 
 struct env {
@@ -45,10 +67,10 @@ static int env_load(struct greta_db *db, struct envs *v, int64_t id, struct gret
 	return rc;
 }
 
-static int envs_load(struct greta_db *db, struct envs *v, const struct history *h, struct greta_err *e)
+static int envs_load(struct greta_db *db, struct envs *v, const struct kinds *h, struct greta_err *e)
 {
-	for (size_t i = 0; h && i < h->n; i++)
-		if (env_load(db, v, h->items[i].environment_id, e))
+	for (size_t i = 0; i < h->n; i++)
+		if (env_load(db, v, h->items[i]->environment_id, e))
 			return -1;
 	return 0;
 }
@@ -66,7 +88,7 @@ static void envs_release(struct envs *v)
 
 static const char *const own_keys[] = {"engine build", "command", "model", "node", "device type", "dtype", "attention"};
 
-static const char *value_of(const struct envs *envs, const struct history_run *r, const char *key)
+static const char *value_of(const struct envs *envs, const struct history_kind *r, const char *key)
 {
 	const char *own[] = {r->build, r->command, r->model, r->node, r->device_type, r->dtype, r->attn_impl};
 	for (size_t i = 0; i < GRETA_COUNT(own_keys); i++)
@@ -87,10 +109,10 @@ static bool has(const struct greta_strs *v, const char *s)
 	return false;
 }
 
-static void values_of(const struct envs *envs, const struct history *h, const char *key, struct greta_strs *out)
+static void values_of(const struct envs *envs, const struct kinds *h, const char *key, struct greta_strs *out)
 {
 	for (size_t i = 0; i < h->n; i++) {
-		const char *value = value_of(envs, &h->items[i], key);
+		const char *value = value_of(envs, h->items[i], key);
 		if (!has(out, value ? value : "not known"))
 			greta_strs_add(out, value ? value : "not known");
 	}
@@ -116,10 +138,81 @@ static char *joined(const struct greta_strs *v)
 
 /* ---- association */
 
-struct group {
-	char *name;
-	double sum, squares;
+struct sum {
+	double x, squares;
 	size_t n;
+};
+
+static void sum_add(struct sum *to, const struct sum *s)
+{
+	to->x += s->x;
+	to->squares += s->squares;
+	to->n += s->n;
+}
+
+/* Log times around the mean of their variant and context, summed up by kind. */
+struct times {
+	struct kinds kinds;
+	struct sum *sums;           /* one a kind */
+};
+
+static void times_release(struct times *t)
+{
+	free(t->kinds.items);
+	free(t->sums);
+}
+
+struct cell_mean {
+	const char *variant;
+	int64_t context;
+	double sum;
+	size_t n;
+};
+
+struct runs {
+	const struct history_run **items;
+	size_t n, cap;
+};
+
+/* The mean of each run's cell. */
+static double *cell_means(const struct runs *all)
+{
+	struct cell_mean *cells = NULL;
+	size_t n = 0, cap = 0, *cell = greta_alloc((all->n + 1) * sizeof *cell);
+	double *mean = greta_alloc((all->n + 1) * sizeof *mean);
+	for (size_t i = 0; i < all->n; i++) {
+		const struct history_run *r = all->items[i];
+		size_t k = 0;
+		while (k < n && !(cells[k].context == r->context && greta_str_eq(cells[k].variant, r->kind->variant)))
+			k++;
+		if (k == n)
+			*GRETA_PUSH(cells, n, cap) = (struct cell_mean){r->kind->variant, r->context, 0, 0};
+		cells[k].sum += log(r->prefill_s);
+		cells[k].n++;
+		cell[i] = k;
+	}
+	for (size_t i = 0; i < all->n; i++)
+		mean[i] = cells[cell[i]].sum / (double)cells[cell[i]].n;
+	free(cells);
+	free(cell);
+	return mean;
+}
+
+static void times_make(const struct runs *all, struct times *out)
+{
+	cleanup_free double *mean = cell_means(all);
+	for (size_t i = 0; i < all->n; i++)
+		kind_index(&out->kinds, all->items[i]->kind);
+	out->sums = greta_alloc((out->kinds.n + 1) * sizeof *out->sums);
+	for (size_t i = 0; i < all->n; i++) {
+		double x = log(all->items[i]->prefill_s) - mean[i];
+		sum_add(&out->sums[kind_index(&out->kinds, all->items[i]->kind)], &(struct sum){x, x * x, 1});
+	}
+}
+
+struct group {
+	const char *name;
+	struct sum sum;
 };
 
 struct groups {
@@ -133,68 +226,32 @@ static struct group *group_of(struct groups *g, const char *name)
 		if (greta_str_eq(g->items[i].name, name))
 			return &g->items[i];
 	struct group *new = GRETA_PUSH(g->items, g->n, g->cap);
-	new->name = greta_strdup(name);
+	new->name = name;
 	return new;
 }
 
-static void group_add(struct group *g, double x)
-{
-	g->sum += x;
-	g->squares += x * x;
-	g->n++;
-}
-
-static void groups_release(struct groups *g)
-{
-	for (size_t i = 0; i < g->n; i++)
-		free(g->items[i].name);
-	free(g->items);
-	*g = (struct groups){0};
-}
-
-/* log times around the mean of their variant and context. */
-static double *center(const struct history *all)
-{
-	double *x = greta_alloc((all->n + 1) * sizeof *x);
-	struct groups cells = {0};
-	for (int pass = 0; pass < 2; pass++)
-		for (size_t i = 0; i < all->n; i++) {
-			char name[300];
-			snprintf(name, sizeof name, "%.250s %lld", all->items[i].variant, (long long)all->items[i].context);
-			struct group *g = group_of(&cells, name);
-			if (pass == 0)
-				group_add(g, log(all->items[i].prefill_s));
-			else
-				x[i] = log(all->items[i].prefill_s) - g->sum / (double)g->n;
-		}
-	groups_release(&cells);
-	return x;
-}
-
-static void explain(const struct envs *envs, const struct history *all, const double *x, struct envdiff_item *item)
+static void explain(const struct envs *envs, const struct times *t, struct envdiff_item *item)
 {
 	struct groups g = {0};
-	double sum = 0, squares = 0, between = 0;
-	size_t n = 0;
-	for (size_t i = 0; i < all->n; i++) {
-		const char *value = value_of(envs, &all->items[i], item->key);
+	struct sum all = {0};
+	double between = 0;
+	for (size_t i = 0; i < t->kinds.n; i++) {
+		const char *value = value_of(envs, t->kinds.items[i], item->key);
 		if (!value)
 			continue;
-		group_add(group_of(&g, value), x[i]);
-		sum += x[i];
-		squares += x[i] * x[i];
-		n++;
+		sum_add(&group_of(&g, value)->sum, &t->sums[i]);
+		sum_add(&all, &t->sums[i]);
 	}
-	item->n_runs = n;
+	item->n_runs = all.n;
 	item->explains = NAN;
-	double mean = n ? sum / (double)n : 0, total = squares - (double)n * mean * mean;
+	double n = (double)all.n, mean = all.n ? all.x / n : 0, total = all.squares - n * mean * mean;
 	for (size_t i = 0; i < g.n; i++)
-		between += pow(g.items[i].sum / (double)g.items[i].n - mean, 2) * (double)g.items[i].n;
-	if (g.n >= 2 && n > g.n && total > 0) {
-		double left = (total - between) / total * (double)(n - 1) / (double)(n - g.n);
+		between += pow(g.items[i].sum.x / (double)g.items[i].sum.n - mean, 2) * (double)g.items[i].sum.n;
+	if (g.n >= 2 && all.n > g.n && total > 0) {
+		double left = (total - between) / total * (n - 1) / (double)(all.n - g.n);
 		item->explains = fmin(fmax(1 - left, 0), 1);
 	}
-	groups_release(&g);
+	free(g.items);
 }
 
 static int by_explanation(const void *a, const void *b)
@@ -206,18 +263,18 @@ static int by_explanation(const void *a, const void *b)
 
 /* ---- code */
 
-static int add_code(struct greta_db *db, const struct history *h, struct greta_strs *builds, struct greta_strs *code,
+static int add_code(struct greta_db *db, const struct kinds *h, struct greta_strs *builds, struct greta_strs *code,
 		    struct greta_err *e)
 {
 	for (size_t i = 0; i < h->n; i++) {
 		char id[32];
-		snprintf(id, sizeof id, "%lld", (long long)h->items[i].build_id);
-		if (h->items[i].build_id == 0 || has(builds, id))
+		snprintf(id, sizeof id, "%lld", (long long)h->items[i]->build_id);
+		if (h->items[i]->build_id == 0 || has(builds, id))
 			continue;
 		greta_strs_add(builds, id);
 		cleanup_query struct greta_query *q = greta_query_open(
 			db, e, "SELECT kernel || ' ' || arch || ' ' || sha256 FROM code_object"
-			" WHERE build_id = ? AND sha256 IS NOT NULL", "i", h->items[i].build_id);
+			" WHERE build_id = ? AND sha256 IS NOT NULL", "i", h->items[i]->build_id);
 		int rc = q ? 0 : -1;
 		while (q && (rc = greta_query_step(q, e)) == 1)
 			if (!has(code, greta_query_str(q, 0)))
@@ -228,7 +285,7 @@ static int add_code(struct greta_db *db, const struct history *h, struct greta_s
 	return 0;
 }
 
-static int find_same_code(struct greta_db *db, const struct history *a, const struct history *b, bool *same,
+static int find_same_code(struct greta_db *db, const struct kinds *a, const struct kinds *b, bool *same,
 			  struct greta_err *e)
 {
 	cleanup_strs struct greta_strs builds_a = {0}, builds_b = {0}, code_a = {0}, code_b = {0};
@@ -250,11 +307,10 @@ static void find_keys(const struct envs *envs, struct greta_strs *keys)
 				greta_strs_add(keys, envs->items[i].keys.items[k]);
 }
 
-static void find_differences(const struct envs *envs, const struct history *a, const struct history *b,
-			     const struct history *all, struct envdiff *out)
+static void find_differences(const struct envs *envs, const struct kinds *a, const struct kinds *b, const struct times *t,
+			     struct envdiff *out)
 {
 	cleanup_strs struct greta_strs keys = {0};
-	cleanup_free double *x = center(all);
 	find_keys(envs, &keys);
 	for (size_t i = 0; i < keys.n; i++) {
 		cleanup_strs struct greta_strs va = {0}, vb = {0};
@@ -266,7 +322,7 @@ static void find_differences(const struct envs *envs, const struct history *a, c
 		item->key = greta_strdup(keys.items[i]);
 		item->a = joined(&va);
 		item->b = joined(&vb);
-		explain(envs, all, x, item);
+		explain(envs, t, item);
 	}
 	for (size_t i = 0; i < out->n; i++)
 		if (greta_str_eq(out->items[i].key, "command"))
@@ -275,30 +331,24 @@ static void find_differences(const struct envs *envs, const struct history *a, c
 		qsort(out->items, out->n, sizeof *out->items, by_explanation);
 }
 
-/* The runs of all three, each once; borrowed: only the array is to be freed. */
-static struct history join(const struct history *a, const struct history *b, const struct history *past)
-{
-	const struct history *parts[] = {past, a, b};
-	struct history all = {0};
-	for (size_t p = 0; p < GRETA_COUNT(parts); p++)
-		for (size_t i = 0; parts[p] && i < parts[p]->n; i++)
-			*GRETA_PUSH(all.items, all.n, all.cap) = parts[p]->items[i];
-	return all;
-}
-
 static int by_attempt(const void *a, const void *b)
 {
-	const struct history_run *x = a, *y = b;
-	return (x->attempt_id > y->attempt_id) - (x->attempt_id < y->attempt_id);
+	const struct history_run *const *x = a, *const *y = b;
+	return ((*x)->attempt_id > (*y)->attempt_id) - ((*x)->attempt_id < (*y)->attempt_id);
 }
 
-static void drop_doubles(struct history *all)
+/* The runs of all three, each once. */
+static void join(const struct history *a, const struct history *b, const struct history *past, struct runs *all)
 {
+	const struct history *parts[] = {past, a, b};
 	size_t kept = 0;
+	for (size_t p = 0; p < GRETA_COUNT(parts); p++)
+		for (size_t i = 0; parts[p] && i < parts[p]->n; i++)
+			*GRETA_PUSH(all->items, all->n, all->cap) = &parts[p]->items[i];
 	if (all->n)
 		qsort(all->items, all->n, sizeof *all->items, by_attempt);
 	for (size_t i = 0; i < all->n; i++)
-		if (kept == 0 || all->items[i].attempt_id != all->items[kept - 1].attempt_id)
+		if (kept == 0 || all->items[i]->attempt_id != all->items[kept - 1]->attempt_id)
 			all->items[kept++] = all->items[i];
 	all->n = kept;
 }
@@ -307,15 +357,22 @@ int envdiff_make(struct greta_db *db, const struct history *a, const struct hist
 		 struct envdiff *out, struct greta_err *e)
 {
 	struct envs envs = {0};
-	struct history all = join(a, b, past);
+	struct kinds kinds_a = {0}, kinds_b = {0};
+	struct runs all = {0};
+	cleanup_with(times_release) struct times times = {0};
 	*out = (struct envdiff){0};
-	drop_doubles(&all);
-	int rc = envs_load(db, &envs, &all, e);
+	kinds_add(&kinds_a, a);
+	kinds_add(&kinds_b, b);
+	join(a, b, past, &all);
+	times_make(&all, &times);
+	int rc = envs_load(db, &envs, &times.kinds, e);
 	if (rc == 0)
-		rc = find_same_code(db, a, b, &out->same_code, e);
+		rc = find_same_code(db, &kinds_a, &kinds_b, &out->same_code, e);
 	if (rc == 0)
-		find_differences(&envs, a, b, &all, out);
+		find_differences(&envs, &kinds_a, &kinds_b, &times, out);
 	envs_release(&envs);
+	free(kinds_a.items);
+	free(kinds_b.items);
 	free(all.items);
 	return rc;
 }

@@ -237,9 +237,9 @@ static void add_test(struct greta_jsonw *w, const struct cell *c, const struct h
 	mean_and_deviation(&c->runs, 0, &ns, &ns_off);
 	mean_and_deviation(&c->runs, tokens, &ts, &ts_off);
 	greta_jsonw_object(w, NULL);
-	greta_jsonw_str(w, "build_commit", run && run->build ? run->build : "");
-	greta_jsonw_str(w, "gpu_info", run && run->device_type ? run->device_type : "");
-	greta_jsonw_str(w, "model_filename", run && run->model ? run->model : "");
+	greta_jsonw_str(w, "build_commit", run && run->kind->build ? run->kind->build : "");
+	greta_jsonw_str(w, "gpu_info", run && run->kind->device_type ? run->kind->device_type : "");
+	greta_jsonw_str(w, "model_filename", run && run->kind->model ? run->kind->model : "");
 	greta_jsonw_i64(w, "n_prompt", c->context);
 	greta_jsonw_i64(w, "n_gen", 0);
 	add_test_time(w, run ? run->ended_ns : 0);
@@ -265,7 +265,7 @@ int export_llama_bench(struct greta_db *db, int64_t campaign_id, struct greta_bu
 		const struct cell *c = &all.items[i];
 		const struct history_run *last = NULL;
 		for (size_t k = 0; k < runs.n; k++)
-			if (runs.items[k].context == c->context && greta_str_eq(runs.items[k].variant, c->variant))
+			if (runs.items[k].context == c->context && greta_str_eq(runs.items[k].kind->variant, c->variant))
 				last = &runs.items[k];
 		if (c->runs.n)
 			add_test(&w, c, last);

@@ -1,9 +1,9 @@
 #include "orchestrator/fit.h"
+#include "base/cleanup.h"
 #include "base/mem.h"
 #include <gsl/gsl_blas.h>
 #include <gsl/gsl_linalg.h>
 #include <gsl/gsl_poly.h>
-#include <gsl/gsl_randist.h>
 #include <gsl/gsl_rng.h>
 #include <gsl/gsl_sort.h>
 #include <gsl/gsl_statistics_double.h>
@@ -131,30 +131,10 @@ static double draw(gsl_rng *rng, const struct stats_sample *s)
 	return s->n ? s->x[gsl_rng_uniform_int(rng, s->n)] : 0;
 }
 
-static double quantile(const struct stats_sample *sorted, double u)
-{
-	size_t i = (size_t)(u * (double)sorted->n);
-	return sorted->x[i < sorted->n ? i : sorted->n - 1];
-}
-
-/* The median of n draws, at the cost of one: the k-th smallest of n uniform numbers is Beta(k, n - k + 1), and the largest
- * of the k - 1 below it lies at its k-1st root of a uniform number (David and Nagaraja, Order Statistics, 2.5). */
-static double draw_run_median(gsl_rng *rng, const struct stats_sample *sorted, size_t n)
-{
-	size_t half = n / 2;
-	if (sorted->n == 0)
-		return 0;
-	double high = gsl_ran_beta(rng, (double)half + 1, (double)(n - half));
-	if (n % 2)
-		return quantile(sorted, high);
-	double low = high * pow(gsl_rng_uniform_pos(rng), 1 / (double)half);
-	return (quantile(sorted, low) + quantile(sorted, high)) / 2;
-}
-
 /* How far off the curve a median of n_runs lies, as a factor. */
 static double draw_median(gsl_rng *rng, const struct residuals *r, size_t n_runs)
 {
-	return exp(draw(rng, &r->cell) + draw_run_median(rng, &r->run, n_runs));
+	return exp(draw(rng, &r->cell) + (r->run.n ? stats_draw_median(rng, &r->run, n_runs) : 0));
 }
 
 static void take_intervals(struct fit *f)
@@ -212,29 +192,52 @@ static double misfit_of(const struct problem *p, const double coef[FIT_TERMS])
 	return sqrt(sum / (double)p->n);
 }
 
-void fit_make(const struct fit_cell *cells, size_t n_cells, struct fit *out)
+static void problem_release(struct problem *p)
 {
+	free(p->x);
+	free(p->t);
+	free(p->w);
+}
+
+/* Returns how many terms it has; 0: there is none. */
+static int make_curve(const struct fit_cell *cells, const struct problem *p, struct fit *out)
+{
+	int n_terms = solve(p, out->coef);
+	if (n_terms == 0)
+		return 0;
+	out->n_cells = p->n;
+	for (size_t i = 0; i < p->n; i++)
+		out->n_runs += cells[i].runs->n;
+	out->misfit = misfit_of(p, out->coef);
+	return n_terms;
+}
+
+static void make(const struct fit_cell *cells, size_t n_cells, bool with_intervals, struct fit *out)
+{
+	cleanup_with(problem_release) struct problem p = {0};
+	struct residuals r = {0};
 	*out = (struct fit){.low = {NAN, NAN, NAN}, .high = {NAN, NAN, NAN}};
 	if (n_cells < FIT_MIN_CONTEXTS)
 		return;
-	struct problem p;
-	struct residuals r = {0};
 	problem_make(cells, n_cells, &p);
-	int n_terms = solve(&p, out->coef);
-	if (n_terms > 0) {
-		out->n_cells = n_cells;
-		for (size_t i = 0; i < n_cells; i++)
-			out->n_runs += cells[i].runs->n;
-		out->misfit = misfit_of(&p, out->coef);
+	int n_terms = make_curve(cells, &p, out);
+	if (n_terms > 0 && with_intervals) {
 		find_residuals(cells, &p, out->coef, n_terms, &r);
 		if (r.cell.n || r.run.n)
 			bootstrap(cells, &p, &r, out);
 	}
 	stats_release(&r.cell);
 	stats_release(&r.run);
-	free(p.x);
-	free(p.t);
-	free(p.w);
+}
+
+void fit_make(const struct fit_cell *cells, size_t n_cells, struct fit *out)
+{
+	make(cells, n_cells, true, out);
+}
+
+void fit_curve(const struct fit_cell *cells, size_t n_cells, struct fit *out)
+{
+	make(cells, n_cells, false, out);
 }
 
 void fit_release(struct fit *f)

@@ -42,6 +42,7 @@ struct fit_value {
 
 /* Cells by growing n. Fewer than FIT_MIN_CONTEXTS make no fit. */
 void fit_make(const struct fit_cell *cells, size_t n_cells, struct fit *out);
+void fit_curve(const struct fit_cell *cells, size_t n_cells, struct fit *out); /* without intervals, which cost most of it */
 void fit_release(struct fit *f);
 bool fit_exists(const struct fit *f);
 

@@ -24,21 +24,28 @@ struct history_filter {
 
 #define HISTORY_RUNS 10000
 
-struct history_run {             /* its texts are the history's */
-	const char *variant;
+/* What runs share that one variant of one campaign made of one build, in one environment, at one place. Ids 0 and NULL: not
+ * known. */
+struct history_kind {            /* its texts are the history's */
+	int64_t campaign_id, submitted_ns, variant_id, environment_id, build_id, model_id, alias_id, node_id;
+	const char *variant, *campaign, *mode, *device_type, *dtype, *attn_impl, *model_data, *model, *node, *build;
+	const char *command;             /* with args and environment, JSON arrays */
+};
+
+struct history_run {
+	const struct history_kind *kind; /* the history's */
 	int64_t context;
 	double prefill_s;
-	int64_t campaign_id, attempt_id, environment_id, build_id, ended_ns; /* ids 0: not known */
-	int64_t submitted_ns;
+	int64_t attempt_id, ended_ns;    /* ended_ns 0: not known */
 	bool verified;
-	const char *campaign, *mode, *device_type, *dtype, *attn_impl, *model_data, *model, *node, *build;
-	const char *command;             /* with args and environment, JSON arrays; NULL: not known, as for what is above */
 };
 
 struct history {
 	struct history_run *items;   /* oldest campaign first, then as they ended */
 	size_t n, cap;
-	struct greta_strs texts;      /* which runs share */
+	struct history_kind **kinds;
+	size_t n_kinds, cap_kinds;
+	struct greta_strs texts;      /* of the kinds, which share them */
 	struct validity_tally marked; /* runs that passed the filter but for their marks, left out or taken in */
 };
 
@@ -46,7 +53,7 @@ int history_load(struct greta_db *db, const struct history_filter *f, struct his
 void history_release(struct history *h);
 
 /* Comparable: the same mode, model data, device type and dtype; what is not known on either side does not part them. */
-bool history_comparable(const struct history_run *a, const struct history_run *b);
+bool history_comparable(const struct history_kind *a, const struct history_kind *b);
 
 /* "CAMPAIGN[:VARIANT]" or terms with commas between them: campaign= variant= context= node= build= mode= date= since=
  * until= (dates as 2026-02-12, in UTC). `text` is kept in parts by the selection; *f borrows from it. */

@@ -25,7 +25,8 @@ static struct regress_series *series_of(struct regress *r, const char *variant, 
 
 static bool in_cell(const struct history_run *r, const struct history_run *cell)
 {
-	return r->context == cell->context && greta_str_eq(r->variant, cell->variant) && history_comparable(r, cell);
+	return r->context == cell->context && greta_str_eq(r->kind->variant, cell->kind->variant) &&
+	       history_comparable(r->kind, cell->kind);
 }
 
 /* Campaign by campaign: runs come in that order. */
@@ -34,14 +35,14 @@ static void add_points(struct regress_series *s, const struct history *h, const 
 	for (size_t i = 0, k; i < h->n; i = k) {
 		struct stats_sample runs = {0};
 		int64_t ended_ns = 0;
-		for (k = i; k < h->n && h->items[k].campaign_id == h->items[i].campaign_id; k++)
+		for (k = i; k < h->n && h->items[k].kind->campaign_id == h->items[i].kind->campaign_id; k++)
 			if (in_cell(&h->items[k], cell)) {
 				stats_add(&runs, h->items[k].prefill_s);
 				ended_ns = h->items[k].ended_ns;
 			}
 		if (runs.n)
 			*GRETA_PUSH(s->points, s->n, s->cap) = (struct regress_point){
-				h->items[i].campaign_id, ended_ns, h->items[i].campaign, stats_median(&runs).median, runs.n};
+				h->items[i].kind->campaign_id, ended_ns, h->items[i].kind->campaign, stats_median(&runs).median, runs.n};
 		stats_release(&runs);
 	}
 }
@@ -72,7 +73,7 @@ static void add_yardstick(struct regress *r, struct compare_cell *cell, const st
 		if (!in_cell(run, like))
 			continue;
 		for (size_t k = from; k < n_past; k++)
-			recent |= s->points[k].campaign_id == run->campaign_id;
+			recent |= s->points[k].campaign_id == run->kind->campaign_id;
 		if (!recent)
 			continue;
 		stats_add(&cell->a, run->prefill_s);
@@ -82,10 +83,10 @@ static void add_yardstick(struct regress *r, struct compare_cell *cell, const st
 
 static void add_cell(struct regress *r, const struct history_run *like)
 {
-	struct compare_cell *cell = compare_cell(&r->cells, like->variant, like->context);
+	struct compare_cell *cell = compare_cell(&r->cells, like->kind->variant, like->context);
 	if (cell->b.n)
 		return;
-	struct regress_series *s = series_of(r, like->variant, like->context);
+	struct regress_series *s = series_of(r, like->kind->variant, like->context);
 	for (size_t i = 0; i < r->runs.n; i++)
 		if (in_cell(&r->runs.items[i], like))
 			stats_add(&cell->b, r->runs.items[i].prefill_s);
@@ -111,14 +112,14 @@ static size_t n_campaigns(const struct history *h)
 {
 	size_t n = 0;
 	for (size_t i = 0; i < h->n; i++)
-		n += i == 0 || h->items[i].campaign_id != h->items[i - 1].campaign_id;
+		n += i == 0 || h->items[i].kind->campaign_id != h->items[i - 1].kind->campaign_id;
 	return n;
 }
 
 static int load_history(struct greta_db *db, struct regress *r, struct greta_err *e)
 {
 	struct history_filter f = {.before_campaign_id = r->campaign_id, .last_campaigns = REGRESS_PAST_CAMPAIGNS,
-				   .mode = r->runs.items[0].mode, .with_marked = r->with_marked};
+				   .mode = r->runs.items[0].kind->mode, .with_marked = r->with_marked};
 	if (history_load(db, &f, &r->past, e))
 		return -1;
 	drop_unverified(r);
@@ -127,24 +128,41 @@ static int load_history(struct greta_db *db, struct regress *r, struct greta_err
 	return 0;
 }
 
+/* A copy of each of the first n runs, as if it were of that variant. */
+static void add_as(struct history *h, size_t n, size_t n_kinds, const char *variant)
+{
+	size_t first = h->n_kinds;
+	for (size_t k = 0; k < n_kinds; k++) {
+		struct history_kind *copy = greta_alloc(sizeof *copy);
+		*copy = *h->kinds[k];
+		copy->variant = variant;
+		*GRETA_PUSH(h->kinds, h->n_kinds, h->cap_kinds) = copy;
+	}
+	for (size_t i = 0; i < n; i++) {
+		struct history_run run = h->items[i];
+		size_t k = 0;
+		while (h->kinds[k] != run.kind)
+			k++;
+		run.kind = h->kinds[first + k];
+		*GRETA_PUSH(h->items, h->n, h->cap) = run;
+	}
+}
+
 /* A baseline's one variant stands for each variant of the campaign: its runs take their names. */
 static void spread_variant(struct regress *r)
 {
-	struct history spread = {.marked = r->past.marked, .texts = r->past.texts};
-	r->past.marked = (struct validity_tally){0};
-	r->past.texts = (struct greta_strs){0};
-	for (size_t i = 0; i < r->runs.n; i++) {
+	struct history *past = &r->past;
+	size_t n = past->n, n_kinds = past->n_kinds;
+	for (size_t i = 0; i < r->runs.n_kinds; i++) {
 		bool known = false;
 		for (size_t k = 0; k < i; k++)
-			known |= greta_str_eq(r->runs.items[k].variant, r->runs.items[i].variant);
-		for (size_t k = 0; !known && k < r->past.n; k++) {
-			struct history_run *to = GRETA_PUSH(spread.items, spread.n, spread.cap);
-			*to = r->past.items[k];
-			to->variant = r->runs.items[i].variant;
-		}
+			known |= greta_str_eq(r->runs.kinds[k]->variant, r->runs.kinds[i]->variant);
+		if (!known)
+			add_as(past, n, n_kinds, r->runs.kinds[i]->variant);
 	}
-	history_release(&r->past);
-	r->past = spread;
+	past->n -= n;
+	if (past->n)
+		memmove(past->items, past->items + n, past->n * sizeof *past->items);
 }
 
 static int load_baseline(struct greta_db *db, const char *name, struct regress *r, struct greta_err *e)

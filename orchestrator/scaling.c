@@ -34,13 +34,26 @@ static bool wanted(const struct cell *c, const char *variant)
 	return !variant || greta_str_eq(variant, c->variant);
 }
 
-static void fit_line(const struct scaling_line *line, size_t n, struct fit *out)
+typedef void fit_how(const struct fit_cell *cells, size_t n_cells, struct fit *out);
+
+static void fit_line(const struct scaling_line *line, size_t n, fit_how *how, struct fit *out)
 {
 	struct fit_cell *cells = greta_alloc((n + 1) * sizeof *cells);
 	for (size_t i = 0; i < n; i++)
 		cells[i] = (struct fit_cell){(double)line->cells[i]->context, &line->cells[i]->runs};
-	fit_make(cells, n, out);
+	how(cells, n, out);
 	free(cells);
+}
+
+/* Its intervals cost much more than the curve, and are made only where the curve alone speaks for a break. */
+static void fit_before(const struct scaling_line *line, size_t i, struct fit *out)
+{
+	const struct cell *here = line->cells[i];
+	fit_line(line, i, fit_curve, out);
+	if (!fit_exists(out) || here->prefill.median <= fit_at(out->coef, (double)here->context) * (1 + SCALING_BREAK_LEAST))
+		return;
+	fit_release(out);
+	fit_line(line, i, fit_make, out);
 }
 
 static bool breaks_at(struct scaling_line *line, const struct fit *before, size_t i)
@@ -62,12 +75,12 @@ static void judge_line(struct scaling_line *line)
 {
 	for (size_t i = FIT_MIN_CONTEXTS; i < line->n && !line->broke; i++) {
 		struct fit before;
-		fit_line(line, i, &before);
+		fit_before(line, i, &before);
 		if (fit_exists(&before) && breaks_at(line, &before, i))
 			line->broke = i;
 		fit_release(&before);
 	}
-	fit_line(line, line->broke ? line->broke : line->n, &line->fit);
+	fit_line(line, line->broke ? line->broke : line->n, fit_make, &line->fit);
 }
 
 void scaling_make(const struct cells *c, const char *variant, struct scaling *out)

@@ -1,6 +1,7 @@
 #include "orchestrator/stats.h"
 #include "base/mem.h"
 #include <gsl/gsl_cdf.h>
+#include <gsl/gsl_randist.h>
 #include <gsl/gsl_sort.h>
 #include <gsl/gsl_statistics_double.h>
 #include <math.h>
@@ -50,6 +51,22 @@ struct stats_median stats_median(const struct stats_sample *s)
 	free(x);
 	free(work);
 	return m;
+}
+
+static double quantile(const struct stats_sample *sorted, double u)
+{
+	size_t i = (size_t)(u * (double)sorted->n);
+	return sorted->x[i < sorted->n ? i : sorted->n - 1];
+}
+
+double stats_draw_median(const gsl_rng *rng, const struct stats_sample *sorted, size_t n)
+{
+	size_t half = n / 2;
+	double high = gsl_ran_beta(rng, (double)half + 1, (double)(n - half));
+	if (n % 2)
+		return quantile(sorted, high);
+	double low = high * pow(gsl_rng_uniform_pos(rng), 1 / (double)half);
+	return (quantile(sorted, low) + quantile(sorted, high)) / 2;
 }
 
 double stats_exponent(double n1, double t1, double n2, double t2)

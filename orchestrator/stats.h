@@ -2,6 +2,7 @@
 #ifndef ORCHESTRATOR_STATS_H
 #define ORCHESTRATOR_STATS_H
 
+#include <gsl/gsl_rng.h>
 #include <stddef.h>
 
 struct stats_sample { /* a growing set of numbers; zero is empty */
@@ -23,6 +24,11 @@ struct stats_median {
 };
 
 struct stats_median stats_median(const struct stats_sample *s);
+
+/* The median of n draws from a sorted sample, at the cost of one: the k-th smallest of n uniform numbers is Beta(k, n - k + 1),
+ * and the largest of the k - 1 below it lies at its k-1st root of a uniform number (David and Nagaraja, Order Statistics,
+ * 2.5). */
+double stats_draw_median(const gsl_rng *rng, const struct stats_sample *sorted, size_t n);
 
 /* k in t ~ n^k between two points: log(t2/t1) / log(n2/n1); NAN where that has no meaning. */
 double stats_exponent(double n1, double t1, double n2, double t2);

@@ -12,67 +12,75 @@
 
 /* ---- Mann-Whitney */
 
-/* Twice the mid-ranks of a and then b, so that ties keep them whole. Returns the sum over ties of k^3 - k. */
-static double double_ranks(const struct stats_sample *a, const struct stats_sample *b, size_t *rank)
+struct ranks {
+	size_t *twice;  /* the mid-ranks of a and b together, sorted; twice, so that ties keep them whole */
+	size_t n, sum_a;
+	double ties;    /* the sum over ties of k^3 - k */
+};
+
+static void ranks_make(const struct stats_sample *a, const struct stats_sample *b, struct ranks *out)
 {
 	size_t n = a->n + b->n;
-	double ties = 0, *x = greta_alloc(n * sizeof *x);
+	double *x = greta_alloc(n * sizeof *x);
 	size_t *order = greta_alloc(n * sizeof *order);
+	*out = (struct ranks){.twice = greta_alloc(n * sizeof *out->twice), .n = n};
 	for (size_t i = 0; i < n; i++)
 		x[i] = i < a->n ? a->x[i] : b->x[i - a->n];
 	gsl_sort_index(order, x, 1, n);
 	for (size_t i = 0, k; i < n; i = k) {
 		for (k = i; k < n && x[order[k]] == x[order[i]]; k++)
 			;
-		for (size_t j = i; j < k; j++)
-			rank[order[j]] = i + k + 1; /* twice the mean of i+1 .. k */
-		ties += pow((double)(k - i), 3) - (double)(k - i);
+		for (size_t j = i; j < k; j++) {
+			out->twice[j] = i + k + 1; /* twice the mean of i+1 .. k */
+			out->sum_a += order[j] < a->n ? i + k + 1 : 0;
+		}
+		out->ties += pow((double)(k - i), 3) - (double)(k - i);
 	}
 	free(x);
 	free(order);
-	return ties;
 }
 
-/* How likely the first n_a ranks' sum lies at least this far from its mean, over all choices of n_a out of n: counted by
- * adding one rank after the other to the table of (how many chosen, their sum). */
-static double exact_p(const size_t *rank, size_t n, size_t n_a, size_t sum)
+/* How likely the sum of m ranks, at most half of them, lies so far from its mean, over all choices of m: counted by adding one
+ * rank after the other, the smallest first, to a table of (k chosen, how far their sum lies above the least sum of k). */
+static double exact_p(const struct ranks *r, size_t m, double distance)
 {
-	size_t total = n * (n + 1), width = total + 1; /* of twice the ranks */
-	double *ways = greta_alloc((n_a + 1) * width * sizeof *ways), all = 0, extreme = 0;
-	double mean = (double)n_a * (double)(n + 1), distance = fabs((double)sum - mean);
+	size_t width = 2 * m * (r->n - m) + 1, *below = greta_alloc((r->n + 1) * sizeof *below);
+	double *ways = greta_alloc((m + 1) * width * sizeof *ways), all = 0, extreme = 0, mean = (double)m * (double)(r->n + 1);
 	ways[0] = 1;
-	for (size_t i = 0; i < n; i++)
-		for (size_t k = n_a; k > 0; k--)
-			for (size_t s = total; s >= rank[i] && s > 0; s--)
-				ways[k * width + s] += ways[(k - 1) * width + s - rank[i]];
-	for (size_t s = 0; s <= total; s++) {
-		double w = ways[n_a * width + s];
+	for (size_t i = 0; i < r->n; i++) {
+		below[i + 1] = below[i] + r->twice[i];
+		for (size_t k = i < m ? i + 1 : m; k > 0; k--) {
+			size_t shift = r->twice[i] - r->twice[k - 1], most = below[i + 1] - below[i + 1 - k] - below[k];
+			for (size_t s = most + 1; s-- > shift;)
+				ways[k * width + s] += ways[(k - 1) * width + s - shift];
+		}
+	}
+	for (size_t s = 0; s < width; s++) {
+		double w = ways[m * width + s];
 		all += w;
-		if (fabs((double)s - mean) >= distance - 1e-9)
+		if (fabs((double)(below[m] + s) - mean) >= distance - 1e-9)
 			extreme += w;
 	}
 	free(ways);
+	free(below);
 	return extreme / all;
 }
 
 double twosample_mann_whitney(const struct stats_sample *a, const struct stats_sample *b)
 {
-	size_t n = a->n + b->n, sum = 0;
+	struct ranks r;
+	double p;
 	if (a->n == 0 || b->n == 0)
 		return 1;
-	size_t *rank = greta_alloc(n * sizeof *rank);
-	double ties = double_ranks(a, b, rank), p;
-	for (size_t i = 0; i < a->n; i++)
-		sum += rank[i];
-	if (n <= TWOSAMPLE_EXACT_MAX) {
-		p = exact_p(rank, n, a->n, sum);
+	ranks_make(a, b, &r);
+	double na = (double)a->n, nb = (double)b->n, all = na + nb, distance = fabs((double)r.sum_a - na * (all + 1));
+	if (r.n <= TWOSAMPLE_EXACT_MAX) {
+		p = exact_p(&r, a->n < b->n ? a->n : b->n, distance);
 	} else {
-		double na = (double)a->n, nb = (double)b->n, all = na + nb;
-		double sd = sqrt(na * nb / 12 * (all + 1 - ties / (all * (all - 1))));
-		double off = fabs((double)sum / 2 - na * (all + 1) / 2) - 0.5;
+		double sd = sqrt(na * nb / 12 * (all + 1 - r.ties / (all * (all - 1)))), off = distance / 2 - 0.5;
 		p = sd > 0 && off > 0 ? 2 * gsl_cdf_ugaussian_Q(off / sd) : 1;
 	}
-	free(rank);
+	free(r.twice);
 	return p;
 }
 
@@ -86,12 +94,13 @@ static size_t ends_to_leave(size_t n_a, size_t n_b, double level, double *reache
 	double *ways = greta_alloc((n_b + 1) * (most + 1) * sizeof *ways), total = 0, below = 0;
 	ways[0] = 1;
 	for (size_t rank = 0; rank < n_a + n_b; rank++) /* choose which ranks are b's; each stands above rank - k of a's */
-		for (size_t k = rank < n_b ? rank + 1 : n_b; k > 0; k--)
-			for (size_t u = most + 1; u-- > 0;) {
-				size_t above = rank - (k - 1);
-				if (above <= u && above <= n_a)
-					ways[k * (most + 1) + u] += ways[(k - 1) * (most + 1) + u - above];
-			}
+		for (size_t k = rank < n_b ? rank + 1 : n_b; k > 0; k--) {
+			size_t above = rank - (k - 1);
+			if (above > n_a)
+				break;
+			for (size_t u = k * above + 1; u-- > above;)
+				ways[k * (most + 1) + u] += ways[(k - 1) * (most + 1) + u - above];
+		}
 	for (size_t u = 0; u <= most; u++)
 		total += ways[n_b * (most + 1) + u];
 	*reached = 1 - 2 / total;

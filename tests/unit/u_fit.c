@@ -1,6 +1,7 @@
 #include "tests/unit/unit.h"
 
 #include "orchestrator/fit.h"
+#include "tests/fixtures/statistics/scipy_reference.h"
 #include <math.h>
 #include <string.h>
 
@@ -59,6 +60,27 @@ static void test_fit__reference_values(void **state)
 		fit_release(&f);
 		curve_release(&c);
 	}
+}
+
+static void fits_as_scipy(const double *n, const double *t, size_t n_cells, const double *coef)
+{
+	struct curve c = {0};
+	struct fit f;
+	for (size_t i = 0; i < n_cells; i++)
+		curve_add(&c, n[i], t[i], 1, 0);
+	fit_curve(c.cells, c.n, &f);
+	assert_false(f.has_interval);
+	for (int term = 0; term < FIT_TERMS; term++)
+		near(f.coef[term], coef[term], 1e-9);
+	fit_release(&f);
+	curve_release(&c);
+}
+
+static void test_fit__as_scipy_has_it(void **state)
+{
+	(void)state;
+	fits_as_scipy(fit_quadratic_n, fit_quadratic_t, 5, fit_quadratic_coef);
+	fits_as_scipy(fit_bounded_n, fit_bounded_t, 3, fit_bounded_coef);
 }
 
 static double known(double n)
@@ -131,6 +153,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_fit__reference_values),
+		cmocka_unit_test(test_fit__as_scipy_has_it),
 		cmocka_unit_test(test_fit__finds_a_known_curve_and_covers_it),
 		cmocka_unit_test(test_fit__says_when_it_can_not_tell),
 		cmocka_unit_test(test_fit__crossover),

@@ -3,6 +3,7 @@
 #include "db/records.h"
 #include "orchestrator/changes.h"
 #include "orchestrator/regress.h"
+#include "tests/fixtures/statistics/scipy_reference.h"
 
 /* ---- change points */
 
@@ -45,6 +46,29 @@ static void test_changes__noise_and_short_series_have_none(void **state)
 	changes_find(jump, 5, &c);
 	assert_int_equal(c.n, 0);
 	changes_release(&c);
+}
+
+/* Where scipy's p is above the level there is no change; where it is below, one, and its p is within what 499 permutations
+ * and its 1999 leave open. */
+static void split_as_scipy(const double *x, size_t n, const double expected[2])
+{
+	struct changes c;
+	changes_find(x, n, &c);
+	assert_int_equal(c.n, expected[1] <= CHANGES_LEVEL);
+	if (c.n) {
+		assert_int_equal(c.items[0].at, (int)expected[0]);
+		assert_true(fabs(c.items[0].p - expected[1]) < 0.008);
+	}
+	changes_release(&c);
+}
+
+static void test_changes__as_scipy_has_them(void **state)
+{
+	(void)state;
+	split_as_scipy(series_plain, GRETA_COUNT(series_plain), split_plain);
+	split_as_scipy(series_faint, GRETA_COUNT(series_faint), split_faint);
+	split_as_scipy(series_doubtful, GRETA_COUNT(series_doubtful), split_doubtful);
+	split_as_scipy(series_none, GRETA_COUNT(series_none), split_none);
 }
 
 /* ---- regressions */
@@ -161,6 +185,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_changes__finds_shifts_where_they_are),
+		cmocka_unit_test(test_changes__as_scipy_has_them),
 		cmocka_unit_test(test_changes__noise_and_short_series_have_none),
 		cmocka_unit_test_setup_teardown(test_regress__finds_what_became_slower, help_setup, help_teardown),
 		cmocka_unit_test_setup_teardown(test_regress__after_a_shift_the_new_level_is_the_yardstick, help_setup,

@@ -1,6 +1,7 @@
 #include "tests/unit/unit.h"
 
 #include "orchestrator/stats.h"
+#include "tests/fixtures/statistics/scipy_reference.h"
 #include <math.h>
 
 static struct stats_median median_of(const double *x, size_t n)
@@ -38,6 +39,53 @@ static void test_stats__few_samples_say_what_they_cover(void **state)
 	assert_true(isnan(m.median));
 }
 
+static void interval_of(size_t n, const double expected[2])
+{
+	double x[100];
+	for (size_t i = 0; i < n; i++)
+		x[i] = (double)(i * 37 % n); /* every place once, mixed */
+	struct stats_median m = median_of(x, n);
+	assert_true(m.low == expected[0] && m.high == (double)n - 1 - expected[0]);
+	assert_true(fabs(m.level - expected[1]) < 1e-12);
+}
+
+static void test_stats__intervals_as_scipy_has_them(void **state)
+{
+	(void)state;
+	interval_of(3, median_of_3);
+	interval_of(6, median_of_6);
+	interval_of(10, median_of_10);
+	interval_of(25, median_of_25);
+	interval_of(100, median_of_100);
+}
+
+/* Five standard deviations of a count of 40,000 draws. */
+static void draw_medians(const gsl_rng *rng, size_t n, const double expected[2])
+{
+	const struct stats_sample sorted = {(double *)(uintptr_t)draws, sizeof draws / sizeof *draws, 0};
+	double below[2] = {0};
+	for (size_t i = 0; i < 40000; i++) {
+		double m = stats_draw_median(rng, &sorted, n);
+		below[0] += m <= draws[2];
+		below[1] += m <= draws[4];
+	}
+	for (size_t i = 0; i < 2; i++)
+		if (fabs(below[i] / 40000 - expected[i]) > 5 * sqrt(expected[i] * (1 - expected[i]) / 40000))
+			fail_msg("medians of %zu: %g of them, %g expected", n, below[i] / 40000, expected[i]);
+}
+
+static void test_stats__medians_are_drawn_as_often_as_they_come(void **state)
+{
+	(void)state;
+	gsl_rng *rng = gsl_rng_alloc(gsl_rng_mt19937);
+	draw_medians(rng, 1, draws_1);
+	draw_medians(rng, 2, draws_2);
+	draw_medians(rng, 4, draws_4);
+	draw_medians(rng, 5, draws_5);
+	draw_medians(rng, 25, draws_25);
+	gsl_rng_free(rng);
+}
+
 static void test_stats__nan_is_left_out(void **state)
 {
 	(void)state;
@@ -58,6 +106,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_stats__median_and_interval),
 		cmocka_unit_test(test_stats__few_samples_say_what_they_cover),
+		cmocka_unit_test(test_stats__intervals_as_scipy_has_them),
+		cmocka_unit_test(test_stats__medians_are_drawn_as_often_as_they_come),
 		cmocka_unit_test(test_stats__nan_is_left_out),
 		cmocka_unit_test(test_stats__exponent),
 	};

@@ -2,6 +2,7 @@
 
 #include "orchestrator/compare.h"
 #include "orchestrator/twosample.h"
+#include "tests/fixtures/statistics/scipy_reference.h"
 #include <math.h>
 #include <string.h>
 
@@ -27,6 +28,35 @@ static void test_twosample__mann_whitney_is_exact_with_ties(void **state)
 	near(twosample_mann_whitney(SAMPLE(1, 4, 6, 9, 2, 2), SAMPLE(3, 5, 7, 8)), 67 / 210.0, 1e-12);
 	near(twosample_mann_whitney(SAMPLE(1, 1, 1), SAMPLE(1, 1)), 1, 0);
 	near(twosample_mann_whitney(SAMPLE(1, 1, 1), &(struct stats_sample){0}), 1, 0);
+}
+
+#define GIVEN(x) (&(struct stats_sample){(double *)(uintptr_t)(x), sizeof(x) / sizeof *(x), 0})
+
+static void compare_with_scipy(const struct stats_sample *a, const struct stats_sample *b, double mw_p, const double t_expected[3])
+{
+	near(twosample_mann_whitney(a, b), mw_p, 1e-9);
+	near(twosample_mann_whitney(b, a), mw_p, 1e-9);
+	struct twosample_t t = twosample_t(a, b, twosample_variance(a, b), 0.95);
+	near(t.difference, t_expected[0], 1e-9);
+	near(t.p, t_expected[1], 1e-9);
+	near(t.half, t_expected[2], 1e-8);
+}
+
+static void test_twosample__as_scipy_has_it(void **state)
+{
+	(void)state;
+	compare_with_scipy(GIVEN(mw_small_a), GIVEN(mw_small_b), mw_small_p[0], t_small);
+	compare_with_scipy(GIVEN(mw_large_a), GIVEN(mw_large_b), mw_large_p[0], t_large);
+	compare_with_scipy(GIVEN(mw_ties_a), GIVEN(mw_ties_b), mw_ties_p[0], t_ties);
+}
+
+/* Ties that a cut between ranks goes through, counted by hand: of the 15 choices of two out of six so many lie as far. */
+static void test_twosample__ties_across_the_cut(void **state)
+{
+	(void)state;
+	near(twosample_mann_whitney(SAMPLE(1, 2), SAMPLE(3, 3, 3, 3)), 1 / 15.0, 1e-12);
+	near(twosample_mann_whitney(SAMPLE(3, 3, 3, 3), SAMPLE(1, 2)), 1 / 15.0, 1e-12);
+	near(twosample_mann_whitney(SAMPLE(1, 3), SAMPLE(2, 3, 3, 3)), 11 / 15.0, 1e-12);
 }
 
 static void test_twosample__normal_approximation_joins_the_exact_one(void **state)
@@ -158,6 +188,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_twosample__mann_whitney_is_exact_with_ties),
+		cmocka_unit_test(test_twosample__as_scipy_has_it),
+		cmocka_unit_test(test_twosample__ties_across_the_cut),
 		cmocka_unit_test(test_twosample__normal_approximation_joins_the_exact_one),
 		cmocka_unit_test(test_twosample__hodges_lehmann),
 		cmocka_unit_test(test_twosample__prior_of_variances),

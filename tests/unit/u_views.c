@@ -94,7 +94,7 @@ static void run_well(struct help *h, int64_t campaign, int64_t context, double s
 			     "loading\n[{\"kernel\":\"q_lds_f16_d128\",\"arch\":\"gfx942\",\"scratch_bytes\":0,\"vgpr\":134}]", NULL, &e));
 	assert_ok(help_event(
 		h, id, 0, GRETA_EVENT_TELEMETRY,
-		"{\"columns\":[\"gpu0.power_w\",\"gpu0.temp_c\"],\"rows\":[[1000000000,700,60],[2000000000,750.5,61]]}",
+		"{\"columns\":[\"gpu0.power_w\",\"gpu0.temp_c\",\"prefill_percent\"],\"rows\":[[1000000000,700,60,null],[2000000000,750.5,61,25]]}",
 		NULL, NULL, &e));
 	assert_ok(help_event(h, id, 0, GRETA_EVENT_LOG, "{\"stream\":\"out\"}", "Prompt tokens: 4096\n", NULL, &e));
 	help_good(h, id, s, "flash_v2_naive", NULL);
