@@ -264,7 +264,7 @@ struct ctl {
 		struct greta_txn txn;
 		bool open, urgent, broken;
 		struct greta_watch *timer;
-		int64_t due_ns;
+		int64_t commit_ms; /* what the last one took */
 		struct ctl_attempt **touched;
 		size_t n_touched, cap_touched;
 	} batch;

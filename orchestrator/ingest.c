@@ -1,8 +1,9 @@
 /* Events into the database, acknowledgements out, in groups.
  *
- * A batch is one transaction. It opens with the first change and commits when something urgent waits for it (an
- * attempt to be sent, an outcome) at the latest 1 ms later, else within 5 ms. After the commit, and only then, nodes
- * are told: acknowledgements, starts, cancellations. */
+ * A batch is one transaction. It opens with the first change and commits 1 ms after something urgent came to wait for it
+ * (an attempt to be sent, an outcome), else after 5 ms; or after as long as the last commit took, up to 10 ms: a disk that
+ * is slow or busy gets fewer and larger ones, and no more than half of the time goes into them. After the commit, and only
+ * then, nodes are told: acknowledgements, starts, cancellations. */
 #include "orchestrator/ctl.h"
 
 #include "base/clock.h"
@@ -14,6 +15,7 @@
 
 #define BATCH_MS 5
 #define BATCH_URGENT_MS 1
+#define BATCH_MOST_MS 10
 #define CREDIT_STEP (64 * 1024)
 #define ACKNOWLEDGE_EVERY 256 /* events; only that of the outcome matters to the node */
 
@@ -36,6 +38,13 @@ static void batch_due(struct ctl *c, int64_t ms)
 		greta_watch_rearm(c->batch.timer, ms);
 }
 
+static int64_t paced(const struct ctl *c, int64_t ms)
+{
+	int64_t last = c->batch.commit_ms < BATCH_MOST_MS ? c->batch.commit_ms : BATCH_MOST_MS;
+
+	return ms > last ? ms : last;
+}
+
 int batch_begin(struct ctl *c)
 {
 	struct greta_err why = {0};
@@ -51,7 +60,7 @@ int batch_begin(struct ctl *c)
 	}
 	c->batch.open = true;
 	c->batch.urgent = false;
-	batch_due(c, BATCH_MS);
+	batch_due(c, paced(c, BATCH_MS));
 	return 0;
 }
 
@@ -60,7 +69,7 @@ void batch_urgent(struct ctl *c)
 	if (!c->batch.open || c->batch.urgent)
 		return;
 	c->batch.urgent = true;
-	batch_due(c, BATCH_URGENT_MS);
+	batch_due(c, paced(c, BATCH_URGENT_MS));
 }
 
 void batch_touch(struct ctl_attempt *a)
@@ -114,11 +123,13 @@ int batch_commit(struct ctl *c, struct greta_err *e)
 {
 	struct ctl_attempt **touched = c->batch.touched;
 	size_t n = c->batch.n_touched;
+	int64_t begun_ns = greta_clock_mono_ns();
 
 	if (!c->batch.open)
 		return 0;
 	if (greta_txn_commit(&c->batch.txn, e) < 0)
 		return -1;
+	c->batch.commit_ms = (greta_clock_mono_ns() - begun_ns) / GRETA_NS_PER_MS;
 	c->batch.open = false;
 	c->n_commits++;
 	c->batch.touched = NULL;
