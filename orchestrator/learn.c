@@ -1,5 +1,5 @@
 /* Limits of attempts: what limits.c makes of the runs in the database, remembered for each cell and kind of device, and
- * learned anew when the campaign has come a good part further. */
+ * learned anew when the campaign has come a good part further, until all runs that one looks at are there. */
 #include "orchestrator/ctl.h"
 
 #include "base/cleanup.h"
@@ -13,7 +13,8 @@
 
 struct learned {
 	int variant;
-	int64_t context, n_good;
+	int64_t context, n_good; /* n_good: of the campaign then */
+	bool for_good;           /* from as many runs as are ever looked at */
 	char *devices;
 	struct greta_phase_limit phases[GRETA_PHASE_COUNT];
 };
@@ -67,6 +68,7 @@ static int learn(struct ctl_campaign *cc, struct learned *l, struct greta_err *e
 		return -1;
 	memcpy(l->phases, cc->spec.phases, sizeof l->phases);
 	limits_learn(&runs, l->context, l->phases);
+	l->for_good = runs.n >= LIMITS_RUNS_MAX;
 	l->n_good = cc->counts.attempts[GRETA_OUTCOME_GOOD];
 	return 0;
 }
@@ -76,7 +78,7 @@ static int learn_cell(struct ctl_attempt *a, struct greta_phase_limit *phases, s
 	struct ctl_campaign *cc = a->job->campaign;
 	char *devices = device_types(a->node);
 	struct learned *l = remembered(cc, a->job->variant, a->job->context, devices);
-	bool known = l && (double)cc->counts.attempts[GRETA_OUTCOME_GOOD] < FURTHER * (double)l->n_good + 1;
+	bool known = l && (l->for_good || (double)cc->counts.attempts[GRETA_OUTCOME_GOOD] < FURTHER * (double)l->n_good + 1);
 
 	if (l) {
 		free(devices);

@@ -10,7 +10,6 @@
 
 #define SIGMA 1.4826        /* standard deviations in a median absolute deviation, of a normal distribution */
 #define SPREADS 3
-#define RUNS_MAX 500        /* newer ones tell enough */
 #define CAMPAIGNS_MAX "5"
 
 static const enum greta_phase learned[] = {GRETA_PHASE_NONE,   GRETA_PHASE_LOAD,    GRETA_PHASE_TOKENIZE,
@@ -122,7 +121,7 @@ int limits_load(struct greta_db *db, const struct limits_cell *cell, struct limi
 	bool same_model = !cell->has_model || cell->model_id;
 	cleanup_query struct greta_query *q =
 		greta_query_open(db, e, runs_sql, "iiiiisi", cell->variant_id, cell->campaign_id, cell->context,
-				 (int64_t)same_model, cell->model_id, cell->devices, (int64_t)RUNS_MAX);
+				 (int64_t)same_model, cell->model_id, cell->devices, (int64_t)LIMITS_RUNS_MAX);
 	int rc = q ? greta_query_step(q, e) : -1;
 	for (; rc == 1; rc = greta_query_step(q, e)) {
 		struct limits_run *r = GRETA_PUSH(out->items, out->n, out->cap);

@@ -22,6 +22,7 @@
 #define LIMITS_SURE_RUNS 20
 #define LIMITS_FACTOR 25
 #define LIMITS_FACTOR_SURE 5
+#define LIMITS_RUNS_MAX 500 /* newer ones tell enough */
 
 struct greta_db;
 
