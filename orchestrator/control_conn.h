@@ -22,6 +22,7 @@ struct conn {
 	bool watches, told_end;
 	bool holds;              /* left only on purpose: submit and resume, not watch */
 	int64_t campaign_id, period_ns, sent_ns, news_n;
+	int64_t most_attempts;   /* that it wants to see in a snapshot */
 	int64_t re;              /* of the request at hand */
 	struct check *checks;    /* node_check and node_state, waiting for the nodes */
 };

@@ -226,7 +226,8 @@ void learn_release(struct ctl_campaign *cc);
 
 /* ---- what watchers see (snapshot.c) */
 
-void snapshot_take(struct ctl *c, int64_t campaign_id, struct status *out); /* campaign 0: all */
+/* campaign 0: all. most: of attempts, which are many in a large fleet, and few on a screen. */
+void snapshot_take(struct ctl *c, int64_t campaign_id, int64_t most, struct status *out);
 void news_add(struct ctl *c, int64_t campaign_id, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 void news_release(struct ctl *c);
 

@@ -158,21 +158,23 @@ static bool wanted(int64_t campaign_id, int64_t id)
 
 void live_draw(const struct term *t, const struct status *s, int64_t campaign_id, struct greta_buf *out)
 {
-	size_t room = t->height > 6 ? (size_t)t->height - 4 : 2, left_out = 0;
-	for (size_t i = 0; i < s->n_campaigns; i++)
-		if (wanted(campaign_id, s->campaigns[i].id))
-			draw_campaign(t, &s->campaigns[i], out);
-	for (size_t i = 0; i < s->n_attempts; i++) {
+	size_t room = t->height > 6 ? (size_t)t->height - 4 : 2;
+	int64_t left_out = 0; /* also of those that the snapshot leaves out */
+	for (size_t i = 0; i < s->n_campaigns; i++) {
+		if (!wanted(campaign_id, s->campaigns[i].id))
+			continue;
+		draw_campaign(t, &s->campaigns[i], out);
+		left_out += s->campaigns[i].n_running;
+	}
+	for (size_t i = 0; i < s->n_attempts && (!t->tty || room >= 2); i++) {
 		if (!wanted(campaign_id, s->attempts[i].campaign_id))
 			continue;
-		if (t->tty && room < 2)
-			left_out++;
-		else
-			draw_attempt(t, &s->attempts[i], out);
-		room -= room ? 1 + (s->attempts[i].verdict && room > 1) : 0;
+		draw_attempt(t, &s->attempts[i], out);
+		room -= 1 + (s->attempts[i].verdict != NULL);
+		left_out--;
 	}
-	if (left_out)
-		greta_buf_addf(out, "  ... and %zu more running\n", left_out);
+	if (left_out > 0)
+		greta_buf_addf(out, "  ... and %lld more running\n", (long long)left_out);
 	for (size_t i = 0; i < s->n_nodes; i++) {
 		const struct status_node *n = &s->nodes[i];
 		if (greta_str_eq(n->state, "up"))

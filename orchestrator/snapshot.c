@@ -185,7 +185,7 @@ static void add_node(struct ctl_node *n, struct status *out)
 	};
 }
 
-void snapshot_take(struct ctl *c, int64_t campaign_id, struct status *out)
+void snapshot_take(struct ctl *c, int64_t campaign_id, int64_t most, struct status *out)
 {
 	int64_t now = greta_clock_mono_ns();
 
@@ -199,7 +199,7 @@ void snapshot_take(struct ctl *c, int64_t campaign_id, struct status *out)
 		if (n->state == GRETA_ALIAS_REMOVED)
 			continue;
 		add_node(n, out);
-		for (size_t k = 0; k < n->n_attempts; k++)
+		for (size_t k = 0; k < n->n_attempts && (int64_t)out->n_attempts < most; k++)
 			if (n->attempts[k]->job && n->attempts[k]->state < GRETA_ATTEMPT_ENDED &&
 			    (!campaign_id || n->attempts[k]->job->campaign->id == campaign_id))
 				add_attempt(n->attempts[k], now, out);

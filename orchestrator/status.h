@@ -43,7 +43,7 @@ struct status {
 	int64_t fence;
 	struct status_campaign *campaigns;
 	size_t n_campaigns, cap_campaigns;
-	struct status_attempt *attempts;       /* running now */
+	struct status_attempt *attempts;       /* running now; no more than were asked for, campaigns have their number */
 	size_t n_attempts, cap_attempts;
 	struct status_node *nodes;
 	size_t n_nodes, cap_nodes;

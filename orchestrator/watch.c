@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #define PERIOD_MS 200
+#define ATTEMPTS_DRAWN 500 /* more than a terminal has lines */
 
 static volatile sig_atomic_t interrupts, terminated;
 
@@ -149,8 +150,10 @@ static int follow(struct watching *w, struct greta_err *e)
 int watch_campaign(struct cmd_ctx *ctx, struct client *client, int64_t campaign_id, bool holds, struct greta_err *e)
 {
 	struct watching w = {.ctx = ctx, .client = client, .campaign_id = campaign_id, .holds = holds};
-	cleanup_free char *args = greta_format("{\"campaign\":%lld,\"period_ms\":%d,\"holds\":%s}",
-						(long long)campaign_id, PERIOD_MS, holds ? "true" : "false");
+	struct term term = term_of(STDOUT_FILENO, ctx->color);
+	int drawn = !ctx->json && term.tty ? ATTEMPTS_DRAWN : 0;
+	cleanup_free char *args = greta_format("{\"campaign\":%lld,\"period_ms\":%d,\"holds\":%s,\"attempts\":%d}",
+						(long long)campaign_id, PERIOD_MS, holds ? "true" : "false", drawn);
 	struct greta_json *answer;
 	const char *state = "";
 	bool waiting;
@@ -169,7 +172,7 @@ int watch_campaign(struct cmd_ctx *ctx, struct client *client, int64_t campaign_
 		return watch_verdict(ctx, campaign_id, e);
 	}
 	if (!ctx->json)
-		w.live = live_create(term_of(STDOUT_FILENO, ctx->color), campaign_id);
+		w.live = live_create(term, campaign_id);
 	rc = follow(&w, e);
 	if (w.live)
 		live_finish(w.live);
