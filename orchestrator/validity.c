@@ -271,16 +271,21 @@ static bool all_say(const struct twins *t, answer_of *answer)
 	return true;
 }
 
+/* Runs of a cell stand together. Each group of twins is judged once, at its first. */
 static void judge_other_gpus(struct runs *all, size_t first)
 {
 	struct twins t = {0};
-	bool is_first = true;
-	for (size_t i = 0; i < all->n; i++)
-		if (i == first || twins(&all->items[i], &all->items[first])) {
-			is_first &= i >= first;
+	struct run *one = &all->items[first];
+	if (!one->devices)
+		return;
+	for (size_t i = first; i > 0 && same_cell(&all->items[i - 1], one); i--)
+		if (twins(&all->items[i - 1], one))
+			return;
+	*GRETA_PUSH(t.items, t.n, t.cap) = one;
+	for (size_t i = first + 1; i < all->n && same_cell(&all->items[i], one); i++)
+		if (twins(&all->items[i], one))
 			*GRETA_PUSH(t.items, t.n, t.cap) = &all->items[i];
-		}
-	if (is_first && t.n > 1 && all->items[first].devices) {
+	if (t.n > 1) {
 		if (all_say(&t, top1_of))
 			judge_twins(&t, "top-1 token", top1_of, false);
 		if (all_say(&t, logits_of))
