@@ -37,10 +37,16 @@ enum greta_attempt_state {
 };
 const char *greta_attempt_state_name(enum greta_attempt_state s);
 
+/* Where it runs and what it runs with; ids that are 0 and strings that are NULL: not known. */
+struct greta_attempt_place {
+	int64_t alias_id, node_id, environment_id, model_id, build_id;
+	const char *boot_id;
+};
+
 struct greta_new_attempt {
 	const char *uuid;               /* NULL: a new one is made (an import) */
 	int64_t job_id;
-	int64_t alias_id;               /* 0: none (an import) */
+	struct greta_attempt_place place;
 	const char *spec;               /* JSON as it is sent, secrets redacted; NULL: none */
 	int64_t planned_ns;             /* 0: now */
 };
@@ -48,11 +54,7 @@ struct greta_new_attempt {
 int greta_attempts_plan(struct greta_db *db, const struct greta_new_attempt *a, int64_t *attempt_id,
 			struct greta_err *e);
 
-/* Where it runs and what it runs with; ids that are 0 and strings that are NULL leave what is there. */
-struct greta_attempt_place {
-	int64_t alias_id, node_id, environment_id, model_id, build_id;
-	const char *boot_id;
-};
+/* What is not known leaves what is there. */
 int greta_attempts_place(struct greta_db *db, int64_t attempt_id, const struct greta_attempt_place *p,
 			 struct greta_err *e);
 int greta_attempts_dispatched(struct greta_db *db, int64_t attempt_id, struct greta_err *e);

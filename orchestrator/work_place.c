@@ -106,8 +106,11 @@ static int plan_rows(struct ctl_attempt *a, struct greta_err *e)
 	struct ctl_node *n = a->node;
 	struct ctl *c = n->ctl;
 	cleanup_buf struct greta_buf text = {0};
-	struct greta_attempt_place place = {.alias_id = n->alias_id, .node_id = n->ids.node_id, .boot_id = n->boot_id};
-	struct greta_new_attempt row = {.uuid = a->uuid, .job_id = a->job->id, .alias_id = n->alias_id};
+	struct greta_new_attempt row = {
+		.uuid = a->uuid,
+		.job_id = a->job->id,
+		.place = {.alias_id = n->alias_id, .node_id = n->ids.node_id, .boot_id = n->boot_id},
+	};
 	struct greta_spec spec = {0};
 
 	if (prepare_spec(a, &spec, e) < 0)
@@ -116,11 +119,10 @@ static int plan_rows(struct ctl_attempt *a, struct greta_err *e)
 	greta_spec_print(&spec, &text);
 	greta_spec_release(&spec);
 	row.spec = greta_buf_str(&text);
-	if (greta_attempts_plan(c->db, &row, &a->id, e) < 0 ||
-	    environment_of(n, a->job->campaign, a->job->variant, &place.environment_id, e) < 0 ||
-	    model_of(n, a->job->campaign, &place.model_id, e) < 0)
+	if (environment_of(n, a->job->campaign, a->job->variant, &row.place.environment_id, e) < 0 ||
+	    model_of(n, a->job->campaign, &row.place.model_id, e) < 0)
 		return -1;
-	return greta_attempts_place(c->db, a->id, &place, e);
+	return greta_attempts_plan(c->db, &row, &a->id, e);
 }
 
 static void plan(struct ctl_node *n, struct ctl_job *job)

@@ -44,7 +44,7 @@ static int64_t hung_attempt(struct help *h)
 	char uuid[GRETA_UUID_LEN + 1];
 	int64_t campaign, attempt, node, other;
 
-	a.alias_id = add_node(h, "n1", "{\"node_id\":\"k1\",\"devices\":[{\"uuid\":\"GPU-1\",\"kind\":\"amd\"},"
+	a.place.alias_id = add_node(h, "n1", "{\"node_id\":\"k1\",\"devices\":[{\"uuid\":\"GPU-1\",\"kind\":\"amd\"},"
 			      "{\"uuid\":\"GPU-2\",\"kind\":\"amd\"},{\"uuid\":\"GPU-3\",\"kind\":\"amd\"}]}", &node);
 	add_node(h, "n2", "{\"node_id\":\"k2\",\"devices\":[{\"uuid\":\"GPU-9\",\"kind\":\"amd\"}]}", &other);
 	assert_ok(greta_campaigns_add(h->db, &c, &campaign, uuid, &e));
