@@ -135,6 +135,11 @@ void greta_jsonw_f64(struct greta_jsonw *w, const char *key, double value)
 		greta_jsonw_null(w, key);
 		return;
 	}
+	bool whole = fabs(value) < 1e15 && value == trunc(value) && !(value == 0 && signbit(value));
+	if (whole) {
+		greta_jsonw_i64(w, key, (int64_t)value);
+		return;
+	}
 	char text[40];
 	locale_t c = newlocale(LC_ALL_MASK, "C", (locale_t)0), was = uselocale(c);
 	for (int digits = 15; digits <= 17; digits++) {
