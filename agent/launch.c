@@ -10,13 +10,11 @@
 #include "base/trace.h"
 #include <errno.h>
 #include <fcntl.h>
-#include <malloc.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #define LOCK_FD 3
-#define LARGE (64 * 1024)
 
 /* Our children until they end or we do. */
 static struct {
@@ -57,8 +55,6 @@ static _Noreturn void be_supervisor(const struct agent_paths *paths, const char 
 	if (chdir("/") != 0)
 		_exit(127); /* not to hold a file system that somebody may want to unmount */
 	title_set("supervise", dir);
-	/* A long session has taught malloc to keep large buffers in its heap: there each would have to be cleared. */
-	mallopt(M_MMAP_THRESHOLD, LARGE);
 	greta_trace_start("greta-agent", (char **)words);
 	int rc = (recover ? supervise_recover : supervise_run)(paths, dir, LOCK_FD, &e);
 	if (rc != 0)

@@ -4,9 +4,11 @@
 #include "base/mem.h"
 #include "base/trace.h"
 #include "base/version.h"
+#include <malloc.h>
 #include <stdio.h>
 #include <string.h>
 
+#define LARGE (64 * 1024)
 #define EXIT_USAGE 2
 #define EXIT_INFRASTRUCTURE 3
 
@@ -64,8 +66,17 @@ static int run(const struct agent_cmd *c, int argc, char **argv)
 	return e.code == GRETA_EINVAL ? EXIT_USAGE : EXIT_INFRASTRUCTURE;
 }
 
+/* For forks of a long session, which is what supervisors are: malloc neither keeps large buffers in its heap, where each
+ * would have to be cleared, nor lists of small ones over all its pages, which each fork would copy to put in order. */
+static void set_up_malloc(void)
+{
+	mallopt(M_MMAP_THRESHOLD, LARGE);
+	mallopt(M_MXFAST, 0);
+}
+
 int main(int argc, char **argv)
 {
+	set_up_malloc();
 	greta_trace_start("greta-agent", argv);
 	title_init(argc, argv);
 	greta_log_init("greta-agent", GRETA_LOG_INFO);

@@ -7,13 +7,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TEXT_CAP 65536
+#define TEXT_CAP 16384 /* of vmstat, the longest: some 5 KB */
 
 static int64_t count_in(const char *dir, const char *file, const char *key)
 {
-	cleanup_free char *text = greta_alloc(TEXT_CAP);
+	char text[TEXT_CAP];
 	int64_t n = -1;
-	if (!*dir || file_text(dir, file, text, TEXT_CAP) != 0 || file_field_i64(text, key, &n) != 0)
+	if (!*dir || file_text(dir, file, text, sizeof text) != 0 || file_field_i64(text, key, &n) != 0)
 		return -1;
 	return n;
 }
