@@ -15,7 +15,7 @@
 #define READ_BYTES (64 * 1024)
 #define SENDING_BYTES (32 * 1024) /* gathered for one write */
 #define LOOK_MS 1000              /* how soon a dead supervisor is noticed */
-#define GATHER_MS 2               /* events of short attempts come in fours: one packet instead of so many */
+#define GATHER_MS 50              /* what nobody waits for goes out together: a short attempt in one packet, not in six */
 #define POOL_LOOK_MS 250          /* inotify does not tell what other machines write */
 
 void session_send(struct session *s, const struct greta_msg *m)
@@ -93,16 +93,22 @@ static void on_writable(struct greta_watch *w, uint32_t events, void *arg)
 		session_flush(s);
 }
 
+static void flush_soon(struct session *s)
+{
+	if (s->gathering)
+		return;
+	s->gathering = true;
+	greta_watch_rearm(s->gather, GATHER_MS);
+}
+
 static void on_notify(struct greta_watch *w, uint32_t events, void *arg)
 {
 	struct session *s = arg;
 	(void)w, (void)events;
-	if (relays_wake(&s->relays, false)) {
+	if (relays_wake(&s->relays, false))
 		session_flush(s);
-	} else if (!s->gathering) {
-		s->gathering = true;
-		greta_watch_rearm(s->gather, GATHER_MS);
-	}
+	else
+		flush_soon(s);
 }
 
 static void on_gathered(struct greta_watch *w, uint32_t events, void *arg)
@@ -133,9 +139,17 @@ static void break_off(struct session *s, const struct greta_err *e)
 	s->in = NULL;
 }
 
-static void take_frames(struct session *s)
+/* That an attempt was started or acknowledged, its events will tell as well. */
+static bool is_waited_for(enum greta_msg_type type)
+{
+	return type != GRETA_MSG_START && type != GRETA_MSG_ACK;
+}
+
+/* True when the answers should go out at once. */
+static bool take_frames(struct session *s)
 {
 	size_t used = 0;
+	bool urgent = false;
 	while (!s->ending) {
 		struct greta_msg m = {0};
 		struct greta_err e = {0};
@@ -145,11 +159,13 @@ static void take_frames(struct session *s)
 		if (n <= 0)
 			break;
 		used += (size_t)n;
+		urgent |= is_waited_for(m.type);
 		if (request_handle(s, &m, &e) != 0)
 			break_off(s, &e);
 		greta_msg_release(&m);
 	}
 	greta_buf_consume(&s->received, used);
+	return urgent || s->ending;
 }
 
 static void on_readable(struct greta_watch *w, uint32_t events, void *arg)
@@ -165,8 +181,10 @@ static void on_readable(struct greta_watch *w, uint32_t events, void *arg)
 	}
 	s->received.len += (size_t)n;
 	s->received.data[s->received.len] = '\0';
-	take_frames(s);
-	session_flush(s);
+	if (take_frames(s))
+		session_flush(s);
+	else
+		flush_soon(s);
 }
 
 static int set_up(struct session *s, const char *slurm, struct greta_err *e)
