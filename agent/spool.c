@@ -92,13 +92,16 @@ static int write_synced(const char *dir, const char *name, const char *data, siz
 	return fsync(fd) == 0 ? 0 : greta_err_sys(e, "can't sync %s", path);
 }
 
-/* Blocks that can be written later on a full disk. Where the file system has no fallocate, zeros are written. */
-static int write_reserve(const char *dir, const char *name, size_t bytes, struct greta_err *e)
+/* Blocks that can be written later on a full disk. Where the file system has no fallocate, zeros are written.
+ * how: FALLOC_FL_KEEP_SIZE for a file that stays empty, where that can be; 0: of so many bytes. */
+static int write_reserve(const char *dir, const char *name, int how, size_t bytes, struct greta_err *e)
 {
 	cleanup_free char *path = greta_fs_join(dir, name);
 	cleanup_fd int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
 		return greta_err_sys(e, "can't create %s", path);
+	if (how && fallocate(fd, how, 0, (off_t)bytes) == 0)
+		return 0;
 	int sys = posix_fallocate(fd, 0, (off_t)bytes);
 	if (sys == 0)
 		return 0;
@@ -120,7 +123,7 @@ static int fill(const char *dir, const struct greta_spec *spec, const char *db, 
 	cleanup_buf struct greta_buf text = {0};
 	cleanup_free char *events = greta_fs_join(dir, "events");
 	cleanup_free char *scratch = greta_fs_join(dir, "scratch");
-	if (write_reserve(dir, "outcome.part", SPOOL_OUTCOME_RESERVE, e) != 0)
+	if (write_reserve(dir, "outcome.part", FALLOC_FL_KEEP_SIZE, SPOOL_OUTCOME_RESERVE, e) != 0)
 		return -1;
 	cleanup_fd int fd = open(events, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (fd < 0)
@@ -135,7 +138,7 @@ static int fill(const char *dir, const struct greta_spec *spec, const char *db, 
 static int make_control(const char *dir, struct greta_err *e)
 {
 	cleanup_free char *path = greta_fs_join(dir, "control");
-	if (write_reserve(dir, "control", RECORD_COUNT * SPOOL_RECORD, e) != 0)
+	if (write_reserve(dir, "control", 0, RECORD_COUNT * SPOOL_RECORD, e) != 0)
 		return -1;
 	int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
 	if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
@@ -272,6 +275,14 @@ bool spool_is_finished(const char *dir)
 
 /* ending */
 
+/* Not where it is that long already: freeing the rest of the reserve costs more than all else here, and comes with the
+ * folder's end. */
+static int cut(int fd, off_t n)
+{
+	struct stat st;
+	return fstat(fd, &st) == 0 && st.st_size == n ? 0 : ftruncate(fd, n);
+}
+
 int spool_publish(const char *dir, const char *json, size_t n, struct greta_err *e)
 {
 	cleanup_free char *part = greta_fs_join(dir, "outcome.part");
@@ -281,7 +292,7 @@ int spool_publish(const char *dir, const char *json, size_t n, struct greta_err 
 		return greta_err_sys(e, "can't open %s", part);
 	if (greta_fs_write_all(fd, json, n, e) != 0)
 		return greta_err_wrap(e, "%s", part);
-	if (ftruncate(fd, (off_t)n) != 0 || fsync(fd) != 0)
+	if (cut(fd, (off_t)n) != 0 || fsync(fd) != 0)
 		return greta_err_sys(e, "can't sync %s", part);
 	if (rename(part, path) != 0)
 		return greta_err_sys(e, "can't rename %s to %s", part, path);
