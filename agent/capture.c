@@ -101,7 +101,7 @@ static void take_progress(struct supervise *s, const char *bytes, size_t n)
 	watch_progress(s);
 }
 
-/* False at the end of the stream. */
+/* False at the end of the stream. A pipe that gave less than was asked for is empty, or at its end, which comes next time. */
 static bool read_pipe(struct supervise *s, int fd, take_fn *take, int max_chunks)
 {
 	static char chunk[CHUNK];
@@ -112,6 +112,8 @@ static bool read_pipe(struct supervise *s, int fd, take_fn *take, int max_chunks
 		if (n <= 0)
 			return n < 0 && errno == EAGAIN;
 		take(s, chunk, (size_t)n);
+		if (n < (ssize_t)sizeof chunk)
+			return true;
 	}
 	return fd >= 0;
 }

@@ -157,7 +157,6 @@ static void keep_recent(struct supervise *s, struct kernel_finding *f)
 
 static void take_kernel(struct supervise *s, struct kernel_finding *f, struct watchdog_kernel *out)
 {
-	klog_read(&s->klog);
 	*f = (struct kernel_finding){0};
 	if (s->spec.slot == GRETA_SLOT_GPU && s->klog.lines.len)
 		kernel_lines_read(greta_buf_str(&s->klog.lines), s->watch.gpus.devices, s->watch.gpus.n_devices, f);
@@ -373,6 +372,7 @@ static void on_tick(struct greta_watch *watch, uint32_t events, void *arg)
 	if (s->state != SUPERVISE_RUNNING)
 		return;
 	tick_telemetry(s, now);
+	klog_read(&s->klog);
 	if (s->watch.evidence)
 		return; /* decided; and a debugger changes what threads do */
 	bool look = watchdog_wants_host(&s->watch.dog, now);
