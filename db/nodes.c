@@ -77,7 +77,8 @@ int greta_nodes_add(struct greta_db *db, const char *name, const char *transport
 		return -1;
 	if (rc == 1)
 		return greta_err_set(e, GRETA_EEXIST,
-				     "there is a node \"%s\" already; `greta-orch node remove %s` first", name, name);
+				     "there is a node \"%s\" already: `greta-orch node check %s` connects to it, "
+				     "`greta-orch node remove %s` forgets it", name, name, name);
 	if (greta_txn_begin(db, &txn, e) || add_or_bring_back(db, name, transport, settings, labels, e) ||
 	    db_get_i64(db, alias_id, e, "SELECT id FROM alias WHERE name = ?", "s", name) < 0)
 		return -1;

@@ -75,7 +75,7 @@ static void find_stuck(struct ctl *c)
 		cc->hopeless = true;
 		free(cc->why);
 		cc->why = greta_buf_steal(&why);
-		news_add(c, cc->id, "no node can run this campaign: %s", cc->why);
+		news_add(c, cc->id, "no node can run this campaign");
 	}
 }
 

@@ -144,12 +144,24 @@ static void probe_refused(struct ctl_node *n, enum greta_code code, const char *
 		n->probe_again = greta_loop_timer(n->ctl->loop, PROBE_AGAIN_MS, 0, on_probe_again, n);
 }
 
+/* Connections say by themselves what host they speak of, and mostly a node is called as its host: its name once will do. */
+static void add_of_node(struct greta_buf *out, const struct ctl_node *n, const char *text)
+{
+	size_t len = strlen(n->name);
+
+	if (strncmp(text, n->name, len) != 0 || text[len] != ':')
+		greta_buf_addf(out, "%s: ", n->name);
+	greta_buf_adds(out, text);
+}
+
 static void on_down(void *arg, const struct greta_err *why)
 {
 	struct ctl_node *n = arg;
+	cleanup_buf struct greta_buf said = {0};
 
+	add_of_node(&said, n, why->text);
 	if (!n->down_ns || !n->was_up)
-		news_add(n->ctl, 0, "%s: %s", n->name, why->text);
+		news_add(n->ctl, 0, "%s", greta_buf_str(&said));
 	n->list_re = n->probe_re = n->quarantine_re = n->ack_re = 0;
 	n->resuming = false;
 	prepare_release(n);
@@ -582,7 +594,9 @@ static const char *no_hope(struct ctl_node *n, struct ctl_campaign *cc, int vari
 
 static void tell_no_hope(const struct ctl_node *n, const char *reason, struct greta_buf *why)
 {
-	greta_buf_addf(why, "%s%s: %s", why->len ? "; " : "", n->name, reason);
+	if (why->len)
+		greta_buf_adds(why, "; ");
+	add_of_node(why, n, reason);
 	if (n->quarantine_text && !greta_str_eq(n->quarantine_text, reason))
 		greta_buf_addf(why, " (%s)", n->quarantine_text);
 	if (n->quarantine_text || n->state == GRETA_ALIAS_QUARANTINED)
