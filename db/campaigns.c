@@ -66,7 +66,7 @@ static int insert_jobs(struct greta_db *db, int64_t campaign_id, const struct gr
 				  " VALUES (?, ?, ?, ?, ?, ?)",
 				  "iiiiii", campaign_id, variant_ids[j->variant], j->context, j->repeat, (int64_t)i,
 				  j->block))
-			return greta_err_wrap(e, "job %zu (variant %s, context %lld, repeat %lld): ", i,
+			return greta_err_wrap(e, "job %zu (variant %s, context %lld, repeat %lld)", i,
 					      c->variants[j->variant].name, (long long)j->context,
 					      (long long)j->repeat);
 	}

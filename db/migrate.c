@@ -141,7 +141,7 @@ static int keep_backup(struct greta_db *db, int version, struct greta_err *e)
 	if (!access(path, F_OK) && unlink(path))
 		return greta_err_sys(e, "%s", path);
 	if (greta_db_backup(db, path, e))
-		return greta_err_wrap(e, "no migration without a backup: ");
+		return greta_err_wrap(e, "no migration without a backup");
 	greta_info("%s: migrating from version %d; the database as it was is kept as %s", db->path, version, path);
 	return 0;
 }
@@ -153,7 +153,7 @@ static int run_steps(struct greta_db *db, const struct db_migration *list, int n
 		return -1;
 	for (int i = 0; i < n; i++)
 		if (list[i].version > version && step(db, &list[i], version == 0 && i == 0, e))
-			return greta_err_wrap(e, "%s: migration to version %d failed, nothing was changed: ", db->path,
+			return greta_err_wrap(e, "%s: migration to version %d failed, nothing was changed", db->path,
 					      list[i].version);
 	return db_script(db, "PRAGMA foreign_keys = ON", e);
 }

@@ -314,6 +314,15 @@ static int count_never_ran(struct import *im, struct greta_err *e)
 	return 0;
 }
 
+/* No campaign is left behind by a tree of which nothing could be read. */
+static int refuse_nothing(const struct import *im, struct greta_err *e)
+{
+	const char *notes = greta_buf_str(&im->summary->notes);
+	if (im->summary->n_added + im->summary->n_known + im->summary->n_never_ran)
+		return 0;
+	return greta_err_set(e, GRETA_EINVAL, "%s: none of its runs can be read: %.*s", im->tree.root, (int)strcspn(notes, "\n"), notes);
+}
+
 static int import_all(struct import *im, struct greta_err *e)
 {
 	cleanup_txn struct greta_txn txn = greta_txn_none;
@@ -321,9 +330,9 @@ static int import_all(struct import *im, struct greta_err *e)
 		return -1;
 	for (size_t i = 0; i < im->tree.n_runs; i++)
 		if (import_run(im, &im->tree.runs[i], e))
-			return greta_err_wrap(e, "%s/%s: ", im->tree.root, im->tree.runs[i].dir);
+			return greta_err_wrap(e, "%s/%s", im->tree.root, im->tree.runs[i].dir);
 	/* What the executor said of a cell comes first: it knows why. */
-	if (import_skips(im, e) || import_planned(im, e) || count_never_ran(im, e) ||
+	if (import_skips(im, e) || import_planned(im, e) || count_never_ran(im, e) || refuse_nothing(im, e) ||
 	    validity_judge(im->db, im->summary->campaign_id, NULL, e) ||
 	    greta_campaigns_finish(im->db, im->summary->campaign_id, e) ||
 	    greta_actions_add(im->db, NULL, "import", NULL, e))

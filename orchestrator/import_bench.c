@@ -230,7 +230,7 @@ static int take_array(struct bench *b, const struct greta_buf *text, struct gret
 		rc = take(b, o, e);
 		if (rc && e && e->code == GRETA_EINVAL) {
 			greta_json_where(doc, o, &line, &column);
-			greta_err_wrap(e, "%s:%d: ", b->request->dir, line);
+			greta_err_wrap(e, "%s:%d", b->request->dir, line);
 		}
 	}
 	greta_json_destroy(doc);
@@ -249,7 +249,7 @@ static int take_lines(struct bench *b, const struct greta_buf *text, struct gret
 			rc = doc ? take(b, greta_json_root(doc), e) : -1;
 			greta_json_destroy(doc);
 			if (rc)
-				greta_err_wrap(e, "%s:%d: ", b->request->dir, line_no);
+				greta_err_wrap(e, "%s:%d", b->request->dir, line_no);
 		}
 		s += n + 1;
 	}
@@ -271,16 +271,23 @@ static int find_campaign(struct bench *b, struct greta_err *e)
 	return b->summary->campaign_id ? 0 : greta_campaigns_add(b->db, &c, &b->summary->campaign_id, uuid, e);
 }
 
+static int refuse_nothing(const struct bench *b, struct greta_err *e)
+{
+	if (b->summary->n_added + b->summary->n_known)
+		return 0;
+	return greta_err_set(e, GRETA_EINVAL, "%s holds no result", b->request->dir);
+}
+
 static int take_all(struct bench *b, const struct greta_buf *text, struct greta_err *e)
 {
 	cleanup_txn struct greta_txn txn = greta_txn_none;
 	const char *s = greta_buf_str(text);
 	while (isspace((unsigned char)*s))
 		s++;
-	if (!*s)
+	if (s == greta_buf_str(text) + text->len)
 		return greta_err_set(e, GRETA_EINVAL, "%s is empty", b->request->dir);
 	if (greta_txn_begin(b->db, &txn, e) || find_campaign(b, e) ||
-	    (*s == '[' ? take_array(b, text, e) : take_lines(b, text, e)) ||
+	    (*s == '[' ? take_array(b, text, e) : take_lines(b, text, e)) || refuse_nothing(b, e) ||
 	    validity_judge(b->db, b->summary->campaign_id, NULL, e) ||
 	    greta_campaigns_finish(b->db, b->summary->campaign_id, e) || greta_actions_add(b->db, NULL, "import", NULL, e))
 		return -1;

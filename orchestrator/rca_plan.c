@@ -139,7 +139,7 @@ static int load_attempt(struct planning *p, struct greta_err *e)
 	if (load_campaign(p, e) < 0 || greta_attempts_spec(p->db, p->attempt.id, &text, e) < 0)
 		return -1;
 	if (greta_spec_parse(greta_buf_str(&text), text.len, &sent, e) < 0)
-		return greta_err_wrap(e, "attempt %lld, as it was sent: ", (long long)p->attempt.id);
+		return greta_err_wrap(e, "attempt %lld, as it was sent", (long long)p->attempt.id);
 	for (size_t i = 0; i < sent.env.n; i++)
 		greta_strs_add(&p->env, sent.env.items[i]);
 	greta_spec_release(&sent);

@@ -386,5 +386,8 @@ function build() {
 build();
 setTheme(matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
 addEventListener("resize", () => charts.forEach((c) => c.chart.resize()));
-addEventListener("beforeprint", () => { setTheme("light"); charts.forEach((c) => c.chart.resize()); });
+// On paper it is light, whatever it is on the screen.
+let on_screen = null;
+addEventListener("beforeprint", () => { on_screen = document.documentElement.dataset.theme; setTheme("light"); });
+addEventListener("afterprint", () => setTheme(on_screen));
 window.greta = { data, charts }; // for tests

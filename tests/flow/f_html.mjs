@@ -90,6 +90,22 @@ async function theme_changes(page) {
   assert.equal(await paper(), before);
 }
 
+// On A4 with 10 mm of margin: light, nothing to press, and as wide as the paper.
+async function prints(page) {
+  await page.setViewportSize({ width: 718, height: 1047 });
+  await page.emulateMedia({ media: "print" });
+  await page.evaluate(() => dispatchEvent(new Event("beforeprint")));
+  await fits_the_window(page);
+  assert.equal(await page.evaluate(() => getComputedStyle(document.body).backgroundColor), "rgb(255, 255, 255)");
+  assert.equal(await page.locator("#theme").isVisible(), false);
+  assert.equal(await page.locator(".copy").first().isVisible(), false);
+  const wide = await page.$$eval("table, .chart svg", (all) => all.filter((e) => e.getBoundingClientRect().right > innerWidth + 1).length);
+  assert.equal(wide, 0, "something is wider than the paper");
+  await page.screenshot({ path: `${out}/report-print.png`, fullPage: true });
+  await page.evaluate(() => dispatchEvent(new Event("afterprint")));
+  assert.equal(await page.evaluate(() => document.documentElement.dataset.theme), "dark");
+}
+
 async function fits_the_window(page) {
   const over = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
   assert.ok(over <= 0, `the page is ${over} px wider than its window`);
@@ -108,6 +124,8 @@ for (const [name, options] of Object.entries({ light: { ...desktop, colorScheme:
     await theme_changes(page);
     await page.pdf({ path: `${out}/report-print.pdf` });
   }
+  if (name === "dark")
+    await prints(page);
   await page.context().close();
 }
 await browser.close();
