@@ -29,7 +29,8 @@ static int fill_table(struct gpu_api *api, void *lib, const char *path, enum gpu
 #define X(slot, args, cuda, hip)                                                                                       \
 	name = amd ? hip : cuda;                                                                                       \
 	if (name && symbol(lib, name, &api->slot))                                                                     \
-		return greta_err_set(e, GRETA_EUNSUPPORTED, "%s lacks %s: the driver is too old", path, name);
+		return greta_err_set(e, GRETA_EUNSUPPORTED, "%s lacks %s: the driver is too old; %s or newer is needed", path, name, \
+				     amd ? "ROCm 6" : "CUDA 12");
 	GPU_API(X)
 #undef X
 	if (amd && symbol(lib, "hipGetErrorName", &api->error_name_hip))
@@ -62,34 +63,42 @@ static int try_open(struct gpu_api *api, const char *path, enum gpu_vendor vendo
 	return vendor == GPU_VENDOR_AMD ? check_hip_version(api, e) : 0;
 }
 
-static bool is_there(const char *path)
+/* One root's runtimes by name, the system's where root is NULL; as try_open. */
+static int open_amd_under(struct gpu_api *api, const char *root, struct greta_err *e)
 {
-	void *lib = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NOLOAD);
+	/* the last name says no version, so only a root's is tried */
+	static const char *const names[] = { "libamdhip64.so.7", "libamdhip64.so.6", "libamdhip64.so" };
+	char path[512];
+	int rc = 1;
 
-	return lib || (lib = dlopen(path, RTLD_LAZY | RTLD_LOCAL)) != NULL;
+	for (size_t i = 0; rc == 1 && i < GRETA_COUNT(names) - (root ? 0 : 1); i++) {
+		snprintf(path, sizeof path, "%s%s%s", root ? root : "", root ? "/lib/" : "", names[i]);
+		rc = try_open(api, path, GPU_VENDOR_AMD, e);
+	}
+	return rc;
+}
+
+/* -1 where there is ROCm 5's runtime, under its own name alone. */
+static int refuse_rocm5_under(const char *root, struct greta_err *e)
+{
+	char path[512];
+
+	snprintf(path, sizeof path, "%s%slibamdhip64.so.5", root ? root : "", root ? "/lib/" : "");
+	if (!dlopen(path, RTLD_LAZY | RTLD_LOCAL))
+		return 1;
+	return greta_err_set(e, GRETA_EUNSUPPORTED, "found %s (ROCm 5); ROCm 6 or 7 is needed (set ROCM_PATH to it)", path);
 }
 
 static int open_amd(struct gpu_api *api, struct greta_err *e)
 {
-	static const char *const names[] = { "libamdhip64.so.7", "libamdhip64.so.6", "libamdhip64.so" };
-	const char *roots[] = { getenv("ROCM_PATH"), "/opt/rocm", NULL };
-	char path[512];
-	int rc;
+	const char *set = getenv("ROCM_PATH"), *roots[] = { set && set[0] ? set : "/opt/rocm", "/opt/rocm", NULL };
+	int rc = 1;
 
-	for (size_t r = 0; r < GRETA_COUNT(roots); r++) {
-		if (r == 0 && (!roots[0] || !roots[0][0]))
-			continue;
-		for (size_t i = 0; i < GRETA_COUNT(names) - (roots[r] ? 0 : 1); i++) {
-			snprintf(path, sizeof path, "%s%s%s", roots[r] ? roots[r] : "", roots[r] ? "/lib/" : "", names[i]);
-			rc = try_open(api, path, GPU_VENDOR_AMD, e);
-			if (rc <= 0)
-				return rc;
-		}
-	}
-	if (is_there("libamdhip64.so.5"))
-		return greta_err_set(e, GRETA_EUNSUPPORTED,
-				     "found libamdhip64.so.5 (ROCm 5); ROCm 6 or 7 is needed (set ROCM_PATH to it)");
-	return 1;
+	for (size_t r = 0; rc == 1 && r < GRETA_COUNT(roots); r++)
+		rc = open_amd_under(api, roots[r], e);
+	for (size_t r = 0; rc == 1 && r < GRETA_COUNT(roots); r++)
+		rc = refuse_rocm5_under(roots[r], e);
+	return rc;
 }
 
 int gpu_api_open(struct gpu_api *api, enum gpu_vendor only, struct greta_err *e)

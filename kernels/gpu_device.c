@@ -131,6 +131,26 @@ static int pick_device(struct greta_gpu *g, int ordinal, struct greta_err *e)
 	return gpu_check(a, a->device_get(&g->device, ordinal), e, "device");
 }
 
+/* NVIDIA's driver may be there where only an AMD GPU is. */
+static int find_device(struct greta_gpu *g, enum gpu_vendor vendor, int ordinal, struct greta_err *e)
+{
+	struct greta_err none = { 0 };
+	struct gpu_api nvidia;
+
+	if (gpu_api_open(&g->api, vendor, e))
+		return -1;
+	if (pick_device(g, ordinal, &none) == 0)
+		return 0;
+	nvidia = g->api;
+	if (vendor == GPU_VENDOR_NONE && nvidia.vendor == GPU_VENDOR_NVIDIA && none.sys == ENODEV &&
+	    gpu_api_open(&g->api, GPU_VENDOR_AMD, NULL) == 0 && pick_device(g, ordinal, NULL) == 0)
+		return 0;
+	g->api = nvidia;
+	if (e)
+		*e = none;
+	return -1;
+}
+
 static int open_streams(struct greta_gpu *g, struct greta_err *e)
 {
 	const struct gpu_api *a = &g->api;
@@ -171,8 +191,7 @@ int greta_gpu_open(struct greta_gpu **out, const struct greta_gpu_options *o, st
 	gpu_code_objects(&n);
 	g->gemm_name = "own";
 	g->modules = greta_alloc((n + 1) * sizeof *g->modules);
-	if (which_driver(o->driver, &vendor, e) || gpu_api_open(&g->api, vendor, e) || pick_device(g, o->ordinal, e) ||
-	    read_info(g, o, e) || make_current(g, o->ordinal, e) || open_streams(g, e)) {
+	if (which_driver(o->driver, &vendor, e) || find_device(g, vendor, o->ordinal, e) || read_info(g, o, e) || make_current(g, o->ordinal, e) || open_streams(g, e)) {
 		greta_gpu_close(g);
 		return -1;
 	}
@@ -304,14 +323,28 @@ int greta_gpu_seconds(struct greta_gpu *g, int from, int to, double *s, struct g
 
 /* --- kernels ------------------------------------------------------------------------------------------------------ */
 
+/* Invalid image, no binary for this GPU, unsupported version of PTX, invalid source: of both drivers. */
+static bool is_refused_code(gpu_result r)
+{
+	return r == 200 || r == 209 || r == 222 || r == 300;
+}
+
 static int load_module(struct greta_gpu *g, const char *object, gpu_module *out, struct greta_err *e)
 {
 	size_t n;
 	const struct gpu_code_object *list = gpu_code_objects(&n), *o = gpu_code_object_find(object, g->info.arch);
+	gpu_result r = 0;
+	char text[64];
 
 	if (!o)
 		return greta_err_set(e, GRETA_EUNSUPPORTED, "no code object %s for %s in this build", object, g->info.arch);
-	if (!g->modules[o - list] && gpu_check(&g->api, g->api.module_load(&g->modules[o - list], o->data), e, object))
+	if (!g->modules[o - list])
+		r = g->api.module_load(&g->modules[o - list], o->data);
+	if (is_refused_code(r))
+		return greta_err_set(e, GRETA_EUNSUPPORTED,
+				     "%s can't load the kernels of this build: %s (%s): it is too old for the compiler that made them",
+				     g->info.driver, gpu_api_error_text(&g->api, r, text), object);
+	if (gpu_check(&g->api, r, e, object))
 		return -1;
 	*out = g->modules[o - list];
 	return 0;

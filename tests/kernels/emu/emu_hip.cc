@@ -69,7 +69,7 @@ static bool launched;
 static std::map<void *, size_t> allocations;
 static size_t used;
 
-/* EMU_GPU_FAULT=hang, wrong or fault: a GPU that is not well, for programs that can't reach the settings. */
+/* EMU_GPU_FAULT=hang, wrong, fault or old (a driver that knows none of the code): a GPU that is not well, for programs that can't reach the settings. */
 static bool has_fault(const char *name)
 {
 	const char *set = getenv("EMU_GPU_FAULT");
@@ -86,7 +86,14 @@ static int refuse(int code, const char *what, const char *name)
 extern "C" {
 
 int hipInit(unsigned) { return HIP_OK; }
-int hipRuntimeGetVersion(int *v) { *v = 60342133; return HIP_OK; }
+int hipRuntimeGetVersion(int *v)
+{
+	const char *set = getenv("EMU_HIP_VERSION");
+
+	*v = set ? atoi(set) : 60342133;
+	return HIP_OK;
+}
+
 int hipGetDeviceCount(int *n) { *n = getenv("EMU_NO_DEVICE") ? 0 : 1; return *n ? HIP_OK : 100; }
 int hipDeviceGet(int *d, int ordinal) { *d = ordinal; return ordinal == 0 ? HIP_OK : 101; }
 int hipSetDevice(int ordinal) { return ordinal == 0 ? HIP_OK : 101; }
@@ -224,7 +231,7 @@ int hipModuleLoadData(void **out, const void *image)
 	memcpy(&h, image, sizeof h);
 	if (memcmp(h.e_ident, ELFMAG, SELFMAG) != 0 || h.e_machine != 224 /* EM_AMDGPU */ || h.e_ident[EI_OSABI] != 64)
 		return HIP_INVALID_IMAGE;
-	if ((h.e_flags & CODE_META_MACHINE_MASK) != CODE_META_MACHINE_GFX942)
+	if ((h.e_flags & CODE_META_MACHINE_MASK) != CODE_META_MACHINE_GFX942 || has_fault("old"))
 		return HIP_NO_BINARY_FOR_GPU;
 	m = new module{};
 	if (!code_meta_parse(&m->meta, image, h.e_shoff + (size_t)h.e_shnum * h.e_shentsize)) {
