@@ -108,6 +108,12 @@ static int number_before(const char *line, size_t n, const char *unit)
 	return (int)strtol(hit, NULL, 10);
 }
 
+/* What ptxas calls it: all of a function's products, or a wait put between two because their registers are touched. */
+static bool serialised(const struct gpu_code_object *o, const char *told)
+{
+	return memmem(o->notes, o->notes_size, told, strlen(told)) != NULL;
+}
+
 static void from_ptxas(struct resource *r, const struct gpu_code_object *o, const struct gpu_kernel_info *info)
 {
 	char key[128];
@@ -129,7 +135,7 @@ static void from_ptxas(struct resource *r, const struct gpu_code_object *o, cons
 	r->occupancy = occupancy_sm_90a(r, info->threads_nvidia);
 	if (r->spills)
 		break_rule(r, "spills");
-	if (memmem(o->notes, o->notes_size, "wgmma.mma_async instructions are serialized", 43))
+	if (serialised(o, "wgmma.mma_async instructions are serialized") || serialised(o, "warpgroup.wait is injected"))
 		break_rule(r, "ptxas serialised wgmma");
 }
 
