@@ -410,34 +410,54 @@ static void kernel_says(const struct node *n, const char *line)
 	free(path);
 }
 
+/* A spin beside a GPU with these readings, begun but not ended. */
+static void begin_spin(struct node *n, struct driver *d, struct greta_spec *spec, struct found *f, int busy, double wall_s)
+{
+	*f = (struct found){0};
+	gpu_reads(n, busy, 0, 2100);
+	spec_short(n, spec, ARGS("hang-spin"));
+	spec->slot = GRETA_SLOT_GPU, spec->n_gpus = 1;
+	if (wall_s > 0)
+		spec->wall_s = wall_s;
+	driver_on_event(take, f);
+	driver_open(d, DRIVER_DB, 1, NULL);
+	driver_start(d, spec);
+}
+
+/* Until its outcome is there, of this class. */
+static void end_spin(struct driver *d, const struct greta_spec *spec, struct found *f, enum greta_outcome outcome,
+		     enum greta_class class_, enum greta_certainty certainty)
+{
+	driver_until(d, spec->attempt, GRETA_EVENT_OUTCOME, &f->seen, 60000);
+	driver_on_event(NULL, NULL);
+	expect_class(f, outcome, class_, certainty);
+}
+
+static void release_spin(struct driver *d, struct greta_spec *spec, struct found *f)
+{
+	driver_close(d);
+	no_gpu_node();
+	found_release(f);
+	greta_spec_release(spec);
+}
+
 /* Lines as amdgpu and amdkfd print them (gmc_v9_0.c, kfd_device_queue_manager.c). */
 static void test_hangs__the_kernel_says_why(void **state)
 {
 	struct node *n = *state;
 	struct greta_spec spec;
+	struct driver d;
 	struct found f;
 	gpu_node(n);
-	gpu_reads(n, 100, 0, 2100);
-	spec_short(n, &spec, ARGS("hang-spin"));
-	spec.slot = GRETA_SLOT_GPU, spec.n_gpus = 1;
-	struct driver d;
-	f = (struct found){0};
-	driver_on_event(take, &f);
-	driver_open(&d, DRIVER_DB, 1, NULL);
-	driver_start(&d, &spec);
+	begin_spin(n, &d, &spec, &f, 100, 0);
 	driver_until(&d, spec.attempt, GRETA_EVENT_PROGRESS, &f.seen, 20000);
 	kernel_says(n, "amdgpu 0000:3d:00.0: amdgpu: [gfxhub] page fault (src_id:0 ring:24 vmid:8 pasid:4)"); /* another GPU's */
 	kernel_says(n, "amdgpu 0000:01:00.0: amdgpu: [gfxhub] page fault (src_id:0 ring:24 vmid:8 pasid:32771)");
-	driver_until(&d, spec.attempt, GRETA_EVENT_OUTCOME, &f.seen, 60000);
-	driver_on_event(NULL, NULL);
-	expect_class(&f, GRETA_OUTCOME_HUNG, GRETA_CLASS_MEMORY_FAULT, GRETA_ESTABLISHED);
+	end_spin(&d, &spec, &f, GRETA_OUTCOME_HUNG, GRETA_CLASS_MEMORY_FAULT, GRETA_ESTABLISHED);
 	assert_non_null(strstr(f.seen.end.reason, "page fault"));
 	assert_string_equal(f.seen.end.blamed, "kernel");
 	assert_non_null(strstr(greta_buf_str(&f.evidence), "vmid:8 pasid:32771"));
-	driver_close(&d);
-	no_gpu_node();
-	found_release(&f);
-	greta_spec_release(&spec);
+	release_spin(&d, &spec, &f);
 }
 
 /* Of two GPUs on the bus: what the driver says of the other one is not our failure, but what it takes with it is. */
@@ -446,28 +466,18 @@ static void test_hangs__a_sibling_takes_it_down(void **state)
 	struct node *n = *state;
 	struct greta_spec spec;
 	struct driver d;
-	struct found f = {0};
+	struct found f;
 	gpu_node(n);
-	gpu_reads(n, 100, 0, 2100);
-	spec_short(n, &spec, ARGS("hang-spin"));
-	spec.slot = GRETA_SLOT_GPU, spec.n_gpus = 1, spec.wall_s = 7;
-	driver_on_event(take, &f);
-	driver_open(&d, DRIVER_DB, 1, NULL);
-	driver_start(&d, &spec);
+	begin_spin(n, &d, &spec, &f, 100, 7);
 	driver_until(&d, spec.attempt, GRETA_EVENT_PROGRESS, &f.seen, 20000);
 	/* as amdgpu_device.c prints it of a hive; ours is 0000:01:00.0 */
 	kernel_says(n, "amdgpu 0000:dd:00.0: {1}uncorrectable hardware error(ERREVENT_ATHUB_INTERRUPT) detected!");
 	kernel_says(n, "amdgpu 0000:dd:00.0: amdgpu: GPU reset begin!");
 	kernel_says(n, "amdgpu 0000:01:00.0: amdgpu: GPU reset(1) succeeded!");
-	driver_until(&d, spec.attempt, GRETA_EVENT_OUTCOME, &f.seen, 60000);
-	driver_on_event(NULL, NULL);
-	expect_class(&f, GRETA_OUTCOME_COLLATERAL, GRETA_CLASS_COLLATERAL, GRETA_SUPPORTED);
+	end_spin(&d, &spec, &f, GRETA_OUTCOME_COLLATERAL, GRETA_CLASS_COLLATERAL, GRETA_SUPPORTED);
 	assert_non_null(strstr(greta_buf_str(&f.verdicts), "the kernel says: amdgpu 0000:dd:00.0"));
 	assert_non_null(strstr(greta_buf_str(&f.evidence), "GPU reset(1) succeeded"));
-	driver_close(&d);
-	no_gpu_node();
-	found_release(&f);
-	greta_spec_release(&spec);
+	release_spin(&d, &spec, &f);
 }
 
 /* MI300X counts errors in ras/aca_BLOCK (amdgpu_aca.c): those of before the attempt are not its own; while a reset goes on
@@ -477,28 +487,18 @@ static void test_hangs__the_gpu_counts_an_error(void **state)
 	struct node *n = *state;
 	struct greta_spec spec;
 	struct driver d;
-	struct found f = {0};
+	struct found f;
 	gpu_node(n);
-	gpu_reads(n, 100, 0, 2100);
 	tree_file(n->root, "sys/class/drm/renderD128/device/ras/aca_umc", "ue: 3\nce: 1\nde: 0\n");
 	tree_file(n->root, "sys/class/drm/renderD128/device/ras/aca_gfx", "Query currently inaccessible\n");
-	spec_short(n, &spec, ARGS("hang-spin"));
-	spec.slot = GRETA_SLOT_GPU, spec.n_gpus = 1, spec.wall_s = 9;
-	driver_on_event(take, &f);
-	driver_open(&d, DRIVER_DB, 1, NULL);
-	driver_start(&d, &spec);
+	begin_spin(n, &d, &spec, &f, 100, 9);
 	driver_until(&d, spec.attempt, GRETA_EVENT_VERDICT, &f.seen, 20000);
 	assert_non_null(strstr(greta_buf_str(&f.verdicts), "\"class\":\"gpu_kernel\""));
 	tree_file(n->root, "sys/class/drm/renderD128/device/ras/aca_umc", "ue: 4\nce: 1\nde: 0\n");
-	driver_until(&d, spec.attempt, GRETA_EVENT_OUTCOME, &f.seen, 60000);
-	driver_on_event(NULL, NULL);
-	expect_class(&f, GRETA_OUTCOME_HUNG, GRETA_CLASS_RAS, GRETA_SUPPORTED);
+	end_spin(&d, &spec, &f, GRETA_OUTCOME_HUNG, GRETA_CLASS_RAS, GRETA_SUPPORTED);
 	assert_non_null(strstr(f.seen.end.reason, "counted 1 uncorrectable errors"));
 	assert_string_equal(f.seen.end.blamed, "device");
-	driver_close(&d);
-	no_gpu_node();
-	found_release(&f);
-	greta_spec_release(&spec);
+	release_spin(&d, &spec, &f);
 }
 
 /* What the driver only says when it could not preempt the queue, after the kill. */
@@ -507,28 +507,18 @@ static void test_hangs__the_driver_speaks_after_the_kill(void **state)
 	struct node *n = *state;
 	struct greta_spec spec;
 	struct driver d;
-	struct found f = {0};
+	struct found f;
 	gpu_node(n);
-	gpu_reads(n, 0, 0, 2100);
 	setenv("GRETA_AFTER_KILL_S", "4", 1);
-	spec_short(n, &spec, ARGS("hang-spin"));
-	spec.slot = GRETA_SLOT_GPU, spec.n_gpus = 1;
-	driver_on_event(take, &f);
-	driver_open(&d, DRIVER_DB, 1, NULL);
-	driver_start(&d, &spec);
+	begin_spin(n, &d, &spec, &f, 0, 0);
 	driver_until(&d, spec.attempt, GRETA_EVENT_VERDICT, &f.seen, 60000);
 	for (int i = 0; count_processes(spec.attempt) > 0 && i < 1000; i++)
 		usleep(50000);
 	kernel_says(n, "amdgpu: qcm fence wait loop timeout expired");
-	driver_until(&d, spec.attempt, GRETA_EVENT_OUTCOME, &f.seen, 60000);
-	driver_on_event(NULL, NULL);
-	expect_class(&f, GRETA_OUTCOME_HUNG, GRETA_CLASS_QUEUE_HANG, GRETA_ESTABLISHED);
+	end_spin(&d, &spec, &f, GRETA_OUTCOME_HUNG, GRETA_CLASS_QUEUE_HANG, GRETA_ESTABLISHED);
 	assert_non_null(strstr(f.seen.end.reason, "after the kill the kernel said: amdgpu: qcm fence wait loop timeout"));
 	assert_non_null(strstr(greta_buf_str(&f.evidence), "\namdgpu: qcm fence wait loop timeout expired\n"));
-	driver_close(&d);
-	no_gpu_node();
-	found_release(&f);
-	greta_spec_release(&spec);
+	release_spin(&d, &spec, &f);
 }
 
 static void test_hangs__a_gpu_that_fails_its_probe_is_kept_out(void **state)
