@@ -17,16 +17,16 @@ const char *const greta_infer_command[] = {
 };
 /* clang-format on */
 
-/* Silence only makes the watchdog look; what it then sees decides. No limit where an engine that reports no phases
- * would spend its whole run ("starting"), or where time grows with the context: there the wall budget holds. */
+/* Silence only makes the watchdog look; what it then sees decides. No phase has a limit unless the campaign sets one: what
+ * moves is never ended before its wall budget. */
 static const struct greta_phase_limit phase_defaults[GRETA_PHASE_COUNT] = {
 	[GRETA_PHASE_STARTING] = {.silence_s = 60},
-	[GRETA_PHASE_LOAD] = {.silence_s = 60, .limit_s = 1800},
-	[GRETA_PHASE_TOKENIZE] = {.silence_s = 30, .limit_s = 300},
+	[GRETA_PHASE_LOAD] = {.silence_s = 60},
+	[GRETA_PHASE_TOKENIZE] = {.silence_s = 30},
 	[GRETA_PHASE_WARMUP] = {.silence_s = 60},
 	[GRETA_PHASE_PREFILL] = {.silence_s = 60},
 	[GRETA_PHASE_DECODE] = {.silence_s = 60},
-	[GRETA_PHASE_FINISH] = {.silence_s = 30, .limit_s = 300},
+	[GRETA_PHASE_FINISH] = {.silence_s = 30},
 };
 
 void campaign_defaults(struct greta_campaign *c)

@@ -143,8 +143,8 @@ static void test_campaign__defaults(void **state)
 	assert_int_equal(c.retries[GRETA_OUTCOME_LOST], 1);
 	assert_int_equal(c.retries[GRETA_OUTCOME_PREEMPTED], -1);
 	assert_int_equal(c.retries[GRETA_OUTCOME_HUNG], 0);
-	assert_true(c.phases[GRETA_PHASE_LOAD].limit_s == 1800);
-	assert_true(c.phases[GRETA_PHASE_PREFILL].limit_s == 0);
+	for (int p = 0; p < GRETA_PHASE_COUNT; p++) /* what moves is not ended before its budget */
+		assert_true(c.phases[p].limit_s == 0);
 	greta_campaign_release(&c);
 }
 

@@ -88,7 +88,7 @@ static void test_spec__the_bundled_engine(void **state)
 	assert_int_equal(s.slot, GRETA_SLOT_CPU);
 	assert_true(s.wall_s == 77 && s.term_grace_s == GRETA_TERM_GRACE_S);
 	assert_string_equal(s.expect[0].field, "attn_impl");
-	assert_true(s.phases[GRETA_PHASE_LOAD].limit_s == 1800);
+	assert_true(s.phases[GRETA_PHASE_TOKENIZE].silence_s == 30 && s.phases[GRETA_PHASE_TOKENIZE].limit_s == 0);
 	assert_string_equal(s.attempt, "");
 	greta_spec_release(&s);
 	greta_campaign_release(&c);
