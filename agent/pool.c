@@ -22,7 +22,7 @@
 
 #define LOOK_MS 500           /* at the queue, a folder */
 #define SQUEUE_EVERY_MS 5000  /* while something waits or runs; GRETA_SLURM_POLL_S changes it */
-#define RETRY_EVERY_MS 15000  /* after "not now" */
+#define RETRY_LOOKS 3         /* after "not now": so many times as long */
 #define SETTLED_NS (2 * GRETA_NS_PER_S) /* by then a pilot with room has taken it */
 #define ORPHANS_EVERY_NS (30 * GRETA_NS_PER_S)
 #define ORPHAN_MIN_AGE_S 10   /* else it is being made */
@@ -340,13 +340,20 @@ static struct standing standing_of(const struct pool *p)
 	return s;
 }
 
+static int64_t squeue_every_ns(void)
+{
+	double s;
+	const char *set = getenv("GRETA_SLURM_POLL_S");
+	return set && greta_str_f64(set, &s) == 0 ? (int64_t)(s * (double)GRETA_NS_PER_S) : SQUEUE_EVERY_MS * GRETA_NS_PER_MS;
+}
+
 static bool submit_one(struct pool *p, double limit_s)
 {
 	struct greta_err e = {0};
 	int64_t id = slurm_submit(p->settings, p->spool, p->agent, limit_s, &e);
 	if (id < 0) {
 		say(p, "%s", e.text);
-		p->next_submit_ns = greta_clock_mono_ns() + RETRY_EVERY_MS * GRETA_NS_PER_MS;
+		p->next_submit_ns = greta_clock_mono_ns() + RETRY_LOOKS * squeue_every_ns();
 		if (e.code != GRETA_EBUSY)
 			refuse_waiting(p, e.text);
 		return false;
@@ -380,13 +387,6 @@ static void submit(struct pool *p, const struct tickets *waiting)
 }
 
 /* the loop */
-
-static int64_t squeue_every_ns(void)
-{
-	double s;
-	const char *set = getenv("GRETA_SLURM_POLL_S");
-	return set && greta_str_f64(set, &s) == 0 ? (int64_t)(s * (double)GRETA_NS_PER_S) : SQUEUE_EVERY_MS * GRETA_NS_PER_MS;
-}
 
 static bool ask(struct pool *p)
 {

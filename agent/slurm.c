@@ -276,6 +276,7 @@ void slurm_refusal(const struct greta_slurm *s, const char *said, struct greta_e
 		 "\": ask who runs the cluster"},
 		{"ermission denied", GRETA_EAUTH, "you may not submit: ", said, ""},
 		{"nvalid user id", GRETA_EAUTH, "Slurm does not know you: ", said, ""},
+		{"queue full", GRETA_EBUSY, "the queue takes no more from us for now: ", said, ""},
 		{"limit", GRETA_EBUSY, "the queue takes no more from us for now: ", said, ""},
 		{"temporarily unable", GRETA_EBUSY, "the queue takes no more from us for now: ", said, ""},
 		{"nable to contact", GRETA_EBUSY, "slurmctld does not answer: ", said, ""},
@@ -314,7 +315,8 @@ static int sbatch(const struct greta_slurm *s, const char *spool, const char *ag
 	int code = in < 0 ? -1 : call((const char *const *)argv.items, in, out, e);
 	if (code == 0)
 		return 0;
-	if (code > 0) {
+	/* At a full queue it tries again for minutes: then it has said so when its time is up. */
+	if (code > 0 || strstr(greta_buf_str(out), "sleeping and retrying")) {
 		/* The last line has the cause; those before it, sbatch's own complaints, may have more. */
 		for (char *at = out->data; at && *at; at++)
 			if (*at == '\n')

@@ -92,7 +92,7 @@ slurm_config() { # N GPUS [LINE...]
 		SlurmdParameters=config_overrides
 		GresTypes=gpu
 		TaskProlog=$slurm_dir/prolog
-		SchedulerParameters=batch_sched_delay=0,bf_interval=1,sched_min_interval=100000,defer_batch
+		SchedulerParameters=${slurm_scheduler:-batch_sched_delay=0,bf_interval=1,sched_min_interval=100000,defer_batch}
 		KillWait=3
 		SlurmctldTimeout=30
 		SlurmdTimeout=60

@@ -156,12 +156,20 @@ static void test_sched__constraints(void **state)
 	sched_destroy(f.s);
 }
 
-static void test_sched__avoids_where_it_failed(void **state)
+/* That node only, and only that job: the others go on there, and it goes anywhere else at once. */
+static void test_sched__avoids_only_where_it_failed(void **state)
 {
 	struct fixture f;
 	struct sched_campaign *c;
 
 	(void)state;
+	begin(&f, one_gpu, one_gpu, 0);
+	f.jobs_a[0].avoid = &f.n1;
+	sched_enqueue(f.sa, &f.jobs_a[0]);
+	assert_null(sched_pick(f.s, &f.n1, true, &c));
+	assert_ptr_equal(sched_pick(f.s, &f.n2, true, &c), &f.jobs_a[0]);
+	sched_destroy(f.s);
+
 	begin(&f, one_gpu, one_gpu, 0);
 	f.jobs_a[0].avoid = &f.n1;
 	sched_enqueue(f.sa, &f.jobs_a[0]);
@@ -280,7 +288,7 @@ int main(void)
 		cmocka_unit_test(test_sched__priority_first),
 		cmocka_unit_test(test_sched__limit_of_a_node),
 		cmocka_unit_test(test_sched__constraints),
-		cmocka_unit_test(test_sched__avoids_where_it_failed),
+		cmocka_unit_test(test_sched__avoids_only_where_it_failed),
 		cmocka_unit_test(test_sched__whole_node_does_not_starve),
 		cmocka_unit_test(test_sched__reservation_ends),
 		cmocka_unit_test(test_sched__reservation_outlives_no_campaign),

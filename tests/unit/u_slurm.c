@@ -67,6 +67,7 @@ static void test_slurm__refusals(void **state)
 		{"User's group not permitted to use this partition", "may not use partition", GRETA_EAUTH},
 		{"Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)", "takes no more",
 		 GRETA_EBUSY},
+		{"Slurm job queue full, sleeping and retrying", "takes no more", GRETA_EBUSY},
 		{"Unable to contact slurm controller (connect failure)", "does not answer", GRETA_EBUSY},
 		{"something new", "Slurm refuses: something new", GRETA_EINVAL},
 		{"", "says nothing", GRETA_EINVAL},
