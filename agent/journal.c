@@ -19,11 +19,12 @@ int journal_open(struct journal *j, const char *dir, const char *attempt, struct
 		j->seq = t.seq;
 		j->bytes = t.offset;
 	}
+	bool torn = t.read_bytes > j->bytes;
 	tail_close(&t);
 	j->fd = open(path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
 	if (j->fd < 0)
 		return greta_err_sys(e, "can't open %s", path);
-	if (ftruncate(j->fd, j->bytes) != 0 || lseek(j->fd, j->bytes, SEEK_SET) < 0)
+	if ((torn && ftruncate(j->fd, j->bytes) != 0) || lseek(j->fd, j->bytes, SEEK_SET) < 0)
 		return greta_err_sys(e, "can't cut %s", path);
 	return 0;
 }
