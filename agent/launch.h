@@ -2,7 +2,10 @@
  *
  * It is forked and not executed: greta-agent is in memory already, and loading it anew would cost more than all else
  * that supervision does. It leaves everything of ours behind: descriptors, signals, session, folder, and in `ps` the
- * name. */
+ * name.
+ *
+ * One that is through with its attempt, and has no child left, takes the next: the fork is half of what a short attempt
+ * costs. The lock comes to it through a socket whose end with us tells it to go. */
 #ifndef AGENT_LAUNCH_H
 #define AGENT_LAUNCH_H
 
@@ -14,7 +17,8 @@
  * clean up after it and publish `lost`. Closes lock_fd in any case. */
 int launch_supervisor(const struct agent_paths *paths, const char *dir, int lock_fd, bool recover, struct greta_err *e);
 
-/* Takes note of those that have ended, so that no zombies stay; they live on when we end. */
+/* Takes note of those that have ended, so that no zombies stay, and lets those go that were idle for a while. Those at
+ * work live on when we end. */
 void launch_reap(void);
 
 /* An attempt without an outcome whose lock nobody holds gets a new supervisor: one that runs it if nothing of it has

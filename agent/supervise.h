@@ -1,4 +1,4 @@
-/* supervise: one process per attempt, from its spec to its outcome. It outlives the session that started it.
+/* supervise: a process with one attempt at a time, from its spec to its outcome. It outlives the session that started it.
  *
  *   WAITING   files are verified, slots tried until all   -> RUNNING, or ENDED (infra: a wrong file, no slot,
  *             are ours                                       no engine)

@@ -369,12 +369,12 @@ void seen_release(struct seen *s)
 }
 
 /* Its own words are for when something is wrong with it; a sanitizer's report lands there too. */
-static void quiet_supervisor(const struct node *n, const char *attempt)
+static void quiet_supervisor(const struct node *n, pid_t supervisor)
 {
 	struct greta_buf text = {0};
 	char *path = greta_format("%s/supervisor.log", n->spool);
-	for (int i = 0; kill(supervisor_of(n, attempt), 0) == 0 && i < 500; i++)
-		usleep(10000); /* leaks are told at its exit, after the outcome */
+	for (int i = 0; kill(supervisor, 0) == 0 && i < 500; i++)
+		usleep(10000); /* leaks are told at its exit, after the session's */
 	assert_int_equal(greta_fs_read(path, 1 << 20, &text, NULL), 0);
 	if (text.len)
 		fail_msg("the supervisor said: %s", text.data);
@@ -393,9 +393,10 @@ void run_attempt(struct node *n, const char *const *args, struct greta_spec *spe
 	driver_open(&d, DRIVER_DB, 1, NULL);
 	driver_start(&d, spec);
 	driver_follow(&d, spec->attempt, 0, out, 90000);
-	quiet_supervisor(n, spec->attempt);
+	pid_t supervisor = supervisor_of(n, spec->attempt);
 	driver_ack(&d, spec->attempt, out->last_seq);
 	driver_close(&d);
+	quiet_supervisor(n, supervisor);
 	assert_int_equal(count_processes(spec->attempt), 0);
 	char *dir = greta_format("%s/attempts/%s", n->spool, spec->attempt);
 	assert_int_not_equal(access(dir, F_OK), 0);

@@ -307,6 +307,53 @@ static void test_session__a_slot_wait_has_a_limit(void **state)
 	greta_spec_release(&holder), greta_spec_release(&waiter);
 }
 
+static pid_t run_one(struct node *n, struct driver *d)
+{
+	struct greta_spec spec;
+	struct seen s = {0};
+	spec_make(n, &spec, ARGS("ok", "--layer-ms", "20"));
+	driver_start(d, &spec);
+	driver_follow(d, spec.attempt, 0, &s, 30000);
+	assert_int_equal(s.end.outcome, GRETA_OUTCOME_GOOD);
+	pid_t supervisor = supervisor_of(n, spec.attempt);
+	driver_ack(d, spec.attempt, s.last_seq);
+	seen_release(&s);
+	greta_spec_release(&spec);
+	return supervisor;
+}
+
+static bool is_idle(void *arg)
+{
+	char path[64], text[256] = "";
+	snprintf(path, sizeof path, "/proc/%d/cmdline", *(pid_t *)arg);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd >= 0 ? read(fd, text, sizeof text - 1) : -1;
+	close(fd);
+	return n > 0 && memmem(text, (size_t)n, "(idle)", 6);
+}
+
+static bool is_gone(void *arg)
+{
+	return kill(*(pid_t *)arg, 0) != 0 && errno == ESRCH;
+}
+
+static void test_session__an_idle_supervisor_takes_the_next_attempt(void **state)
+{
+	struct node *n = *state;
+	struct driver d;
+	driver_open(&d, DRIVER_DB, 1, NULL);
+	pid_t first = run_one(n, &d);
+	assert_true(wait_until(is_idle, &first, 10000));
+	assert_int_equal(run_one(n, &d), first);
+	assert_true(wait_until(is_idle, &first, 10000));
+	kill(first, SIGKILL);
+	pid_t second = run_one(n, &d); /* nothing is lost with one that was idle */
+	assert_int_not_equal(second, first);
+	assert_true(wait_until(is_idle, &second, 10000));
+	driver_kill(&d);
+	assert_true(wait_until(is_gone, &second, 10000));
+}
+
 /* Logs without credit stay in the spool; another attempt's events and pongs pass them. */
 static void test_session__logs_wait_for_credit(void **state)
 {
@@ -486,6 +533,7 @@ int main(void)
 		T(test_session__cancel_takes_less_than_five_seconds),
 		T(test_session__waiting_names_the_holder),
 		T(test_session__a_slot_wait_has_a_limit),
+		T(test_session__an_idle_supervisor_takes_the_next_attempt),
 		T(test_session__logs_wait_for_credit),
 		T(test_session__list_and_probe),
 		T(test_session__refuses_a_spool_it_does_not_own),
