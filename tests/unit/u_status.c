@@ -1,6 +1,7 @@
 #include "tests/unit/unit.h"
 
 #include "base/mem.h"
+#include "orchestrator/live.h"
 #include "orchestrator/status.h"
 #include <math.h>
 #include <string.h>
@@ -99,11 +100,32 @@ static void test_status__of_another_release(void **state)
 	status_release(&in);
 }
 
+/* A snapshot may hold fewer attempts than run, and a terminal has room for fewer still. */
+static void test_status__draws_what_fits_and_tells_the_rest(void **state)
+{
+	const struct term t = {.fd = -1, .tty = true, .width = 80, .height = 24};
+	cleanup_buf struct greta_buf out = {0};
+	struct status s = {0};
+
+	(void)state;
+	fill(&s);
+	s.campaigns[0].n_running = 40;
+	live_draw(&t, &s, 3, &out);
+	assert_non_null(strstr(out.data, "gpu 3"));
+	assert_non_null(strstr(out.data, "... and 39 more running"));
+	s.campaigns[0].n_running = 1;
+	greta_buf_clear(&out);
+	live_draw(&t, &s, 3, &out);
+	assert_null(strstr(out.data, "more running"));
+	status_release(&s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_status__comes_back_as_it_went),
 		cmocka_unit_test(test_status__of_another_release),
+		cmocka_unit_test(test_status__draws_what_fits_and_tells_the_rest),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
