@@ -71,16 +71,6 @@ int greta_attempts_place(struct greta_db *db, int64_t attempt_id, const struct g
 	return rc ? rc : touched(db, attempt_id, e);
 }
 
-int greta_attempts_dispatched(struct greta_db *db, int64_t attempt_id, struct greta_err *e)
-{
-	int rc = greta_db_exec(db, e,
-			       "UPDATE attempt SET dispatched_ns = ?,"
-			       " state = CASE state WHEN 'planned' THEN 'dispatched' ELSE state END WHERE id = ?",
-			       "ii", greta_clock_wall_ns(), attempt_id);
-
-	return rc ? rc : touched(db, attempt_id, e);
-}
-
 int greta_attempts_exclude(struct greta_db *db, int64_t attempt_id, const char *why, struct greta_err *e)
 {
 	int rc = greta_db_exec(db, e, "UPDATE attempt SET excluded = ? WHERE id = ?", "si", why, attempt_id);

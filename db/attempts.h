@@ -57,7 +57,6 @@ int greta_attempts_plan(struct greta_db *db, const struct greta_new_attempt *a, 
 /* What is not known leaves what is there. */
 int greta_attempts_place(struct greta_db *db, int64_t attempt_id, const struct greta_attempt_place *p,
 			 struct greta_err *e);
-int greta_attempts_dispatched(struct greta_db *db, int64_t attempt_id, struct greta_err *e);
 
 /* ---- events of the node */
 
@@ -115,7 +114,8 @@ struct greta_attempt_row {
 	bool counted, superseded;
 	int64_t alias_id, node_id, fence, committed_seq;
 	char *alias, *boot_id;          /* NULL: none */
-	int64_t planned_ns, dispatched_ns, started_ns, ended_ns; /* 0: not yet; started_ns is the node's clock */
+	int64_t planned_ns, dispatched_ns, started_ns, ended_ns; /* 0: not yet; dispatched: its node
+								    said so; started_ns is the node's clock */
 	enum greta_phase phase;
 	int64_t log_bytes;
 };

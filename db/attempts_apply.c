@@ -1,6 +1,7 @@
 /* attempts_apply: one event of a node enters the database, once. Each handler reads and checks its event whole before
  * it writes, and refuses it with EPROTO: so one that makes no sense can be noted and passed over. */
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/jsonw.h"
 #include "base/mem.h"
 #include "base/str.h"
@@ -81,9 +82,9 @@ static int on_accepted(struct applying *a, struct greta_err *e)
 	if (keep_event(a, e))
 		return -1;
 	return greta_db_exec(a->db, e,
-			     "UPDATE attempt SET committed_seq = ?,"
+			     "UPDATE attempt SET committed_seq = ?, dispatched_ns = coalesce(dispatched_ns, ?),"
 			     " state = CASE state WHEN 'planned' THEN 'dispatched' ELSE state END WHERE id = ?",
-			     "ii", a->ev->seq, a->head.id);
+			     "iii", a->ev->seq, greta_clock_wall_ns(), a->head.id);
 }
 
 static int on_waiting(struct applying *a, struct greta_err *e)

@@ -101,7 +101,6 @@ static inline int64_t help_attempt(struct help *h, int64_t job_id)
 
 	h->seq = 0;
 	assert_ok(greta_attempts_plan(h->db, &a, &id, &e));
-	assert_ok(greta_attempts_dispatched(h->db, id, &e));
 	return id;
 }
 

@@ -13,6 +13,7 @@ static void test_attempts__from_plan_to_counted(void **state)
 
 	assert_ok(help_event(h, id, 0, GRETA_EVENT_ACCEPTED, NULL, NULL, &out, &e));
 	assert_int_equal(out.what, GRETA_APPLY_DONE);
+	assert_int_equal(help_i64(h->db, "SELECT dispatched_ns >= planned_ns FROM result"), 1);
 	assert_ok(help_event(h, id, 0, GRETA_EVENT_WAITING, "{\"for\":\"gpu 0, held by alice\"}", NULL, NULL, &e));
 	assert_ok(help_event(h, id, 0, GRETA_EVENT_STARTED,
 			     "{\"pid\":7,\"devices\":[\"GPU-1\"],\"build_sha256\":\"bb\",\"engine_sha256\":\"ee\"}",
@@ -403,7 +404,7 @@ static void test_attempts__open_ones_are_found_again(void **state)
 	assert_int_equal(rows.items[0].id, b);
 	assert_string_equal(rows.items[0].variant, "v3");
 	assert_int_equal(rows.items[0].context, 8192);
-	assert_int_equal(rows.items[0].state, GRETA_ATTEMPT_DISPATCHED);
+	assert_int_equal(rows.items[0].state, GRETA_ATTEMPT_PLANNED);
 	snprintf(uuid, sizeof uuid, "%s", rows.items[0].uuid);
 	greta_attempt_rows_release(&rows);
 

@@ -51,7 +51,6 @@ static int64_t hung_attempt(struct help *h)
 	a.job_id = help_i64(h->db, "SELECT max(id) FROM job");
 	assert_ok(greta_attempts_plan(h->db, &a, &attempt, &e));
 	assert_ok(greta_attempts_place(h->db, attempt, &(struct greta_attempt_place){.node_id = node}, &e));
-	assert_ok(greta_attempts_dispatched(h->db, attempt, &e));
 	h->seq = 0;
 	assert_ok(help_event(h, attempt, 0, GRETA_EVENT_STARTED, "{\"devices\":[\"GPU-1\"]}", NULL, NULL, &e));
 	greta_end_print(&end, &text);
