@@ -153,8 +153,7 @@ static void on_watched(struct greta_watch *w, uint32_t events, void *arg)
 
 static bool is_gpu_hang(const struct supervise *s)
 {
-	const struct watchdog_verdict *v = &s->watch.dog.verdict;
-	return s->stop == STOP_VERDICT || (s->stop == STOP_WALL && v->class_ != GRETA_CLASS_NONE && v->class_ != GRETA_CLASS_SLOW);
+	return s->stop == STOP_VERDICT || (s->stop == STOP_WALL && greta_class_is_hang(s->watch.dog.verdict.class_));
 }
 
 static bool died_by_itself(const struct supervise *s)

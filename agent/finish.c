@@ -27,12 +27,6 @@ static void judge_unstarted(const struct finish_input *in, struct greta_end *end
 		    greta_strdup(in->start_error ? in->start_error : "the engine was never started"));
 }
 
-/* Classes that name no hang: nothing found, or only slow. */
-static bool is_hang(enum greta_class c)
-{
-	return c != GRETA_CLASS_NONE && c != GRETA_CLASS_SLOW && c != GRETA_CLASS_CLOCK_COLLAPSE;
-}
-
 /* Its neighbour's hang is to blame for this one. */
 static void set_collateral(struct greta_end *end, const char *why, char *text)
 {
@@ -47,7 +41,7 @@ static void judge_wall(const struct finish_input *in, struct greta_end *end)
 	if (in->class_ == GRETA_CLASS_COLLATERAL)
 		set_collateral(end, in->collateral, greta_format("over its budget of %s and not moving: %s", budget,
 								 in->class_text ? in->class_text : ""));
-	else if (is_hang(in->class_) && in->certainty >= GRETA_SUPPORTED)
+	else if (greta_class_is_hang(in->class_) && in->certainty >= GRETA_SUPPORTED)
 		set(end, GRETA_OUTCOME_HUNG, greta_class_name(in->class_),
 		    greta_format("over its budget of %s and not moving: %s", budget, in->class_text ? in->class_text : ""));
 	else if (in->projection)

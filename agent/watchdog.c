@@ -185,11 +185,6 @@ static void take_fault(struct watchdog *w, const struct watchdog_sample *s)
 
 /* judging */
 
-static bool is_hang(enum greta_class c)
-{
-	return c != GRETA_CLASS_NONE && c != GRETA_CLASS_SLOW && c != GRETA_CLASS_CLOCK_COLLAPSE;
-}
-
 __attribute__((format(printf, 5, 6))) static void say(struct watchdog_verdict *v, enum greta_class class_,
 						      enum greta_certainty certainty, bool act, const char *fmt, ...)
 {
@@ -312,7 +307,7 @@ static bool judge_fault(const struct watchdog *w, struct watchdog_verdict *v)
 static void judge_neighbour(const struct watchdog *w, struct watchdog_verdict *v)
 {
 	char finding[sizeof v->text];
-	if (w->fault_class != GRETA_CLASS_COLLATERAL || !is_hang(v->class_))
+	if (w->fault_class != GRETA_CLASS_COLLATERAL || !greta_class_is_hang(v->class_))
 		return;
 	greta_str_copy(finding, sizeof finding, v->text);
 	say(v, GRETA_CLASS_COLLATERAL, v->certainty < GRETA_SUPPORTED ? GRETA_SUPPORTED : v->certainty, v->act, "%.120s; %.100s",
@@ -324,7 +319,7 @@ static void judge_bound(const struct watchdog *w, int64_t now_ns, struct watchdo
 {
 	const struct greta_phase_limit *limit = &w->phases[w->last.phase];
 	size_t n = strlen(v->text);
-	if (v->act || !is_hang(v->class_) || v->class_ == GRETA_CLASS_HOST_STOPPED || !(limit->bound_s > 0) ||
+	if (v->act || !greta_class_is_hang(v->class_) || v->class_ == GRETA_CLASS_HOST_STOPPED || !(limit->bound_s > 0) ||
 	    silence_s(w, now_ns) < limit->bound_s)
 		return;
 	v->act = true;
@@ -429,7 +424,7 @@ static enum watchdog_action over_limit(struct watchdog *w, int64_t now_ns)
 {
 	struct watchdog_verdict v;
 	watchdog_judge(w, now_ns, &v);
-	bool hung = is_due(w, now_ns) && is_hang(v.class_);
+	bool hung = is_due(w, now_ns) && greta_class_is_hang(v.class_);
 	if (!hung) {
 		say(&v, GRETA_CLASS_SLOW, GRETA_SUPPORTED, true, "%s took longer than its limit of %g s",
 		    greta_phase_name(w->last.phase), w->phases[w->last.phase].limit_s);
@@ -476,7 +471,7 @@ enum watchdog_action watchdog_feed(struct watchdog *w, const struct watchdog_sam
 		take_gpu(w, &s->gpu);
 	if (is_over_limit(w, s->t_ns))
 		return over_limit(w, s->t_ns);
-	if (moved && is_hang(w->verdict.class_)) {
+	if (moved && greta_class_is_hang(w->verdict.class_)) {
 		w->verdict = (struct watchdog_verdict){.projection_s = NAN};
 		say(&w->verdict, GRETA_CLASS_NONE, GRETA_CERTAINTY_NONE, false, "it moves again");
 		return WATCHDOG_TELL;

@@ -58,6 +58,11 @@ const char *greta_class_name(enum greta_class c)
 	return words_name(&words_class, (int)c);
 }
 
+bool greta_class_is_hang(enum greta_class c)
+{
+	return c != GRETA_CLASS_NONE && c != GRETA_CLASS_SLOW && c != GRETA_CLASS_CLOCK_COLLAPSE;
+}
+
 enum greta_class greta_class_parse(const char *name)
 {
 	return (enum greta_class)find_or_zero(&words_class, name);

@@ -27,7 +27,7 @@ enum greta_outcome {
 	GRETA_OUTCOME_COUNT
 };
 
-/*      enum             name             what it says */
+/*      enum        name */
 #define GRETA_PHASES(X)                  \
 	X(NONE,     "none")              \
 	X(QUEUED,   "queued")            \
@@ -47,7 +47,7 @@ enum greta_phase {
 	GRETA_PHASE_COUNT
 };
 
-/* Verdict classes of a run that stopped moving, or of why it did (docs/hangs). */
+/* Verdict classes of a run that stopped moving, or of why it did (docs/hangs.md). */
 #define GRETA_CLASSES(X)                         \
 	X(NONE,           "none")                \
 	X(SLOW,           "slow")                \
@@ -90,6 +90,7 @@ int greta_outcome_default_retries(enum greta_outcome o);
 const char *greta_phase_name(enum greta_phase p);
 enum greta_phase greta_phase_parse(const char *name);     /* NONE for anything else */
 const char *greta_class_name(enum greta_class c);
+bool greta_class_is_hang(enum greta_class c); /* not of what is only slow, and not of NONE */
 enum greta_class greta_class_parse(const char *name);
 const char *greta_certainty_name(enum greta_certainty c);
 enum greta_certainty greta_certainty_parse(const char *name);

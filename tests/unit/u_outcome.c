@@ -33,6 +33,16 @@ static void test_outcome__unknown_is_never_good(void **state)
 	assert_string_equal(greta_outcome_name((enum greta_outcome) - 1), "?");
 }
 
+static void test_outcome__what_is_slow_is_no_hang(void **state)
+{
+	(void)state;
+	assert_true(greta_class_is_hang(GRETA_CLASS_GPU_KERNEL));
+	assert_true(greta_class_is_hang(GRETA_CLASS_COLLATERAL));
+	assert_false(greta_class_is_hang(GRETA_CLASS_NONE));
+	assert_false(greta_class_is_hang(GRETA_CLASS_SLOW));
+	assert_false(greta_class_is_hang(GRETA_CLASS_CLOCK_COLLAPSE));
+}
+
 static void test_outcome__retries_as_designed(void **state)
 {
 	(void)state;
@@ -62,6 +72,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_outcome__names_read_back),
 		cmocka_unit_test(test_outcome__unknown_is_never_good),
+		cmocka_unit_test(test_outcome__what_is_slow_is_no_hang),
 		cmocka_unit_test(test_outcome__retries_as_designed),
 		cmocka_unit_test(test_outcome__every_list_has_its_names),
 	};
