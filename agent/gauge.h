@@ -30,10 +30,9 @@ struct gauge_record {
 void gauge_read_amd(const char *sys, const struct greta_device *d, struct gauge_gpu *out);
 
 struct nvml;
-struct nvml *nvml_open(void); /* NULL: no library, or it does not start */
+struct nvml *nvml_open(void); /* for as long as the process is; NULL: no library, or it does not start */
 void nvml_read(struct nvml *n, const char *uuid, struct gauge_gpu *out);
 pid_t nvml_user(struct nvml *n, const char *uuid); /* a process that computes on it; 0: none, or not to be known */
-void nvml_close(struct nvml *n);
 
 /* Forks the reader; *fd is its pipe, non-blocking. It dies with us. */
 pid_t gauge_start(const char *sys, const struct greta_device *devices, size_t n, int64_t interval_ms, int *fd,

@@ -29,7 +29,6 @@ struct nvml_process {
 struct nvml {
 	void *library;
 	int (*init)(void);
-	int (*shutdown)(void);
 	int (*by_uuid)(const char *uuid, void **device);
 	int (*utilization)(void *device, struct nvml_utilization *out);
 	int (*memory)(void *device, struct nvml_memory *out);
@@ -57,7 +56,6 @@ static bool look_up_all(struct nvml *n)
 		void *slot;
 	} needed[] = {
 		{"nvmlInit_v2", &n->init},
-		{"nvmlShutdown", &n->shutdown},
 		{"nvmlDeviceGetHandleByUUID", &n->by_uuid},
 		{"nvmlDeviceGetUtilizationRates", &n->utilization},
 		{"nvmlDeviceGetMemoryInfo", &n->memory},
@@ -137,13 +135,4 @@ pid_t nvml_user(struct nvml *n, const char *uuid)
 	if (!n->processes || n->by_uuid(uuid, &device) != 0 || n->processes(device, &count, users) != 0 || count == 0)
 		return 0;
 	return (pid_t)users[0].pid;
-}
-
-void nvml_close(struct nvml *n)
-{
-	if (!n)
-		return;
-	n->shutdown();
-	dlclose(n->library);
-	free(n);
 }

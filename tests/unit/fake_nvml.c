@@ -71,7 +71,6 @@ int nvmlDeviceGetTotalEccErrors(void *device, int type, int since, unsigned long
 	{                                                                                                              \
 		return 1;                                                                                              \
 	}
-UNKNOWN(nvmlShutdown)
 UNKNOWN(nvmlDeviceGetMemoryInfo)
 UNKNOWN(nvmlDeviceGetTemperature)
 UNKNOWN(nvmlDeviceGetClockInfo)
