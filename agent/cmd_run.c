@@ -49,7 +49,7 @@ static const struct greta_opts opts = {
 	.max_operands = -1,
 	.summary = "run a command under supervision",
 	.details = "Exits 0 when the outcome is ok, 1 when it is not, 2 for wrong usage, 3 when the node can't serve.\n\n"
-		   "  greta-agent run --wall 60s -- ./greta_infer --model m.gguf --max-tokens 1",
+		   "  greta-agent run --wall 60s -- greta-infer --model m.gguf --ctx 4096",
 	.opts = options,
 };
 

@@ -5,7 +5,7 @@
 -- One row an attempt. prefill_s and the other times are medians over its timed samples.
 CREATE VIEW result AS
 SELECT
-  c.id AS campaign_id, c.name AS campaign, c.mode, v.name AS variant, j.context, j.repeat, a.try_no,
+  c.id AS campaign_id, c.name AS campaign, c.mode, v.name AS variant, j.context, j.repeat + 1 AS repeat, a.try_no,
   a.id AS attempt_id, a.uuid AS attempt, a.state, a.outcome, a.cause, a.reason,
   j.counted_attempt IS a.id AS counted, a.superseded, a.excluded, a.tokens_verified,
   a.n_samples, a.prefill_s, a.prefill_min_s, a.prefill_max_s,
@@ -35,7 +35,7 @@ LEFT JOIN model m ON m.id = a.model_id;
 -- attempt that counts; where none does, outcome and reason are those of the last attempt.
 CREATE VIEW cell AS
 SELECT
-  c.id AS campaign_id, c.name AS campaign, c.mode, v.name AS variant, j.context, j.repeat, j.id AS job_id,
+  c.id AS campaign_id, c.name AS campaign, c.mode, v.name AS variant, j.context, j.repeat + 1 AS repeat, j.id AS job_id,
   j.position, j.block, j.state,
   j.counted_attempt IS NOT NULL AS counted,
   coalesce(a.outcome, 'never ran') AS outcome, a.cause, coalesce(a.reason, j.reason) AS reason, a.excluded,
@@ -83,7 +83,8 @@ WHERE place = (n + 1) / 2;
 -- Good results that statistics leave out, one row a reason. They are still their cells' counted results.
 CREATE VIEW validity AS
 SELECT
-  c.id AS campaign_id, c.name AS campaign, v.name AS variant, j.context, j.repeat, a.id AS attempt_id, a.uuid AS attempt,
+  c.id AS campaign_id, c.name AS campaign, v.name AS variant, j.context, j.repeat + 1 AS repeat,
+  a.id AS attempt_id, a.uuid AS attempt,
   j.counted_attempt IS a.id AS counted, k.kind, k.reason, a.prefill_s, coalesce(l.name, n.hostname) AS node,
   (SELECT group_concat(d.uuid, ' ') FROM attempt_device t JOIN device d ON d.id = t.device_id
    WHERE t.attempt_id = a.id) AS devices
@@ -142,7 +143,7 @@ WINDOW w AS (PARTITION BY variant, context, mode, model_data, device_type, dtype
 -- Attempts that stopped, were too slow, or were judged while they ran.
 CREATE VIEW hang AS
 SELECT
-  c.id AS campaign_id, c.name AS campaign, v.name AS variant, j.context, j.repeat, a.try_no, a.id AS attempt_id,
+  c.id AS campaign_id, c.name AS campaign, v.name AS variant, j.context, j.repeat + 1 AS repeat, a.try_no, a.id AS attempt_id,
   a.uuid AS attempt, a.outcome, a.cause, a.reason, a.class, a.certainty, a.verdict, a.blamed, a.blind, a.fingerprint,
   a.phase, json_extract(a.progress, '$.at') AS breadcrumb, json_extract(a.progress, '$.done') AS done,
   json_extract(a.progress, '$.total') AS total, a.wall_s, l.name AS node, a.node_id, a.device_type,
@@ -157,7 +158,7 @@ WHERE a.outcome IN ('hung', 'timed_out') OR a.class IS NOT NULL;
 -- Every reading that an engine reported. Sample 0 is the warm-up.
 CREATE VIEW sample_value AS
 SELECT
-  c.id AS campaign_id, c.name AS campaign, v.name AS variant, j.context, j.repeat, s.attempt_id, s.sample_no, s.name,
+  c.id AS campaign_id, c.name AS campaign, v.name AS variant, j.context, j.repeat + 1 AS repeat, s.attempt_id, s.sample_no, s.name,
   s.value, s.text, j.counted_attempt IS s.attempt_id AS counted
 FROM campaign c
 JOIN job j ON j.campaign_id = c.id
@@ -173,7 +174,7 @@ FROM telemetry_chunk k, greta_telemetry(k.columns, k.data) r;
 -- The same, summed up for each attempt.
 CREATE VIEW telemetry_stat AS
 SELECT
-  c.id AS campaign_id, c.name AS campaign, v.name AS variant, j.context, j.repeat, t.attempt_id, t.name, t.n, t.min,
+  c.id AS campaign_id, c.name AS campaign, v.name AS variant, j.context, j.repeat + 1 AS repeat, t.attempt_id, t.name, t.n, t.min,
   t.max, t.mean, t.last
 FROM campaign c
 JOIN job j ON j.campaign_id = c.id

@@ -34,7 +34,7 @@ static int cancel_exec(struct cmd_ctx *ctx, const void *values, struct greta_err
 	if (v->context)
 		greta_jsonw_i64(&w, "context", v->context);
 	if (v->repeat)
-		greta_jsonw_i64(&w, "repeat", v->repeat - 1);
+		greta_jsonw_i64(&w, "repeat", v->repeat);
 	greta_jsonw_end_object(&w);
 	answer = client_call(client, "cancel", greta_buf_str(&args), e);
 	client_close(client);

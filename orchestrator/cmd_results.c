@@ -70,7 +70,7 @@ static void add_run(struct table *t, const struct cell *c, const struct cell_job
 	table_int(t, j->id);
 	table_str(t, c->variant);
 	table_int(t, c->context);
-	table_int(t, j->repeat);
+	table_int(t, j->repeat + 1);
 	table_int(t, j->n_attempts);
 	table_str(t, greta_buf_str(&outcome));
 	table_style(t, style_of(j));

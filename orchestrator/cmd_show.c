@@ -35,14 +35,14 @@ static const struct part campaign_parts[] = {
 	 " submitted_ns, finished_ns FROM campaign WHERE id = ?"},
 	{"variants", "variants", false, "SELECT name, detail FROM variant WHERE campaign_id = ? ORDER BY position"},
 	{"jobs", "jobs", false,
-	 "SELECT job.id AS job, variant.name AS variant, context, repeat, block, state, counted_attempt, reason"
+	 "SELECT job.id AS job, variant.name AS variant, context, repeat + 1 AS repeat, block, state, counted_attempt, reason"
 	 " FROM job JOIN variant ON variant.id = variant_id WHERE job.campaign_id = ? ORDER BY job.position"},
 };
 
 static const struct part job_parts[] = {
 	{"job", "job", true,
-	 "SELECT job.id, campaign.name AS campaign, campaign_id, variant.name AS variant, context, repeat, block,"
-	 " job.position, job.state, counted_attempt, reason FROM job JOIN variant ON variant.id = variant_id"
+	 "SELECT job.id, campaign.name AS campaign, job.campaign_id, variant.name AS variant, context, repeat + 1 AS repeat,"
+	 " block, job.position, job.state, counted_attempt, reason FROM job JOIN variant ON variant.id = variant_id"
 	 " JOIN campaign ON campaign.id = job.campaign_id WHERE job.id = ?"},
 	{"attempts", "attempts", false,
 	 "SELECT attempt.id AS attempt, uuid, try_no, attempt.state, outcome, prefill_s, wall_s, alias.name AS node,"
@@ -51,8 +51,8 @@ static const struct part job_parts[] = {
 
 static const struct part attempt_parts[] = {
 	{"attempt", "attempt", true,
-	 "SELECT a.id, a.uuid, a.job_id AS job, variant.name AS variant, job.context, job.repeat, a.try_no, a.state,"
-	 " a.outcome, a.cause, a.reason, a.superseded, a.excluded, a.tokens_verified, a.prompt_tokens, a.attn_impl,"
+	 "SELECT a.id, a.uuid, a.job_id AS job, variant.name AS variant, job.context, job.repeat + 1 AS repeat,"
+	 " a.try_no, a.state, a.outcome, a.cause, a.reason, a.superseded, a.excluded, a.tokens_verified, a.prompt_tokens, a.attn_impl,"
 	 " a.prefill_s, a.prefill_min_s, a.prefill_max_s, a.n_samples, a.decode_s, a.model_load_s, a.tokenize_s,"
 	 " a.wall_s, a.cpu_user_s, a.cpu_system_s, a.peak_rss_bytes, a.exit_code, a.signal, a.survivors, a.class,"
 	 " a.certainty, a.verdict, a.blamed, a.blind, a.fingerprint, a.phase, a.progress, a.progress_dropped, a.log_bytes,"

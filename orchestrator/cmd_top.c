@@ -211,7 +211,7 @@ static void cancel_job(struct session *s)
 		answer = client_call(client, "cancel", greta_buf_str(&args), &why);
 	client_close(client);
 	if (answer)
-		top_say(&s->top, "%s %lld #%lld is cancelled", a->variant, (long long)a->context, (long long)a->repeat + 1);
+		top_say(&s->top, "%s %lld #%lld is cancelled", a->variant, (long long)a->context, (long long)a->repeat);
 	else
 		top_say(&s->top, "not cancelled: %s", why.text);
 	greta_json_destroy(answer);

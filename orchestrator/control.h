@@ -9,7 +9,7 @@
  *	submit      name text base_dir who [detach]                campaign uuid jobs
  *	rca         attempt [rate budget_runs budget_s settings contexts] who [detach]   as submit
  *	resume      [campaign detach]                              campaigns running
- *	cancel      campaign [variant context repeat]              jobs
+ *	cancel      campaign [variant context repeat]              jobs; repeat from 1
  *	watch       [campaign] period_ms [holds]                   state
  *	leave       [ask]                                          stops: the controller ends, being nobody else's
  *	status      [campaign]                                     status

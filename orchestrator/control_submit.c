@@ -188,7 +188,7 @@ int control_cancel(struct conn *k, const struct greta_json_val *args, struct gre
 	if (control_campaign(c, args, &id, e) < 0)
 		return -1;
 	cc = work_find(c, id);
-	if (cc && work_cancel(c, cc, control_str(args, "variant"), control_i64(args, "context", 0), control_i64(args, "repeat", -1),
+	if (cc && work_cancel(c, cc, control_str(args, "variant"), control_i64(args, "context", 0), control_i64(args, "repeat", 0) - 1,
 			      "cancelled by a person", &n, e) < 0)
 		return -1;
 	control_note(c, "cancel", args);

@@ -345,10 +345,10 @@ static int write_page(struct page *p, struct greta_err *e)
 	tables(p);
 	if (telemetry(p, e) ||
 	    rows(p, "hangs",
-		 "SELECT variant, context, repeat + 1 AS repeat, attempt_id, outcome, class, certainty, verdict, blamed, reason,"
+		 "SELECT variant, context, repeat, attempt_id, outcome, class, certainty, verdict, blamed, reason,"
 		 " phase, breadcrumb, done, total, wall_s, node, evidence FROM hang WHERE campaign_id = ?", e) ||
 	    rows(p, "marks",
-		 "SELECT variant, context, repeat + 1 AS repeat, attempt_id, kind, reason, prefill_s, node, devices FROM validity"
+		 "SELECT variant, context, repeat, attempt_id, kind, reason, prefill_s, node, devices FROM validity"
 		 " WHERE campaign_id = ? AND counted ORDER BY kind, variant, context, repeat", e) ||
 	    causes(p, e) ||
 	    rows(p, "environment",

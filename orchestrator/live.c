@@ -118,7 +118,7 @@ void live_add_attempt(const struct term *t, struct greta_buf *out, const struct 
 {
 	char took[32], left[32];
 	cleanup_buf struct greta_buf head = {0}, place = {0};
-	greta_buf_addf(&head, "%s %lld #%lld", a->variant, (long long)a->context, (long long)a->repeat + 1);
+	greta_buf_addf(&head, "%s %lld #%lld", a->variant, (long long)a->context, (long long)a->repeat);
 	if (a->try_no > 1)
 		greta_buf_addf(&head, " try %lld", (long long)a->try_no);
 	greta_buf_addf(&place, "%s%s%s", a->node ? a->node : "", a->slot ? " " : "", a->slot ? a->slot : "");

@@ -266,7 +266,7 @@ static int hangs(struct report *r, struct greta_err *e)
 	int64_t n;
 	heading(r, "Hangs and timeouts");
 	if (list_rows(r,
-		      "SELECT variant || ' ' || context || ' #' || (repeat + 1), outcome || coalesce(', ' || class, '') ||"
+		      "SELECT variant || ' ' || context || ' #' || repeat, outcome || coalesce(', ' || class, '') ||"
 		      " coalesce(', ' || certainty, '') || coalesce(': ' || verdict, ': ' || reason, '') ||"
 		      " coalesce(', last at ' || breadcrumb, '') || coalesce(', on ' || node, '') ||"
 		      " coalesce(', evidence: ' || evidence, '') FROM hang WHERE campaign_id = ?",
@@ -322,7 +322,7 @@ static int marks(struct report *r, struct greta_err *e)
 	validity_tally_text(&r->cells.marked, false, &text);
 	list_lines(r, text.len ? text.data : "counted results that are left out of the statistics: 0\n");
 	return list_rows(r,
-			 "SELECT variant || ' ' || context || ' #' || (repeat + 1) || ' (' || kind || ')', reason FROM validity"
+			 "SELECT variant || ' ' || context || ' #' || repeat || ' (' || kind || ')', reason FROM validity"
 			 " WHERE campaign_id = ? AND counted ORDER BY kind, variant, context, repeat",
 			 &n, e);
 }

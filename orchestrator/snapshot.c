@@ -148,7 +148,7 @@ static void add_attempt(const struct ctl_attempt *a, int64_t now, struct status 
 		.campaign_id = cc->id,
 		.job_id = job->id,
 		.context = job->context,
-		.repeat = job->repeat,
+		.repeat = job->repeat + 1,
 		.try_no = a->try_no,
 		.variant = greta_strdup(cc->spec.variants[job->variant].name),
 		.node = greta_strdup(a->node->name),

@@ -22,7 +22,7 @@ struct status_campaign {
 
 struct status_attempt {
 	char uuid[GRETA_UUID_LEN + 1];
-	int64_t campaign_id, job_id, context, repeat, try_no;
+	int64_t campaign_id, job_id, context, repeat, try_no; /* repeat and try_no from 1 */
 	char *variant, *node, *slot;           /* node: alias; slot: "gpu 3", "cpu" */
 	struct greta_progress progress;
 	double running_s, phase_s, since_progress_s;

@@ -403,7 +403,7 @@ static void draw_fleet(const struct top *t, struct canvas *c)
 		add_text(c, TERM_DIM, t->news[i]);
 	if (t->mode == TOP_CANCEL && a)
 		greta_buf_addf(&ask, "cancel %s %lld #%lld on %s, kill its processes? y/n",
-			       a->variant, (long long)a->context, (long long)a->repeat + 1, a->node);
+			       a->variant, (long long)a->context, (long long)a->repeat, a->node);
 	add_foot(c, t, ask.len ? greta_buf_str(&ask) : "up/down select   l logs   c cancel   ? help   q quit");
 }
 
@@ -416,7 +416,7 @@ static void draw_logs(const struct top *t, struct canvas *c)
 
 	if (a)
 		greta_buf_addf(&head, "%s %lld #%lld on %s, attempt %s", a->variant, (long long)a->context,
-			       (long long)a->repeat + 1, a->node, a->uuid);
+			       (long long)a->repeat, a->node, a->uuid);
 	else
 		greta_buf_addf(&head, "attempt %s has ended", t->selected);
 	add_text(c, TERM_BOLD, greta_buf_str(&head));

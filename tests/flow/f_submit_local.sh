@@ -45,6 +45,13 @@ equal "spools left" "SELECT 0" "$(ls spool/*/attempts | wc -l)"
 expect 0 'no campaign is active' greta-orch resume
 expect 0 'no controller is running' greta-orch status
 expect 0 '"counted":8' greta-orch submit --json good.json
+equal "attempts that no node has taken" "SELECT count(*) FROM result WHERE dispatched_ns IS NULL" 0
+
+# --- repeats count from 1 wherever they are shown
+expect 0 'repeat +1' greta-orch show --job 1
+expect 0 'repeat +1' greta-orch show --attempt 1
+expect 0 '^ *[0-9]+ .* 128 +1 ' greta-orch results good --runs
+equal "repeats" "SELECT group_concat(DISTINCT repeat) FROM cell" 1,2
 
 # --- its logs: searched, followed, both
 expect 0 'PERF_TIMING' greta-orch logs --campaign good --grep PERF_TIMING

@@ -20,7 +20,7 @@ static void add_attempt(struct status *s, size_t number, const char *verdict)
 
 	*a = (struct status_attempt){
 		.campaign_id = 3, .variant = greta_strdup("v3"), .node = greta_strdup("gpu1"), .slot = greta_strdup("gpu 3"),
-		.context = 4096, .repeat = (int64_t)number, .try_no = 1, .running_s = 3.25, .eta_s = 20,
+		.context = 4096, .repeat = (int64_t)number + 1, .try_no = 1, .running_s = 3.25, .eta_s = 20,
 		.verdict = greta_strdup(verdict),
 		.progress = {.phase = GRETA_PHASE_PREFILL, .done = 11, .total = 32, .unit = "layer"}};
 	greta_str_copy(a->uuid, sizeof a->uuid, uuid_of(number));

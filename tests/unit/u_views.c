@@ -61,7 +61,7 @@ static int64_t job_of(struct help *h, int64_t campaign, const char *variant, int
 	snprintf(sql, sizeof sql,
 		 "SELECT job_id FROM cell WHERE campaign_id = %d AND variant = '%s' AND context = %d"
 		 " AND repeat = %d",
-		 (int)campaign, variant, (int)context, (int)repeat);
+		 (int)campaign, variant, (int)context, (int)repeat + 1);
 	return help_i64(h->db, sql);
 }
 
