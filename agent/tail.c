@@ -72,10 +72,11 @@ int tail_next_written(struct tail *t)
 	return next_in_file(t, NULL) == 1 ? 1 : 0;
 }
 
-/* A power cut may have taken events that the controller has committed: then the outcome comes after those. */
+/* A power cut may have taken events that the controller has committed: then the outcome comes after those. Whether the
+ * last number that it knows was the outcome's can't be told from here, so that it is told again. */
 static int64_t outcome_seq(const struct tail *t)
 {
-	return (t->after > t->seq + 1 ? t->after : t->seq) + 1;
+	return (t->after > t->seq ? t->after : t->seq) + 1;
 }
 
 static int make_outcome(struct tail *t, struct greta_err *e)
@@ -111,7 +112,7 @@ static int next_outcome(struct tail *t, struct greta_err *e)
 	t->seq = outcome_seq(t);
 	t->kind = GRETA_EVENT_OUTCOME;
 	t->ended = true;
-	return t->seq > t->after;
+	return 1;
 }
 
 int tail_next(struct tail *t, struct greta_err *e)

@@ -326,8 +326,10 @@ void ingest_event(struct ctl_node *n, const struct greta_event *ev, size_t frame
 	batch_touch(a);
 	if (out.what != GRETA_APPLY_STALE)
 		applied(a, ev, &out);
-	if (out.what == GRETA_APPLY_ENDED)
+	if (out.what == GRETA_APPLY_ENDED) {
 		batch_urgent(c);
-	else if (ev->kind == GRETA_EVENT_OUTCOME)
-		a->final = true; /* here already: its acknowledgement did not arrive */
+	} else if (ev->kind == GRETA_EVENT_OUTCOME) { /* here already: its acknowledgement did not arrive */
+		a->applied_seq = ev->seq;
+		a->final = true;
+	}
 }

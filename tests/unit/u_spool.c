@@ -167,8 +167,9 @@ static void test_journal__is_read_back_while_it_grows(void **state)
 	assert_int_equal(tail_next(&t, &e), 1);
 	assert_int_equal(t.seq, 200);
 	tail_close(&t);
-	assert_ok(tail_open(&t, dir, 201, &e)); /* has all: the outcome is not told twice */
-	assert_int_equal(tail_next(&t, &e), 0);
+	assert_ok(tail_open(&t, dir, 201, &e)); /* 201 may have been an event that a power cut took: told once more */
+	assert_int_equal(tail_next(&t, &e), 1);
+	assert_int_equal(t.seq, 202);
 	assert_true(t.ended);
 	tail_close(&t);
 	assert_ok(tail_open(&t, dir, 500, &e)); /* knows more than is left after a power cut: the outcome still comes */
