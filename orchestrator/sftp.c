@@ -7,11 +7,12 @@
 #define VERSION 3
 #define PACKET_MAX (256 * 1024)
 #define ATTR_SIZE 1
+#define ATTR_UIDGID 2
 #define ATTR_PERMISSIONS 4
 
 enum packet {
-	P_INIT = 1, P_VERSION = 2, P_OPEN = 3, P_CLOSE = 4, P_READ = 5, P_WRITE = 6, P_SETSTAT = 9, P_REMOVE = 13,
-	P_MKDIR = 14, P_REALPATH = 16, P_STAT = 17, P_RENAME = 18, P_STATUS = 101, P_HANDLE = 102, P_DATA = 103,
+	P_INIT = 1, P_VERSION = 2, P_OPEN = 3, P_CLOSE = 4, P_READ = 5, P_WRITE = 6, P_LSTAT = 7, P_SETSTAT = 9,
+	P_REMOVE = 13, P_MKDIR = 14, P_RMDIR = 15, P_REALPATH = 16, P_STAT = 17, P_RENAME = 18, P_STATUS = 101, P_HANDLE = 102, P_DATA = 103,
 	P_NAME = 104, P_ATTRS = 105, P_EXTENDED = 200,
 };
 
@@ -136,6 +137,16 @@ void sftp_realpath(struct sftp *s, const char *path, sftp_fn *fn, void *arg)
 void sftp_stat(struct sftp *s, const char *path, sftp_fn *fn, void *arg)
 {
 	path_request(s, P_STAT, path, fn, arg);
+}
+
+void sftp_lstat(struct sftp *s, const char *path, sftp_fn *fn, void *arg)
+{
+	path_request(s, P_LSTAT, path, fn, arg);
+}
+
+void sftp_rmdir(struct sftp *s, const char *path, sftp_fn *fn, void *arg)
+{
+	path_request(s, P_RMDIR, path, fn, arg);
 }
 
 void sftp_remove(struct sftp *s, const char *path, sftp_fn *fn, void *arg)
@@ -273,6 +284,22 @@ static void take_extensions(struct sftp *s, struct cursor *c)
 	}
 }
 
+static void take_attributes(struct cursor *c, struct sftp_reply *r)
+{
+	uint32_t what = get32(c);
+
+	if (what & ATTR_SIZE) {
+		r->bytes = (int64_t)get32(c) << 32;
+		r->bytes |= get32(c);
+	}
+	if (what & ATTR_UIDGID) {
+		r->uid = get32(c);
+		get32(c);
+	}
+	if (what & ATTR_PERMISSIONS)
+		r->mode = (mode_t)get32(c);
+}
+
 static int take_reply(struct sftp *s, enum packet type, struct cursor *c, struct sftp_reply *r, char text[200])
 {
 	size_t n = 0;
@@ -301,10 +328,7 @@ static int take_reply(struct sftp *s, enum packet type, struct cursor *c, struct
 		r->data = get_bytes(c, &r->n);
 		return 0;
 	case P_ATTRS:
-		if (get32(c) & ATTR_SIZE) {
-			r->bytes = (int64_t)get32(c) << 32;
-			r->bytes |= get32(c);
-		}
+		take_attributes(c, r);
 		return 0;
 	default:
 		return -1;
@@ -315,7 +339,7 @@ static int take_packet(struct sftp *s, const unsigned char *bytes, size_t n, str
 {
 	enum packet type = n ? bytes[0] : 0;
 	struct cursor c = {bytes + 1, n - 1, false};
-	struct sftp_reply r = {.bytes = -1};
+	struct sftp_reply r = {.bytes = -1, .uid = -1};
 	uint32_t id = type == P_VERSION ? UINT32_MAX : get32(&c);
 	char text[200] = "";
 	struct pending p;

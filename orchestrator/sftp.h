@@ -22,7 +22,8 @@ struct sftp_reply {
 	const char *text;        /* the server's words; never NULL */
 	const void *data;        /* of a read, a handle or a name */
 	size_t n;
-	int64_t bytes;           /* size of a stat; -1: not said */
+	int64_t bytes, uid;      /* of a stat; -1: not said */
+	mode_t mode;             /* of a stat, with its kind; 0: not said */
 };
 typedef void sftp_fn(void *arg, const struct sftp_reply *r);
 
@@ -39,7 +40,9 @@ bool sftp_has_posix_rename(const struct sftp *s);
 void sftp_init(struct sftp *s, sftp_fn *fn, void *arg); /* first of all */
 void sftp_realpath(struct sftp *s, const char *path, sftp_fn *fn, void *arg);
 void sftp_stat(struct sftp *s, const char *path, sftp_fn *fn, void *arg);
+void sftp_lstat(struct sftp *s, const char *path, sftp_fn *fn, void *arg); /* of a link itself */
 void sftp_mkdir(struct sftp *s, const char *path, mode_t mode, sftp_fn *fn, void *arg);
+void sftp_rmdir(struct sftp *s, const char *path, sftp_fn *fn, void *arg);
 void sftp_remove(struct sftp *s, const char *path, sftp_fn *fn, void *arg);
 void sftp_rename(struct sftp *s, const char *from, const char *to, sftp_fn *fn, void *arg); /* over what is there, if it can */
 void sftp_chmod(struct sftp *s, const char *path, mode_t mode, sftp_fn *fn, void *arg);

@@ -1,9 +1,12 @@
-/* For each file, in turn:
+/* The folder first (upload_place.h). Then for each file, in turn:
  *
- *	STAT final -> there: next
- *	MKDIR store, folder -> STAT part -> OPEN -> WRITE ... (many in flight) -> FSYNC -> CLOSE
+ *	LSTAT final -> there: next
+ *	LSTAT part -> OPEN -> WRITE ... (many in flight) -> FSYNC -> CLOSE
  *	-> verify (READ back, or `greta-agent hash`) -> wrong: REMOVE part, once more from the start
  *	-> CHMOD -> RENAME part to final
+ *
+ * Where nodes share a store, several may bring the same file at once: they write the same bytes to the same places, the
+ * first one renames it, and the others, whose part is gone, find it there when they look once more from the start.
  */
 #include "orchestrator/upload.h"
 
@@ -13,10 +16,12 @@
 #include "base/sha256.h"
 #include "base/str.h"
 #include "orchestrator/sftp.h"
+#include "orchestrator/upload_place.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define IN_FLIGHT 64                      /* requests of SFTP_IO_BYTES: 2 MiB, for 50 ms of distance */
@@ -41,6 +46,7 @@ struct upload {
 	struct stream *stream;            /* to the SFTP server */
 	struct stream *hasher;            /* the agent, hashing */
 	struct sftp *sftp;
+	struct upload_place *place;
 	struct greta_watch *silence;
 	char *store, *folder, *home;
 	struct file *files;
@@ -57,7 +63,6 @@ struct upload {
 	bool closing;
 	char *back;                       /* read back */
 	struct greta_buf hash;            /* said by the agent */
-	size_t mkdir_at;                  /* how much of the folder's path was made */
 	bool *gone;
 };
 
@@ -76,6 +81,7 @@ static void release(struct upload *u)
 	if (u->stream)
 		u->stream->ops->close(u->stream);
 	sftp_destroy(u->sftp);
+	upload_place_release(u->place);
 	if (u->fd >= 0)
 		close(u->fd);
 	for (size_t i = 0; i < u->n_files; i++) {
@@ -233,26 +239,35 @@ static void next_file(struct upload *u)
 	begin_file(u);
 }
 
+/* Something is wrong with the part: perhaps somebody else has brought the file meanwhile. Told the second time. */
+static bool look_again(struct upload *u)
+{
+	if (u->again)
+		return false;
+	u->again = true;
+	begin_file(u);
+	return true;
+}
+
 static void on_renamed(void *arg, const struct sftp_reply *r)
 {
 	struct upload *u = arg;
 
 	/* Where rename can't replace: somebody else was quicker with the same bytes. */
-	if (r->status != SFTP_OK && sftp_has_posix_rename(u->sftp)) {
+	if (r->status == SFTP_OK || !sftp_has_posix_rename(u->sftp))
+		next_file(u);
+	else if (!look_again(u))
 		fail_reply(u, "renaming", file_of(u)->part, r);
-		return;
-	}
-	next_file(u);
 }
 
 static void on_moded(void *arg, const struct sftp_reply *r)
 {
 	struct upload *u = arg;
 
-	if (r->status != SFTP_OK)
-		fail_reply(u, "setting the mode of", file_of(u)->part, r);
-	else
+	if (r->status == SFTP_OK)
 		sftp_rename(u->sftp, file_of(u)->part, file_of(u)->final, on_renamed, u);
+	else if (!look_again(u))
+		fail_reply(u, "setting the mode of", file_of(u)->part, r);
 }
 
 static void on_removed(void *arg, const struct sftp_reply *r)
@@ -260,7 +275,7 @@ static void on_removed(void *arg, const struct sftp_reply *r)
 	struct upload *u = arg;
 
 	(void)r;
-	sftp_stat(u->sftp, file_of(u)->part, on_part_stat, u);
+	sftp_lstat(u->sftp, file_of(u)->part, on_part_stat, u);
 }
 
 static void verified(struct upload *u, const char *sha256)
@@ -359,7 +374,8 @@ static void on_read_open(void *arg, const struct sftp_reply *r)
 	struct upload *u = arg;
 
 	if (!r->data || r->n > sizeof u->handle.bytes) {
-		fail_reply(u, "reading back", file_of(u)->part, r);
+		if (!look_again(u))
+			fail_reply(u, "reading back", file_of(u)->part, r);
 		return;
 	}
 	memcpy(u->handle.bytes, r->data, r->n);
@@ -397,6 +413,8 @@ static void on_hash_closed(void *arg, int exit_status, const char *said)
 	while (n && (text[n - 1] == '\n' || text[n - 1] == '\r'))
 		text[--n] = '\0';
 	if (exit_status > 0 || n < GRETA_SHA256_HEX) {
+		if (look_again(u))
+			return;
 		fail(u, GRETA_EFAIL, "hashing", file_of(u)->part, *said ? said : "the agent said no hash");
 		return;
 	}
@@ -513,48 +531,34 @@ static void on_open(void *arg, const struct sftp_reply *r)
 	send_more(u);
 }
 
-/* What a broken connection left is continued where it ends. */
+static bool is_file(const struct sftp_reply *r)
+{
+	return r->status == SFTP_OK && (!r->mode || S_ISREG(r->mode));
+}
+
+/* What a broken connection left is continued where it ends. What is no file, or too long, goes first. */
 static void on_part_stat(void *arg, const struct sftp_reply *r)
 {
 	struct upload *u = arg;
 	struct file *f = file_of(u);
+	bool is_part = is_file(r) && r->bytes <= f->bytes;
 
-	u->offset = r->bytes > 0 && r->bytes <= f->bytes ? r->bytes : 0;
+	u->offset = is_part && r->bytes > 0 ? r->bytes : 0;
 	u->done = u->offset;
-	if (r->bytes > f->bytes)
+	if (r->status == SFTP_OK && !is_part)
 		sftp_remove(u->sftp, f->part, on_removed, u);
 	else
 		sftp_open(u->sftp, f->part, SFTP_WRITE | SFTP_CREATE, 0700, on_open, u);
-}
-
-/* Folder by folder; "there already" and "not mine to make" look alike here, and the open that follows tells. */
-static void on_mkdir(void *arg, const struct sftp_reply *r)
-{
-	struct upload *u = arg;
-	cleanup_free char *dir = greta_format("%s/%s", u->store, u->folder);
-	cleanup_free char *part = NULL;
-
-	(void)r;
-	if (!dir[u->mkdir_at]) {
-		sftp_stat(u->sftp, file_of(u)->part, on_part_stat, u);
-		return;
-	}
-	u->mkdir_at += dir[u->mkdir_at] == '/';
-	u->mkdir_at += strcspn(dir + u->mkdir_at, "/");
-	part = greta_strndup(dir, u->mkdir_at);
-	sftp_mkdir(u->sftp, part, 0700, on_mkdir, u);
 }
 
 static void on_final_stat(void *arg, const struct sftp_reply *r)
 {
 	struct upload *u = arg;
 
-	if (r->status == SFTP_OK && r->bytes == file_of(u)->bytes) {
+	if (is_file(r) && r->bytes == file_of(u)->bytes)
 		next_file(u);
-		return;
-	}
-	u->mkdir_at = 0;
-	on_mkdir(u, r);
+	else
+		sftp_lstat(u->sftp, file_of(u)->part, on_part_stat, u);
 }
 
 static void begin_file(struct upload *u)
@@ -563,8 +567,18 @@ static void begin_file(struct upload *u)
 		finish(u, NULL);
 		return;
 	}
-	sftp_stat(u->sftp, file_of(u)->final, on_final_stat, u);
+	sftp_lstat(u->sftp, file_of(u)->final, on_final_stat, u);
 	flush(u);
+}
+
+static void on_place(void *arg, const struct greta_err *why)
+{
+	struct upload *u = arg;
+
+	if (why)
+		finish(u, why);
+	else
+		begin_file(u);
 }
 
 static void on_home(void *arg, const struct sftp_reply *r)
@@ -576,7 +590,8 @@ static void on_home(void *arg, const struct sftp_reply *r)
 		return;
 	}
 	u->home = greta_strndup(r->data, r->n);
-	begin_file(u);
+	u->place = upload_place_make(u->sftp, u->store, u->folder, on_place, u);
+	flush(u);
 }
 
 struct upload *upload_start(struct greta_loop *loop, struct transport *t, const char *store, const char *folder,

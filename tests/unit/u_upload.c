@@ -330,7 +330,68 @@ static void test_upload__no_place(void **state)
 	write_file("a", 10, 8); /* a file where the store should be */
 	run(&f, "local", false);
 	assert_true(f.why.code != GRETA_OK);
-	assert_non_null(strstr(f.why.text, "a/store/folder/model.gguf.part"));
+	assert_non_null(strstr(f.why.text, "a on the node is not a folder"));
+	greta_loop_destroy(f.loop);
+}
+
+static void expect_refused(struct fake *f, const char *has)
+{
+	run(f, "local", true);
+	assert_int_equal(f->why.code, GRETA_EAUTH);
+	if (!strstr(f->why.text, has))
+		fail_msg("\"%s\" does not say \"%s\"", f->why.text, has);
+	assert_true(access("a/store/folder/model.gguf.part", F_OK) != 0 && access("a/store/folder/model.gguf", F_OK) != 0);
+}
+
+/* A place that others could change things in is refused before anything is written there. */
+static void test_upload__places_that_others_own(void **state)
+{
+	struct fake f;
+
+	(void)state;
+	if (!begin(&f))
+		skip();
+	write_file("local", 1000, 10);
+	assert_int_equal(greta_fs_mkdirs("a/store/folder", 0700, NULL), 0);
+	assert_int_equal(chmod("a/store", 0777), 0);
+	expect_refused(&f, "a/store on the node is open to all users");
+	assert_int_equal(chmod("a/store", 01777), 0);
+	assert_int_equal(chmod("a/store/folder", 01777), 0);
+	expect_refused(&f, "a/store/folder on the node is open to all users");
+	if (geteuid() == 0) {
+		assert_int_equal(chmod("a/store/folder", 0700), 0);
+		assert_int_equal(chown("a/store/folder", 65534, 65534), 0);
+		expect_refused(&f, "a/store/folder on the node belongs to another user (uid 65534)");
+	}
+	assert_int_equal(greta_fs_remove_tree("a/store/folder", NULL), 0);
+	assert_int_equal(symlink("/tmp", "a/store/folder"), 0);
+	expect_refused(&f, "a/store/folder on the node is a symbolic link");
+	unlink("a/store/folder");
+	run(&f, "local", true); /* sticky, as /tmp, will do */
+	assert_int_equal(f.why.code, GRETA_OK);
+	greta_loop_destroy(f.loop);
+}
+
+/* Links in place of files are not followed: what they lead to stays as it was. */
+static void test_upload__links_are_not_followed(void **state)
+{
+	char before[GRETA_SHA256_HEX + 1], after[GRETA_SHA256_HEX + 1];
+	struct fake f;
+
+	(void)state;
+	if (!begin(&f))
+		skip();
+	write_file("local", 100000, 11);
+	write_file("victim", 100000, 12);
+	assert_int_equal(greta_sha256_file("victim", before, NULL), 0);
+	assert_int_equal(greta_fs_mkdirs("a/store/folder", 0700, NULL), 0);
+	assert_int_equal(symlink("../../../victim", "a/store/folder/model.gguf"), 0);
+	assert_int_equal(symlink("../../../victim", "a/store/folder/model.gguf.part"), 0);
+	run(&f, "local", true);
+	assert_int_equal(f.why.code, GRETA_OK);
+	check_same("local");
+	assert_int_equal(greta_sha256_file("victim", after, NULL), 0);
+	assert_string_equal(before, after);
 	greta_loop_destroy(f.loop);
 }
 
@@ -361,6 +422,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_upload__wrong_part, unit_tmp_create, unit_tmp_remove),
 		cmocka_unit_test_setup_teardown(test_upload__bad_disk_there, unit_tmp_create, unit_tmp_remove),
 		cmocka_unit_test_setup_teardown(test_upload__no_place, unit_tmp_create, unit_tmp_remove),
+		cmocka_unit_test_setup_teardown(test_upload__places_that_others_own, unit_tmp_create, unit_tmp_remove),
+		cmocka_unit_test_setup_teardown(test_upload__links_are_not_followed, unit_tmp_create, unit_tmp_remove),
 		cmocka_unit_test_setup_teardown(test_upload__not_a_server, unit_tmp_create, unit_tmp_remove),
 	};
 
