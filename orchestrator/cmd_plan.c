@@ -109,6 +109,8 @@ static void say_order(const struct planning *p)
 	if (p->campaign.order == GRETA_ORDER_INTERLEAVED)
 		printf(", seed %" PRIu64 ": each block holds one repeat of every cell, shuffled", p->campaign.seed);
 	puts("");
+	if (p->campaign.placement != GRETA_PLACEMENT_ANY)
+		printf("placement: %s\n", greta_placement_name(p->campaign.placement));
 	int64_t block = -1;
 	size_t shown = 0;
 	for (size_t i = 0; i < p->plan.n && shown < 2; i++) {

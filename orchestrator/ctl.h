@@ -4,6 +4,7 @@
  *	work       campaigns, jobs, attempts       ingest    events into the database, acknowledgements out
  *	prepare    engine and model on nodes       snapshot  what watchers see
  *	quarantine what nodes keep out of use      learn     limits of attempts, from what is known
+ *	gpus       which GPU a job takes          forecast  how long a campaign will still take
  *
  * One rule holds it together: the database goes first. Whatever changes is written into the batch at hand; what has to
  * be said to nodes and people waits in it until its commit returned. When a commit fails, memory is thrown away and
@@ -124,6 +125,7 @@ struct ctl_attempt {
 	int64_t planned_ns, started_ns, phase_ns, progress_ns; /* monotonic; 0: not yet */
 	char *verdict, *waiting_for, *slot;
 	double budget_s;
+	struct greta_strs gpus;           /* UUIDs that it was given, or took, as far as is known */
 	struct greta_phase_limit *limits; /* GRETA_PHASE_COUNT of them, as it was planned with; NULL: not looked up yet */
 };
 
@@ -156,9 +158,11 @@ struct ctl_campaign {
 	int64_t n_open;                   /* attempts not ended */
 	struct greta_campaign_counts counts;
 	struct eta *eta;
+	struct cell_gpu *cell_gpus;       /* where results of cells came from, or may (gpus.c) */
+	size_t n_cell_gpus, cap_cell_gpus;
 	struct learned *learned;          /* limits of cells, as they were learned last (learn.c) */
 	size_t n_learned, cap_learned;
-	int64_t loaded_ns, submitted_ns;
+	int64_t loaded_ns, submitted_ns;  /* monotonic; the latter from before this boot perhaps, and then below 0 */
 	double eta_s, eta_low_s, eta_high_s;
 	int64_t eta_at_ns;
 	bool is_rca;                      /* rca_decide says which of its jobs may run, and which never will */
@@ -224,7 +228,25 @@ const char *prepare_note(struct ctl_node *n);              /* "uploading model.g
 int learn_limits(struct ctl_attempt *a, struct greta_phase_limit phases[GRETA_PHASE_COUNT], struct greta_err *e);
 void learn_release(struct ctl_campaign *cc);
 
-/* ---- what watchers see (snapshot.c) */
+/* ---- which GPU, where that matters: variants with `devices`, campaigns with a `placement` (gpus.c) */
+
+bool gpus_matter(const struct ctl_campaign *cc, int variant);
+/* The GPU that the job would take on this node now; NULL: it has to wait for one, or to go elsewhere. */
+const char *gpus_choose(const struct ctl_node *n, const struct ctl_job *job);
+bool gpus_suit(const struct sched_job *job, const struct sched_node *n); /* a sched_suits_fn */
+/* An attempt of that job is on that GPU, with a result or about to have one; delta -1: it came to nothing. */
+void gpus_count(struct ctl_job *job, const char *gpu, int64_t delta);
+int gpus_load(struct ctl_campaign *cc, struct greta_err *e);
+int gpus_adopt(struct ctl_attempt *a, struct greta_err *e); /* its gpus, after a start */
+/* Why no waiting job of the variant will ever find its GPU on this node; NULL: one may. */
+const char *gpus_no_hope(struct ctl_node *n, const struct ctl_campaign *cc, int variant);
+/* The one GPU that the job's cell is bound to; NULL: none yet, or any will do. */
+const char *gpus_home(const struct ctl_job *job);
+void gpus_release(struct ctl_campaign *cc);
+
+/* ---- what watchers see (snapshot.c, forecast.c) */
+
+void forecast_make(struct ctl *c, struct ctl_campaign *cc, int64_t now); /* its eta_s and what goes with it */
 
 /* campaign 0: all. most: of attempts, which are many in a large fleet, and few on a screen. */
 void snapshot_take(struct ctl *c, int64_t campaign_id, int64_t most, struct status *out);

@@ -135,34 +135,60 @@ double eta_expect(const struct eta *t, size_t variant, int64_t context, bool *me
 	return isnan(curve) ? by_others(t, context) : curve;
 }
 
-/* free_s as a binary heap, soonest first. */
-static void sift_down(double *heap, size_t n, size_t i)
+/* Slots as a binary heap, soonest free first. */
+static void sift_down(struct eta_slot *heap, size_t n, size_t i)
 {
 	for (size_t child; (child = 2 * i + 1) < n; i = child) {
-		double swap = heap[i];
+		struct eta_slot swap = heap[i];
 
-		if (child + 1 < n && heap[child + 1] < heap[child])
+		if (child + 1 < n && heap[child + 1].free_s < heap[child].free_s)
 			child++;
-		if (heap[i] <= heap[child])
+		if (heap[i].free_s <= heap[child].free_s)
 			return;
 		heap[i] = heap[child];
 		heap[child] = swap;
 	}
 }
 
-double eta_makespan(double *free_s, size_t n_slots, const double *job_s, size_t n_jobs)
+static struct eta_queue *whose_turn(struct eta_queue *queues, size_t n_queues)
 {
-	double end = 0;
+	struct eta_queue *best = NULL;
 
-	if (!n_slots)
-		return NAN;
-	for (size_t i = n_slots / 2; i-- > 0;)
-		sift_down(free_s, n_slots, i);
-	for (size_t i = 0; i < n_jobs; i++) {
-		free_s[0] += job_s[i];
-		sift_down(free_s, n_slots, 0);
+	for (struct eta_queue *q = queues; q < queues + n_queues; q++) {
+		if (q->n_begun == q->n_jobs)
+			continue;
+		if (!best || q->priority > best->priority || (q->priority == best->priority && q->n_running < best->n_running))
+			best = q;
 	}
-	for (size_t i = 0; i < n_slots; i++)
-		end = free_s[i] > end ? free_s[i] : end;
-	return end;
+	return best;
+}
+
+static void begin(struct eta_slot *s, struct eta_queue *q)
+{
+	s->free_s += q->job_s[q->n_begun++];
+	s->queue = q;
+	q->n_running++;
+	q->end_s = s->free_s > q->end_s ? s->free_s : q->end_s;
+}
+
+void eta_share(struct eta_slot *slots, size_t n_slots, struct eta_queue *queues, size_t n_queues)
+{
+	for (size_t i = 0; i < n_queues; i++)
+		queues[i].end_s = n_slots ? 0 : NAN;
+	for (size_t i = 0; i < n_slots; i++) {
+		if (!slots[i].queue)
+			continue;
+		slots[i].queue->n_running++;
+		if (slots[i].free_s > slots[i].queue->end_s)
+			slots[i].queue->end_s = slots[i].free_s;
+	}
+	for (size_t i = n_slots / 2; i-- > 0;)
+		sift_down(slots, n_slots, i);
+	while (n_slots && whose_turn(queues, n_queues)) {
+		if (slots[0].queue)
+			slots[0].queue->n_running--;
+		slots[0].queue = NULL;
+		begin(&slots[0], whose_turn(queues, n_queues));
+		sift_down(slots, n_slots, 0);
+	}
 }

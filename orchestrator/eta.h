@@ -21,8 +21,21 @@ void eta_add(struct eta *t, size_t variant, int64_t context, double wall_s, bool
 /* Seconds; NAN: not known. *measured: this cell has run in this campaign. */
 double eta_expect(const struct eta *t, size_t variant, int64_t context, bool *measured);
 
-/* Makespan of jobs given in order, on slots that become free after free_s[i] seconds: each job goes to the slot that
- * is free first. free_s is changed. */
-double eta_makespan(double *free_s, size_t n_slots, const double *job_s, size_t n_jobs);
+/* Campaigns that share slots: a slot that becomes free goes to the queue of the highest priority, among equals to the one
+ * that runs least, as sched does it. */
+struct eta_queue {
+	int64_t id, priority;
+	double *job_s;           /* in their order */
+	size_t n_jobs;
+	double end_s;            /* answer: when its last job ends; NAN: never, there is no slot */
+	/* kept by eta_share */
+	size_t n_begun;
+	int64_t n_running;
+};
+struct eta_slot {
+	double free_s;
+	struct eta_queue *queue; /* whose attempt runs there until then; NULL: nobody's */
+};
+void eta_share(struct eta_slot *slots, size_t n_slots, struct eta_queue *queues, size_t n_queues); /* changes slots */
 
 #endif

@@ -587,6 +587,8 @@ static const char *no_hope(struct ctl_node *n, struct ctl_campaign *cc, int vari
 	if (!n->facts_known)
 		return NULL;
 	reason = too_small(n, cc);
+	if (!reason)
+		reason = gpus_no_hope(n, cc, variant);
 	if (reason)
 		return reason;
 	return prepare_check(n, cc, variant, &reason) == PREPARE_FAILED ? reason : NULL;

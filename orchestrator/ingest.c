@@ -209,22 +209,28 @@ static void see_progress(struct ctl_attempt *a, const struct greta_event *ev, in
 	a->progress_ns = now;
 }
 
-/* "gpu 0,1" by the node's own numbering, "cpu" where it took no device. */
-static char *slot_text(const struct ctl_attempt *a, const struct greta_event *ev)
+static void see_gpus(struct ctl_attempt *a, const struct greta_event *ev)
 {
 	struct greta_json *j = greta_json_parse("event", ev->detail, strlen(ev->detail), NULL);
-	struct greta_buf out = {0};
 	const struct greta_json_val *list = j ? greta_json_get(greta_json_root(j), "devices") : NULL;
+	const char *uuid;
 
-	for (const struct greta_json_val *v = list ? greta_json_first(list) : NULL; v; v = greta_json_next(v)) {
-		const char *uuid = NULL;
-
-		greta_json_str(v, &uuid);
-		for (size_t i = 0; i < a->node->facts.n_devices; i++)
-			if (greta_str_eq(uuid, a->node->facts.devices[i].uuid))
-				greta_buf_addf(&out, out.len ? ",%zu" : "gpu %zu", i);
-	}
+	greta_strs_release(&a->gpus);
+	for (const struct greta_json_val *v = list ? greta_json_first(list) : NULL; v; v = greta_json_next(v))
+		if (greta_json_str(v, &uuid) == 0)
+			greta_strs_add(&a->gpus, uuid);
 	greta_json_destroy(j);
+}
+
+/* "gpu 0,1" by the node's own numbering, "cpu" where it took no device. */
+static char *slot_text(const struct ctl_attempt *a)
+{
+	struct greta_buf out = {0};
+
+	for (size_t g = 0; g < a->gpus.n; g++)
+		for (size_t i = 0; i < a->node->facts.n_devices; i++)
+			if (greta_str_eq(a->gpus.items[g], a->node->facts.devices[i].uuid))
+				greta_buf_addf(&out, out.len ? ",%zu" : "gpu %zu", i);
 	if (!out.len)
 		greta_buf_adds(&out, a->job && a->job->campaign->need.whole_node ? "node" : "cpu");
 	return greta_buf_steal(&out);
@@ -240,7 +246,8 @@ static void see(struct ctl_attempt *a, const struct greta_event *ev)
 		break;
 	case GRETA_EVENT_STARTED:
 		replace(&a->waiting_for, NULL);
-		replace(&a->slot, slot_text(a, ev));
+		see_gpus(a, ev);
+		replace(&a->slot, slot_text(a));
 		a->started_ns = a->phase_ns = a->progress_ns = now;
 		break;
 	case GRETA_EVENT_PROGRESS:

@@ -292,6 +292,10 @@ int prepare_spec(struct ctl_attempt *a, struct greta_spec *out, struct greta_err
 	rc = greta_spec_build(&cc->spec, (size_t)a->job->variant, a->job->context, a->job->repeat + 1, &paths, out, e);
 	if (rc == 0) {
 		greta_str_copy(out->attempt, sizeof out->attempt, a->uuid);
+		if (gpus_matter(cc, a->job->variant) && a->gpus.n) {
+			greta_strs_release(&out->devices);
+			greta_strs_add(&out->devices, a->gpus.items[0]);
+		}
 		out->try_no = a->try_no;
 		rc = learn_limits(a, out->phases, e);
 	}

@@ -6,6 +6,7 @@ struct sched_set {
 	struct sched_campaign *campaign;
 	sched_allows_fn *allows;
 	const void *arg;
+	sched_suits_fn *suits; /* NULL: each job does */
 	struct sched_job *head, *tail;
 	struct sched_set *next;
 };
@@ -91,6 +92,11 @@ struct sched_set *sched_set_add(struct sched_campaign *c, sched_allows_fn *allow
 	set->next = c->sets;
 	c->sets = set;
 	return set;
+}
+
+void sched_set_suits(struct sched_set *set, sched_suits_fn *suits)
+{
+	set->suits = suits;
 }
 
 bool sched_set_empty(const struct sched_set *set)
@@ -253,7 +259,7 @@ static struct sched_job *set_first(const struct sched_set *set, const struct sch
 
 	if (!job || (set->allows && !set->allows(n, set->arg)))
 		return NULL;
-	while (job && elsewhere_open && job->avoid == n)
+	while (job && ((elsewhere_open && job->avoid == n) || (set->suits && !set->suits(job, n))))
 		job = job->next;
 	return job;
 }

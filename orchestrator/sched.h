@@ -54,6 +54,9 @@ void sched_campaign_remove(struct sched_campaign *c); /* its jobs must have left
 /* A set of nodes that some of the campaign's jobs may run on; `allows` is asked at every pick. */
 typedef bool sched_allows_fn(const struct sched_node *n, const void *arg);
 struct sched_set *sched_set_add(struct sched_campaign *c, sched_allows_fn *allows, const void *arg);
+/* For jobs of a set that differ in what they may use of a node. Picking then costs the jobs that have to wait. */
+typedef bool sched_suits_fn(const struct sched_job *job, const struct sched_node *n);
+void sched_set_suits(struct sched_set *set, sched_suits_fn *suits);
 
 bool sched_set_empty(const struct sched_set *set);
 void sched_enqueue(struct sched_set *set, struct sched_job *job); /* takes its place by position */

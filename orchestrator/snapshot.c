@@ -35,78 +35,6 @@ static double since_s(int64_t then_ns, int64_t now)
 	return then_ns ? (double)(now - then_ns) / 1e9 : NAN;
 }
 
-/* ---- how long still */
-
-struct forecast {
-	double *free_s, *jobs_s;
-	size_t n_slots, n_jobs;
-	bool all_known, all_measured;
-};
-
-static void forecast_job(struct forecast *f, const struct ctl_campaign *cc, const struct ctl_job *job)
-{
-	bool measured;
-	double s = eta_expect(cc->eta, (size_t)job->variant, job->context, &measured);
-
-	f->all_known &= !isnan(s);
-	f->all_measured &= measured;
-	f->jobs_s[f->n_jobs++] = isnan(s) ? 0 : s;
-}
-
-/* Slots of the nodes that it may use: running attempts first, then those that are free. */
-static void forecast_slots(struct forecast *f, struct ctl *c, struct ctl_campaign *cc, int64_t now, size_t cap)
-{
-	for (size_t i = 0; i < c->n_nodes; i++) {
-		struct ctl_node *n = c->nodes[i];
-		int64_t free_slots = sched_slots(&n->sched, &cc->need);
-
-		for (size_t k = 0; k < n->n_attempts; k++) {
-			const struct ctl_attempt *a = n->attempts[k];
-			bool measured;
-			double left;
-
-			if (!a->job || a->state >= GRETA_ATTEMPT_ENDED)
-				continue;
-			free_slots--;
-			if (a->job->campaign != cc || f->n_slots == cap)
-				continue;
-			left = eta_expect(cc->eta, (size_t)a->job->variant, a->job->context, &measured) -
-			       since_s(a->planned_ns, now);
-			f->all_known &= !isnan(left);
-			f->all_measured &= measured;
-			f->free_s[f->n_slots++] = left > 0 ? left : 0;
-		}
-		for (; n->sched.open && work_may_use(cc, n) && free_slots > 0 && f->n_slots < cap; free_slots--)
-			f->free_s[f->n_slots++] = 0;
-	}
-}
-
-static void forecast_make(struct ctl *c, struct ctl_campaign *cc, int64_t now)
-{
-	size_t cap = 0;
-	struct forecast f = {.all_known = true, .all_measured = true};
-
-	for (size_t i = 0; i < c->n_nodes; i++)
-		cap += (size_t)sched_slots(&c->nodes[i]->sched, &cc->need) + c->nodes[i]->n_attempts;
-	f.free_s = greta_alloc((cap + 1) * sizeof *f.free_s);
-	f.jobs_s = greta_alloc((cc->n_jobs + 1) * sizeof *f.jobs_s);
-	forecast_slots(&f, c, cc, now, cap);
-	for (size_t i = 0; i < cc->n_jobs; i++)
-		if (cc->jobs[i].state == GRETA_JOB_QUEUED && cc->jobs[i].variant >= 0)
-			forecast_job(&f, cc, &cc->jobs[i]);
-	cc->eta_s = cc->eta_low_s = cc->eta_high_s = NAN;
-	if (f.all_known && f.n_slots) {
-		double s = eta_makespan(f.free_s, f.n_slots, f.jobs_s, f.n_jobs);
-
-		cc->eta_s = f.all_measured ? s : NAN;
-		cc->eta_low_s = s * (f.all_measured ? 0.9 : 0.5);
-		cc->eta_high_s = s * (f.all_measured ? 1.1 : 2);
-	}
-	free(f.free_s);
-	free(f.jobs_s);
-	cc->eta_at_ns = now;
-}
-
 /* ---- the picture */
 
 static void add_campaign(struct ctl *c, struct ctl_campaign *cc, int64_t now, struct status *out)
@@ -126,7 +54,7 @@ static void add_campaign(struct ctl *c, struct ctl_campaign *cc, int64_t now, st
 		.n_done = by[GRETA_JOB_DONE],
 		.n_skipped = by[GRETA_JOB_SKIPPED],
 		.n_cancelled = by[GRETA_JOB_CANCELLED],
-		.elapsed_s = (double)(greta_clock_wall_ns() - cc->submitted_ns) / 1e9,
+		.elapsed_s = (double)(now - cc->submitted_ns) / 1e9,
 		.eta_s = cc->eta_s - since_s(cc->eta_at_ns, now),
 		.eta_low_s = cc->eta_low_s,
 		.eta_high_s = cc->eta_high_s,

@@ -23,6 +23,7 @@ void work_campaign_destroy(struct ctl_campaign *cc)
 	greta_campaign_release(&cc->spec);
 	eta_destroy(cc->eta);
 	learn_release(cc);
+	gpus_release(cc);
 	free(cc->base_dir);
 	free(cc->why);
 	free(cc->sets);
@@ -90,6 +91,7 @@ static void attempt_destroy(struct ctl_attempt *a)
 	free(a->waiting_for);
 	free(a->slot);
 	free(a->limits);
+	greta_strs_release(&a->gpus);
 	free(a);
 }
 

@@ -133,6 +133,8 @@ static void make_queue(struct ctl_campaign *cc)
 	for (size_t v = 0; v < cc->spec.n_variants; v++) {
 		cc->set_args[v] = (struct ctl_set){cc, (int)v};
 		cc->sets[v] = sched_set_add(cc->sched, work_set_allows, &cc->set_args[v]);
+		if (gpus_matter(cc, (int)v))
+			sched_set_suits(cc->sets[v], gpus_suit);
 	}
 }
 
@@ -172,7 +174,7 @@ static int campaign_load(struct ctl_campaign *cc, struct greta_err *e)
 		return -1;
 	greta_str_copy(cc->uuid, sizeof cc->uuid, row.uuid);
 	cc->base_dir = greta_strdup(row.base_dir);
-	cc->submitted_ns = row.submitted_ns;
+	cc->submitted_ns = greta_clock_mono_ns() - (greta_clock_wall_ns() - row.submitted_ns);
 	cc->cancelled = row.state == GRETA_CAMPAIGN_CANCELLED;
 	cc->is_rca = row.kind == GRETA_CAMPAIGN_RCA;
 	rc = parse_spec(cc, &row, e);
@@ -180,7 +182,7 @@ static int campaign_load(struct ctl_campaign *cc, struct greta_err *e)
 	if (rc < 0)
 		return -1;
 	cc->eta = eta_create(cc->spec.n_variants);
-	if (load_variants(cc, e) < 0 || load_durations(cc, e) < 0 ||
+	if (load_variants(cc, e) < 0 || load_durations(cc, e) < 0 || gpus_load(cc, e) < 0 ||
 	    load_state(cc, GRETA_JOB_QUEUED, &cap, e) < 0 || load_state(cc, GRETA_JOB_RUNNING, &cap, e) < 0 ||
 	    greta_campaigns_counts(cc->ctl->db, cc->id, &cc->counts, e) < 0)
 		return -1;
@@ -222,6 +224,8 @@ static int adopt_open(struct ctl *c, const struct greta_attempt_row *row, struct
 	if (!work_find(c, row->campaign_id) && !work_add(c, row->campaign_id, e))
 		return -1;
 	a = work_adopt(c, n, row);
+	if (gpus_adopt(a, e) < 0)
+		return -1;
 	n->wanted = true;
 	if (a->job && work_find(c, row->campaign_id)->cancelled)
 		a->cancel_asked = true;

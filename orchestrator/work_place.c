@@ -137,6 +137,12 @@ static void plan(struct ctl_node *n, struct ctl_job *job)
 	a->progress.t_s = NAN;
 	a->charged = true;
 	a->try_no = ++job->n_tries;
+	if (gpus_matter(cc, job->variant)) {
+		const char *gpu = gpus_choose(n, job);
+
+		gpus_count(job, gpu, 1);
+		greta_strs_add(&a->gpus, gpu);
+	}
 	job->n_open++;
 	cc->n_open++;
 	if (plan_rows(a, &why) < 0) {

@@ -48,11 +48,13 @@ void work_finish_if_done(struct ctl_campaign *cc)
 	batch_urgent(c);
 }
 
-/* Somewhere else to go. Of a pool's machines one that failed need not be the next. */
+/* Somewhere else to go. Of a pool's machines one that failed need not be the next; a placement leaves no choice. */
 static bool has_other_node(const struct ctl_job *job, const struct ctl_node *n)
 {
 	const struct ctl *c = n->ctl;
 
+	if (job->campaign->spec.placement != GRETA_PLACEMENT_ANY)
+		return false;
 	for (size_t i = 0; i < c->n_nodes && !n->settings.slurm; i++) {
 		const struct ctl_node *o = c->nodes[i];
 
@@ -185,6 +187,9 @@ static void settle(struct ctl_attempt *a, enum attempt_event ev, enum greta_outc
 	judge_node(a->node, outcome, reason);
 	if (!a->job)
 		return;
+	if (a->gpus.n)
+		gpus_count(a->job, a->gpus.items[0],
+			   (outcome == GRETA_OUTCOME_GOOD) - (was_open || a->outcome == GRETA_OUTCOME_GOOD));
 	if (was_open) {
 		a->job->n_open--;
 		a->job->campaign->n_open--;

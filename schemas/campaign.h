@@ -12,6 +12,7 @@
 
 #define GRETA_MODES(X) X(PERF, "perf") X(DEBUG, "debug")
 #define GRETA_ORDERS(X) X(INTERLEAVED, "interleaved") X(SEQUENTIAL, "sequential")
+#define GRETA_PLACEMENTS(X) X(ANY, "any") X(SAME_GPU, "same_gpu") X(SPREAD, "spread")
 #define GRETA_ADAPTERS(X) X(PERF_TIMING, "perf_timing") X(LLAMA_BENCH, "llama-bench") X(JSON, "json")
 #define GRETA_SLOT_KINDS(X) X(CPU, "cpu") X(GPU, "gpu") X(NODE, "node")
 #define GRETA_ON_SLOWS(X) X(CONTINUE, "continue") X(STOP, "stop") X(EXTEND, "extend")
@@ -21,6 +22,9 @@ enum greta_mode { GRETA_MODES(X) };
 #undef X
 #define X(id, name) GRETA_ORDER_##id,
 enum greta_order { GRETA_ORDERS(X) };
+#undef X
+#define X(id, name) GRETA_PLACEMENT_##id,
+enum greta_placement { GRETA_PLACEMENTS(X) }; /* of the repeats of a cell, on GPUs */
 #undef X
 #define X(id, name) GRETA_ADAPTER_##id,
 enum greta_adapter { GRETA_ADAPTERS(X) };
@@ -126,6 +130,7 @@ struct greta_campaign {
 	enum greta_slot_kind slot;
 	int64_t n_gpus;             /* of a gpu slot */
 	int64_t cpus;               /* of a cpu slot; 0: all of the node's */
+	enum greta_placement placement; /* other than ANY: of slots of one GPU alone */
 	int64_t max_jobs_per_node;  /* 0: as many as slots */
 	int64_t priority;           /* higher first; default 0 */
 	double telemetry_interval_s; /* 0: off */
@@ -147,6 +152,7 @@ const struct greta_engine *greta_campaign_engine(const struct greta_campaign *c,
 
 const char *greta_mode_name(enum greta_mode m);
 const char *greta_order_name(enum greta_order o);
+const char *greta_placement_name(enum greta_placement p);
 const char *greta_adapter_name(enum greta_adapter a);
 const char *greta_slot_kind_name(enum greta_slot_kind s);
 const char *greta_on_slow_name(enum greta_on_slow s);

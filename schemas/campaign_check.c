@@ -305,6 +305,15 @@ static void check_gates(struct reader *r)
 		keys_warn(r, at_gate(r, "no_spill"), "has nothing to look at: a cpu slot runs no GPU kernels");
 }
 
+static void check_placement(struct reader *r)
+{
+	const struct greta_campaign *c = r->c;
+
+	if (c->placement != GRETA_PLACEMENT_ANY && (c->slot != GRETA_SLOT_GPU || c->n_gpus > 1))
+		keys_error(r, at(r, "placement"), "\"%s\" is about single GPUs; expected \"slot\": \"gpu\" beside it",
+			   greta_placement_name(c->placement));
+}
+
 static void check_size(struct reader *r)
 {
 	const struct greta_campaign *c = r->c;
@@ -335,6 +344,7 @@ void campaign_check(struct reader *r)
 		check_reference(r, c->reference, at(r, "reference"));
 	check_environments(r);
 	check_phases(r);
+	check_placement(r);
 	check_gates(r);
 	check_size(r);
 }

@@ -725,6 +725,7 @@ static const struct key campaign_keys[] = {
 	{K_READ(struct greta_campaign, nodes, read_nodes)},
 	{K_READ(struct greta_campaign, labels, read_labels)},
 	{.name = "slot", .kind = KEY_READ, .read = read_slot},
+	{K_WORD(struct greta_campaign, placement, greta_placement, words_placement)},
 	{K_I64(struct greta_campaign, max_jobs_per_node, 0, 4096)},
 	{K_I64(struct greta_campaign, priority, -1000000, 1000000)},
 	{K_F64(struct greta_campaign, telemetry_interval_s, 0, 3600)},

@@ -6,6 +6,7 @@
 #define X(id, name, ...) name,
 static const char *const mode_names[] = {GRETA_MODES(X)};
 static const char *const order_names[] = {GRETA_ORDERS(X)};
+static const char *const placement_names[] = {GRETA_PLACEMENTS(X)};
 static const char *const adapter_names[] = {GRETA_ADAPTERS(X)};
 static const char *const slot_names[] = {GRETA_SLOT_KINDS(X)};
 static const char *const on_slow_names[] = {GRETA_ON_SLOWS(X)};
@@ -18,6 +19,7 @@ static const char *const msg_names[] = {GRETA_MSGS(X)};
 /* clang-format on */
 const struct words words_mode = WORDS(mode_names);
 const struct words words_order = WORDS(order_names);
+const struct words words_placement = WORDS(placement_names);
 const struct words words_adapter = WORDS(adapter_names);
 const struct words words_slot = WORDS(slot_names);
 const struct words words_on_slow = WORDS(on_slow_names);
@@ -51,6 +53,11 @@ const char *greta_mode_name(enum greta_mode m)
 const char *greta_order_name(enum greta_order o)
 {
 	return words_name(&words_order, (int)o);
+}
+
+const char *greta_placement_name(enum greta_placement p)
+{
+	return words_name(&words_placement, (int)p);
 }
 
 const char *greta_adapter_name(enum greta_adapter a)

@@ -10,7 +10,7 @@ struct words {
 };
 
 extern const struct words words_outcome, words_phase, words_class, words_certainty;         /* outcome.c */
-extern const struct words words_mode, words_order, words_adapter, words_slot, words_on_slow; /* words.c */
+extern const struct words words_mode, words_order, words_placement, words_adapter, words_slot, words_on_slow; /* words.c */
 extern const struct words words_event, words_msg;                                           /* words.c */
 
 const char *words_name(const struct words *w, int value);       /* "?" outside the list */

@@ -7,20 +7,9 @@ export GRETA_SPOOL_DIR=$dir/spool GRETA_SLOTS_DIR=$dir/slots GRETA_SYSFS_ROOT=$d
 export GRETA_AFTER_KILL_S=1 GRETA_GPU_PROBE=$dir/probe
 cd "$dir" || exit 1
 
-# As Documentation/gpu/amdgpu and drivers/gpu/drm/amd/amdkfd/kfd_topology.c have them.
-gpu() {
-	local i=$1 node=sys/class/kfd/kfd/topology/nodes/$1 card=sys/class/drm/renderD$((128 + $1))/device
-	mkdir -p "$node" "$card" dev/dri
-	printf 'simd_count 1216\nsimd_per_cu 4\ngfx_target_version 90402\ndrm_render_minor %d\nunique_id %d\n' $((128 + i)) "$i" >"$node/properties"
-	printf 'DRIVER=amdgpu\nPCI_SLOT_NAME=0000:0%d:00.0\n' "$i" >"$card/uevent"
-	echo "AMD Instinct MI300X OAM" >"$card/product_name"
-	echo 0 >"$card/gpu_busy_percent"
-	echo 0 >"$card/mem_busy_percent"
-	: >"dev/dri/renderD$((128 + i))"
-}
 one=GPU-0000000000000001 two=GPU-0000000000000002
-gpu 1
-gpu 2
+fake_gpu . 1
+fake_gpu . 2
 : >kmsg
 cat >probe <<'SH'
 #!/bin/sh

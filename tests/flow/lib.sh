@@ -60,6 +60,19 @@ campaign() {
 	JSON
 }
 
+# fake_gpu ROOT NUMBER: an MI300X named GPU-000000000000000NUMBER, for GRETA_SYSFS_ROOT=ROOT/sys GRETA_DEV_ROOT=ROOT/dev, as
+# Documentation/gpu/amdgpu and drivers/gpu/drm/amd/amdkfd/kfd_topology.c have them.
+fake_gpu() {
+	local i=$2 node=$1/sys/class/kfd/kfd/topology/nodes/$2 card=$1/sys/class/drm/renderD$((128 + $2))/device
+	mkdir -p "$node" "$card" "$1/dev/dri"
+	printf 'simd_count 1216\nsimd_per_cu 4\ngfx_target_version 90402\ndrm_render_minor %d\nunique_id %d\n' $((128 + i)) "$i" >"$node/properties"
+	printf 'DRIVER=amdgpu\nPCI_SLOT_NAME=0000:0%d:00.0\n' "$i" >"$card/uevent"
+	echo "AMD Instinct MI300X OAM" >"$card/product_name"
+	echo 0 >"$card/gpu_busy_percent"
+	echo 0 >"$card/mem_busy_percent"
+	: >"$1/dev/dri/renderD$((128 + i))"
+}
+
 controller_pid() { cat "$GRETA_DB.lock" 2>/dev/null; }
 no_controller() { ! [ -e "$GRETA_DB.sock" ]; }
 

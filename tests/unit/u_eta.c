@@ -79,17 +79,38 @@ static void test_eta__curve_of_nonsense(void **state)
 	eta_destroy(t);
 }
 
-static void test_eta__makespan(void **state)
+static void test_eta__one_queue(void **state)
 {
-	double slots[] = {5, 0, 1};
-	const double jobs[] = {4, 4, 1, 1};
-	double one[] = {0};
+	double jobs[] = {4, 4, 1, 1};
+	struct eta_queue q = {.job_s = jobs, .n_jobs = 4}, other = {.n_jobs = 0};
+	struct eta_slot slots[] = {{5, NULL}, {0, NULL}, {1, NULL}}, one = {0, NULL}, busy = {7, &other};
 
 	(void)state;
 	/* 0+4=4, 1+4=5, then 4+1=5, then one of the 5s + 1. */
-	assert_true(near(eta_makespan(slots, 3, jobs, 4), 6));
-	assert_true(near(eta_makespan(one, 1, jobs, 4), 10));
-	assert_true(isnan(eta_makespan(NULL, 0, jobs, 4)));
+	eta_share(slots, 3, &q, 1);
+	assert_true(near(q.end_s, 6));
+	q.n_begun = 0;
+	eta_share(&one, 1, &q, 1);
+	assert_true(near(q.end_s, 10));
+	eta_share(&busy, 1, &other, 1);
+	assert_true(near(other.end_s, 7)); /* what runs is the last */
+	q.n_begun = 0;
+	eta_share(NULL, 0, &q, 1);
+	assert_true(isnan(q.end_s));
+}
+
+static void test_eta__queues_share(void **state)
+{
+	double jobs[] = {1, 1, 1, 1, 1, 1, 1, 1};
+	struct eta_queue q[] = {{.job_s = jobs, .n_jobs = 8}, {.job_s = jobs, .n_jobs = 4}, {.job_s = jobs, .n_jobs = 2, .priority = 1}};
+	struct eta_slot slots[] = {{0, NULL}, {0, NULL}};
+
+	(void)state;
+	/* 0 to 1: the urgent one; 1 to 5: one slot each; from 5: four that are left, on both. */
+	eta_share(slots, 2, q, 3);
+	assert_true(near(q[2].end_s, 1));
+	assert_true(near(q[1].end_s, 5));
+	assert_true(near(q[0].end_s, 7));
 }
 
 int main(void)
@@ -99,7 +120,8 @@ int main(void)
 		cmocka_unit_test(test_eta__own_runs_replace_history),
 		cmocka_unit_test(test_eta__curve),
 		cmocka_unit_test(test_eta__curve_of_nonsense),
-		cmocka_unit_test(test_eta__makespan),
+		cmocka_unit_test(test_eta__one_queue),
+		cmocka_unit_test(test_eta__queues_share),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

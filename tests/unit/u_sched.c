@@ -156,6 +156,29 @@ static void test_sched__constraints(void **state)
 	sched_destroy(f.s);
 }
 
+static bool even_on_n1(const struct sched_job *job, const struct sched_node *n)
+{
+	return n->n_cpus != 4 || job->position % 2 == 0;
+}
+
+/* A job that does not suit waits where it stands in the queue; those behind it pass. */
+static void test_sched__jobs_of_a_set_may_differ(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	begin(&f, one_gpu, one_gpu, 0);
+	f.n2.n_cpus = 8;
+	sched_set_suits(f.sa, even_on_n1);
+	for (int i = 1; i < 5; i++)
+		sched_enqueue(f.sa, &f.jobs_a[i]);
+	assert_ptr_equal(pick(&f, &f.n1), &f.jobs_a[2]);
+	assert_ptr_equal(pick(&f, &f.n2), &f.jobs_a[1]);
+	assert_ptr_equal(pick(&f, &f.n1), &f.jobs_a[4]);
+	assert_ptr_equal(pick(&f, &f.n2), &f.jobs_a[3]);
+	sched_destroy(f.s);
+}
+
 /* That node only, and only that job: the others go on there, and it goes anywhere else at once. */
 static void test_sched__avoids_only_where_it_failed(void **state)
 {
@@ -288,6 +311,7 @@ int main(void)
 		cmocka_unit_test(test_sched__priority_first),
 		cmocka_unit_test(test_sched__limit_of_a_node),
 		cmocka_unit_test(test_sched__constraints),
+		cmocka_unit_test(test_sched__jobs_of_a_set_may_differ),
 		cmocka_unit_test(test_sched__avoids_only_where_it_failed),
 		cmocka_unit_test(test_sched__whole_node_does_not_starve),
 		cmocka_unit_test(test_sched__reservation_ends),
