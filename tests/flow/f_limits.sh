@@ -47,6 +47,24 @@ expect 0 '2 of 2' timeout 60 greta-orch watch
 equal "lost to the cleaner" "SELECT count(*) FROM attempt WHERE outcome = 'lost' AND cause = 'spool'" 1
 wait_for 20 no_controller
 
+# --- somebody sets the clock, a day forth and two back, while attempts run: nothing ends for it, no duration changes
+campaign jump.json 128 1 ok --layers 20 --layer-ms 100
+echo 0 >jump
+CLOCK_JUMP=$dir/jump LD_PRELOAD=$preloads/libpretend.so greta-orch submit --detach jump.json >/dev/null
+before=$SECONDS
+jumped="JOIN job j ON j.id = a.job_id JOIN campaign c ON c.id = j.campaign_id WHERE c.name = 'jump'"
+for s in 86400 -86400 0; do
+	wait_for 20 is "SELECT count(*) FROM attempt a $jumped AND a.state = 'running'" 1 || fail "nothing runs"
+	echo $s >jump
+	sleep 0.7
+	elapsed=$(greta-orch status --json | jq '.campaigns[0].elapsed_s')
+	jq -ne "$elapsed >= 0 and $elapsed <= $((SECONDS - before + 5))" >/dev/null || fail "the campaign goes on for $elapsed s after a jump by $s s"
+done
+expect 0 '2 of 2' timeout 60 greta-orch watch
+equal "attempts across jumps" "SELECT count(*) FROM attempt a $jumped" 2
+equal "durations across jumps" "SELECT count(*) FROM attempt a $jumped AND a.wall_s BETWEEN 2 AND 30" 2
+wait_for 20 no_controller
+
 # --- a home that can't be written
 expect '[123]' 'proc' env -u GRETA_DB HOME=/proc XDG_DATA_HOME= greta-orch submit few.json
 done_testing

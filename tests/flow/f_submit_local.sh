@@ -193,6 +193,23 @@ equal "refused" "SELECT count(*) FROM result WHERE campaign = 'spill' AND varian
 equal "blind" "SELECT count(*) FROM attempt WHERE reason LIKE 'gate: no_spill can''t see: /bin/echo --kernel-resources --json: %'" 1
 equal "kept" "SELECT group_concat(kernel || ' ' || scratch_bytes) FROM kernel" "fits_f16 0,spills_f16 812"
 
+# --- secrets reach the engine out of the controller's environment, and nothing that is kept
+cat >asks <<'SH'
+#!/bin/sh
+[ "$HF_TOKEN" = hunter2-hunter2 ] || exit 9
+echo '[PERF_TIMING] {"prefill_s":0.0001,"prompt_tokens":1}'
+SH
+chmod +x asks
+cat >secret.json <<-JSON
+	{"name": "secret", "slot": "cpu", "contexts": [1], "repeats": 1, "env": {"HF_TOKEN": null},
+	 "engine": {"command": ["$dir/asks"], "adapter": "perf_timing"}, "variants": [{"name": "a"}]}
+JSON
+wait_for 5 no_controller
+HF_TOKEN=hunter2-hunter2 expect 0 '1 of 1' greta-orch submit secret.json
+wait_for 5 no_controller
+grep -lr hunter2-hunter2 "$GRETA_DB"* spool && fail "a secret was kept"
+expect 2 'looks like a secret' greta-orch submit <(sed 's/null/"hunter2"/' secret.json)
+
 # --- copies, a check, and what is old goes
 expect 0 'backup.db: [0-9]' greta-orch db backup backup.db
 expect 3 'is there already' greta-orch db backup backup.db

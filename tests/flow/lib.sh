@@ -8,7 +8,8 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 dir=$(mktemp -d) || exit 1
 nodes_dir=$dir
 export GRETA_DB=$dir/greta.db
-export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=1}
+export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=1}:verify_asan_link_order=0 # what is preloaded may come first
+preloads=$(cd "$bin/../lib" && pwd) # power_cut, pretend
 unset GRETA_SSH_CONFIG SSH_AUTH_SOCK
 failed=0
 . "$here/sshd.sh"
