@@ -13,6 +13,8 @@
 int agent_bundle_find(struct agent_bundle *b, struct greta_err *e)
 {
 	const char *set = getenv("GRETA_AGENT");
+	if (b->agent)
+		return 0;
 	cleanup_free char *dir = greta_fs_self_dir();
 
 	*b = (struct agent_bundle){ .agent = set && *set ? greta_strdup(set) : greta_fs_join(dir, "greta-agent") };

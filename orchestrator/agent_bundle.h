@@ -24,7 +24,7 @@ struct agent_bundle {
 	char sha256[GRETA_SHA256_HEX + 1];
 };
 
-/* Finds greta-agent: GRETA_AGENT, else beside this program. ENOENT says where it was looked for. */
+/* Finds greta-agent, once: GRETA_AGENT, else beside this program. ENOENT says where it was looked for. */
 int agent_bundle_find(struct agent_bundle *b, struct greta_err *e);
 int agent_bundle_hash(struct agent_bundle *b, struct greta_err *e); /* once, before the first upload */
 void agent_bundle_release(struct agent_bundle *b);

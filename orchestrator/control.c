@@ -189,16 +189,15 @@ static int do_stop(struct conn *k, const struct greta_json_val *args, struct gre
 
 static const struct {
 	const char *op;
-	bool changes;
+	bool changes, needs_agent; /* what never talks to a node goes without one: import, baselines, cleaning up */
 	control_fn *fn;
 } ops[] = {
-	{"submit", true, control_submit},         {"resume", true, control_resume},
-	{"rca", true, control_rca},
-	{"cancel", true, control_cancel},         {"watch", false, control_watch},
-	{"status", false, control_status},        {"node_add", true, control_node_add},
-	{"node_state", true, control_node_state}, {"node_check", false, control_node_check},
-	{"action", true, do_action},         {"leave", false, do_leave},
-	{"stop", false, do_stop},
+	{"submit", true, true, control_submit},          {"resume", true, true, control_resume},
+	{"rca", true, true, control_rca},                {"cancel", true, false, control_cancel},
+	{"watch", false, false, control_watch},          {"status", false, false, control_status},
+	{"node_add", true, false, control_node_add},     {"node_state", true, false, control_node_state},
+	{"node_check", false, true, control_node_check}, {"action", true, false, do_action},
+	{"leave", false, false, do_leave},               {"stop", false, false, do_stop},
 };
 
 /* What changes something has a batch of its own, so that what a refused request wrote is taken back alone. Memory is
@@ -209,6 +208,8 @@ static int run_op(struct conn *k, size_t op, const struct greta_json_val *args, 
 	struct ctl *c = k->control->ctl;
 	int rc;
 
+	if (ops[op].needs_agent && agent_bundle_find(&c->bundle, e) < 0)
+		return -1;
 	if (!ops[op].changes)
 		return ops[op].fn(k, args, reply, e);
 	if (c->batch.broken || batch_commit(c, e) < 0 || batch_begin(c) < 0)

@@ -199,7 +199,7 @@ static int service_open(struct service *s, const char *db_path, bool all, struct
 	c->db = greta_db_open_writer(db_path, e);
 	if (!c->db || greta_db_raise_fence(c->db, &c->fence, e) < 0)
 		return -1;
-	if (agent_bundle_find(&c->bundle, e) < 0)
+	if (all && agent_bundle_find(&c->bundle, e) < 0)
 		return -1;
 	c->loop = greta_loop_create(e);
 	if (!c->loop)

@@ -364,7 +364,7 @@ void fleet_connect(struct ctl_node *n)
 	if (!n->link) {
 		bool local = node_settings_is_here(&n->settings, n->transport);
 
-		if (!local && agent_bundle_hash(&c->bundle, &why) < 0) {
+		if (agent_bundle_find(&c->bundle, &why) < 0 || (!local && agent_bundle_hash(&c->bundle, &why) < 0)) {
 			greta_error("%s: %s", n->name, why.text);
 			return;
 		}

@@ -3,7 +3,7 @@
 # usage: f_bad_input.sh FOLDER-OF-PROGRAMS
 . "$(dirname "$0")/lib.sh"
 cd "$dir" || exit 1
-export GRETA_AGENT=$bin/greta-agent
+export GRETA_AGENT=$dir/none # nothing here needs an agent
 
 # says CODE SENTENCE COMMAND...: it fails so, in a single line.
 says() {
