@@ -24,11 +24,10 @@ int control_node_add(struct conn *k, const struct greta_json_val *args, struct g
 	if (greta_nodes_add(c->db, name, transport, settings, control_str(args, "labels"), &id, e) < 0)
 		return -1;
 	fleet_forget(c, id);
-	if (fleet_load(c, e) < 0)
+	if (fleet_take(c, name, e) < 0)
 		return -1;
 	control_note(c, "node_add", args);
 	greta_jsonw_str(reply, "name", name);
-	fleet_want(c);
 	return 0;
 }
 

@@ -73,6 +73,7 @@ struct ctl_node {
 struct ctl_node *fleet_find(struct ctl *c, const char *name);
 struct ctl_node *fleet_by_alias(struct ctl *c, int64_t alias_id);
 int fleet_load(struct ctl *c, struct greta_err *e);       /* from the database, also again after a change */
+int fleet_take(struct ctl *c, const char *name, struct greta_err *e); /* one that was added; connects it if it is wanted */
 int fleet_add_local(struct ctl *c, struct greta_err *e);  /* the embedded default, where no node is configured */
 void fleet_want(struct ctl *c);                           /* connects those that campaigns may use */
 void fleet_check(struct ctl *c, struct ctl_node *n);      /* connects and asks anew; control_facts follows */

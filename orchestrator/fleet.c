@@ -387,15 +387,17 @@ void fleet_connect(struct ctl_node *n)
 		link_start(n->link);
 }
 
+static void want(struct ctl_node *n)
+{
+	n->wanted |= is_wanted(n);
+	if (n->wanted)
+		fleet_connect(n);
+}
+
 void fleet_want(struct ctl *c)
 {
-	for (size_t i = 0; i < c->n_nodes; i++) {
-		struct ctl_node *n = c->nodes[i];
-
-		n->wanted |= is_wanted(n);
-		if (n->wanted)
-			fleet_connect(n);
-	}
+	for (size_t i = 0; i < c->n_nodes; i++)
+		want(c->nodes[i]);
 }
 
 void fleet_check(struct ctl *c, struct ctl_node *n)
@@ -477,6 +479,20 @@ int fleet_load(struct ctl *c, struct greta_err *e)
 	for (size_t i = 0; i < rows.n && rc == 0; i++)
 		rc = node_load(c, &rows.items[i], e);
 	greta_alias_rows_release(&rows);
+	return rc;
+}
+
+int fleet_take(struct ctl *c, const char *name, struct greta_err *e)
+{
+	struct greta_alias_row row = {0};
+	int rc;
+
+	if (greta_nodes_find(c->db, name, &row, e) < 0)
+		return -1;
+	rc = node_load(c, &row, e);
+	if (rc == 0)
+		want(fleet_by_alias(c, row.id));
+	greta_alias_row_release(&row);
 	return rc;
 }
 
