@@ -86,6 +86,7 @@ struct context_gpu {
 	struct greta_gpu_page *device_page;
 	enum { CRUMBS_ALWAYS, CRUMBS_NEVER, CRUMBS_ALTERNATE } crumbs;
 	int64_t spin_layer;    /* an injected fault: that layer never ends; -1: none */
+	bool layer_by_layer;   /* likewise: the processor is slow, which a GPU with all layers in its queue would not feel */
 	uint32_t sequence;     /* of the forward call */
 	uint32_t told;         /* layers told of it */
 	enum gpu_op told_op;
@@ -374,6 +375,7 @@ static int inject_faults(struct context_gpu *c, struct greta_err *e)
 	const char *spin = getenv("GRETA_INJECT_GPU_SPIN");
 
 	c->spin_layer = spin ? strtoll(spin, NULL, 10) : -1;
+	c->layer_by_layer = getenv("GRETA_INJECT_SLOW");
 	if (!getenv("GRETA_INJECT_OOM_DEVICE"))
 		return 0;
 	while (greta_gpu_alloc(c->b->gpu, (size_t)1 << 30, "an injected fault", e))
@@ -503,6 +505,8 @@ static int gpu_forward(struct backend_context *base, const uint32_t *tokens, uin
 		    norm(c, c->x, l->ffn_norm, n, queue_op(c, i, GPU_OP_FFN_NORM), e) || feed_forward(c, i, n, e))
 			return greta_err_wrap(e, "layer %u", i);
 		if (i == c->spin_layer && greta_gpu_spin(c->b->gpu, queue_op(c, i, GPU_OP_ATTN), e))
+			return -1;
+		if (c->layer_by_layer && greta_gpu_sync(c->b->gpu, e))
 			return -1;
 		tell_executing(c);
 	}

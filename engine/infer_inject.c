@@ -19,7 +19,7 @@
 	X(SLEEP, "sleep", false, "all threads sleep for ever")                                                         \
 	X(DEADLOCK, "deadlock", false, "two threads, two mutexes, each waits for the other's")                         \
 	X(HOST_IO, "host-io", false, "the main thread waits in the kernel, state D (the parent of a vfork)")           \
-	X(SLOW, "slow", true, "from that layer on each layer takes VALUE times as long, on the processor")             \
+	X(SLOW, "slow", true, "from that layer on each layer takes VALUE times as long, the processor's doing")         \
 	X(EXIT, "exit", true, "exits with code VALUE")                                                                 \
 	X(SEGV, "segv", false, "writes to address 0")                                                                  \
 	X(ABORT, "abort", false, "calls abort")                                                                        \
@@ -98,6 +98,20 @@ static bool is_gpu_fault(const struct inject *f)
 	return f->kind == INJECT_GPU_SPIN || f->kind == INJECT_OOM_DEVICE;
 }
 
+/* What the gpu backend does itself, when it has a device; of a slow processor it must know, so as not to run ahead of it. */
+static void tell_backend(const struct inject *f)
+{
+	const char *name = f->kind == INJECT_GPU_SPIN     ? "GRETA_INJECT_GPU_SPIN"
+			   : f->kind == INJECT_OOM_DEVICE ? "GRETA_INJECT_OOM_DEVICE"
+			   : f->kind == INJECT_SLOW       ? "GRETA_INJECT_SLOW"
+							  : NULL;
+	char layer[24];
+
+	snprintf(layer, sizeof layer, "%lld", (long long)f->layer);
+	if (name)
+		setenv(name, layer, 1);
+}
+
 struct inject *inject_create(const char *spec, struct greta_err *e)
 {
 	if (!spec)
@@ -108,13 +122,10 @@ struct inject *inject_create(const char *spec, struct greta_err *e)
 	f->spec = spec;
 	int failed = parse_into(f, text, e);
 	free(text);
-	if (!failed && is_gpu_fault(f)) { /* the backend's to do, when it has a device */
-		char layer[24];
-		snprintf(layer, sizeof layer, "%lld", (long long)f->layer);
-		setenv(f->kind == INJECT_GPU_SPIN ? "GRETA_INJECT_GPU_SPIN" : "GRETA_INJECT_OOM_DEVICE", layer, 1);
-	}
-	if (!failed)
+	if (!failed) {
+		tell_backend(f);
 		return f;
+	}
 	free(f);
 	return NULL;
 }

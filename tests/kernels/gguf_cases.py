@@ -83,6 +83,16 @@ def check_model_in(tmp, exe, data, ref):
     print(f"{name}: worst {worst:.1e} of {limit}", flush=True)
 
 
+def check_slow(exe, data):
+    """A slow processor is felt although a GPU could run ahead of it: --inject slow=8 is eight times the time, and the same logits."""
+    model, tokens = os.path.join(data, "gguf", "models", "stories260K-f32.gguf"), list(range(3, 35))
+    with tempfile.TemporaryDirectory() as tmp:
+        logits, at_ease, _ = infer(exe, model, tokens, tmp)
+        same, slowed, _ = infer(exe, model, tokens, tmp, "--inject", "slow=8")
+    if logits != same or slowed["prefill_s"] < 3 * at_ease["prefill_s"]:
+        raise SystemExit(f"slow=8: {slowed['prefill_s']} s beside {at_ease['prefill_s']} s")
+
+
 def main():
     exe, data = sys.argv[1], sys.argv[2]
     files = sorted(glob.glob(os.path.join(data, "gguf", "ref", "*.json")))
@@ -94,6 +104,7 @@ def main():
         # long.json is a list, of prompts too long for an emulator
         for done in [pool.submit(check_model, exe, data, ref) for ref in refs if isinstance(ref, dict)]:
             done.result()
+    check_slow(exe, data)
     return 0
 
 
