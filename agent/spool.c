@@ -296,7 +296,10 @@ int spool_publish(const char *dir, const char *json, size_t n, struct greta_err 
 		return greta_err_sys(e, "can't sync %s", part);
 	if (rename(part, path) != 0)
 		return greta_err_sys(e, "can't rename %s to %s", part, path);
-	return greta_fs_sync_dir(dir, e);
+	if (greta_fs_sync_dir(dir, e) == 0)
+		return 0;
+	/* From the rename on a session may tell the outcome and, once it is acknowledged, remove all of this. */
+	return access(dir, F_OK) != 0 && errno == ENOENT ? 0 : -1;
 }
 
 int spool_cancel(const char *dir, const char *why, struct greta_err *e)
