@@ -68,6 +68,7 @@ enum greta_apply {
 struct greta_applied {
 	enum greta_apply what;
 	enum greta_outcome outcome;
+	double wall_s;                  /* of an end: exec to exit; NAN: never started */
 	bool counted;                   /* it is its job's counted result now */
 	bool superseded;                /* a good result, but another came first */
 	bool contradicts;               /* it contradicts the one that came first: see above */

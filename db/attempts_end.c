@@ -385,6 +385,7 @@ int attempt_end(struct greta_db *db, const struct attempt_head *h, const struct 
 {
 	out->what = GRETA_APPLY_ENDED;
 	out->outcome = end->outcome;
+	out->wall_s = end->wall_s;
 	out->quarantined = end->quarantined.n > 0;
 	if (put_end(db, h, end, committed_seq, e) || put_samples(db, h->id, &end->samples, e) ||
 	    put_kernels(db, h->id, e) || (!h->log_is_done && greta_logs_seal(db, h->id, e)) ||

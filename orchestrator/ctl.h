@@ -124,6 +124,7 @@ struct ctl_attempt {
 	/* for people */
 	struct greta_progress progress;
 	int64_t planned_ns, started_ns, phase_ns, progress_ns; /* monotonic; 0: not yet */
+	double wall_s;                    /* exec to exit, as its end said; 0: not yet; NAN: never started */
 	char *verdict, *waiting_for, *slot;
 	double budget_s;
 	struct greta_strs gpus;           /* UUIDs that it was given, or took, as far as is known */

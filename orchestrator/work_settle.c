@@ -129,9 +129,9 @@ static void tell(const struct ctl_attempt *a, enum greta_outcome outcome, enum j
 	const struct ctl_campaign *cc = a->job->campaign;
 	char took[64] = "", text[32];
 
-	if (a->started_ns)
-		snprintf(took, sizeof took, ", %s",
-			 greta_str_seconds(text, sizeof text, (double)(greta_clock_mono_ns() - a->started_ns) / 1e9));
+	/* Not by our clock: a short attempt's start and end come together. */
+	if (a->wall_s > 0)
+		snprintf(took, sizeof took, ", %s", greta_str_seconds(text, sizeof text, a->wall_s));
 	news_add(cc->ctl, cc->id, "%s context %lld repeat %lld on %s: %s%s%s", cc->spec.variants[a->job->variant].name,
 		 (long long)a->job->context, (long long)a->job->repeat + 1, a->node->name,
 		 reason ? reason : greta_outcome_name(outcome), took, next == JOB_EV_RETRY ? " (tried again)" : "");
@@ -216,6 +216,7 @@ void work_settle(struct ctl_attempt *a, const struct greta_applied *applied)
 		quarantine_ask(a->node);
 		fleet_resize(a->node); /* nothing goes there before the answer */
 	}
+	a->wall_s = applied->wall_s;
 	settle(a, ATTEMPT_EV_OUTCOME, applied->outcome);
 	if (applied->contradicts)
 		news_add(a->node->ctl, a->job ? a->job->campaign->id : 0,
