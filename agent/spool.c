@@ -287,7 +287,11 @@ int spool_publish(const char *dir, const char *json, size_t n, struct greta_err 
 {
 	cleanup_free char *part = greta_fs_join(dir, "outcome.part");
 	cleanup_free char *path = greta_fs_join(dir, "outcome.json");
+	/* Open before the rename: from then on a session may tell the outcome and, once it is acknowledged, remove the folder. */
+	cleanup_fd int folder = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	cleanup_fd int fd = open(part, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (folder < 0)
+		return greta_err_sys(e, "can't open the folder %s", dir);
 	if (fd < 0)
 		return greta_err_sys(e, "can't open %s", part);
 	if (greta_fs_write_all(fd, json, n, e) != 0)
@@ -296,10 +300,9 @@ int spool_publish(const char *dir, const char *json, size_t n, struct greta_err 
 		return greta_err_sys(e, "can't sync %s", part);
 	if (rename(part, path) != 0)
 		return greta_err_sys(e, "can't rename %s to %s", part, path);
-	if (greta_fs_sync_dir(dir, e) == 0)
-		return 0;
-	/* From the rename on a session may tell the outcome and, once it is acknowledged, remove all of this. */
-	return access(dir, F_OK) != 0 && errno == ENOENT ? 0 : -1;
+	if (fsync(folder) != 0 && errno != EINVAL) /* EINVAL: as in greta_fs_sync_dir */
+		return greta_err_sys(e, "can't sync the folder %s", dir);
+	return 0;
 }
 
 int spool_cancel(const char *dir, const char *why, struct greta_err *e)
