@@ -23,22 +23,8 @@ cuda() {
 	cc -shared -x c - -o "$tmp/$1/libcuda.so.1"
 }
 
-# expect CODE PATTERN ENVIRONMENT... -- ARGS...
-expect() {
-	local code=$1 pattern=$2 env=() out rc=0
-	shift 2
-	while [ "$1" != -- ]; do
-		env+=("$1")
-		shift
-	done
-	shift
-	out=$(env -u ROCM_PATH "${env[@]}" timeout 60 "$probe" "$@" 2>&1) || rc=$?
-	if [ "$rc" != "$code" ] || ! [[ $out =~ $pattern ]] || [ "$(wc -l <<<"$out")" != 1 ]; then
-		printf 'probe %s %s: exit %s instead of %s, or not one line like "%s":\n%s\n' \
-			"${env[*]}" "$*" "$rc" "$code" "$pattern" "$out" >&2
-		exit 1
-	fi
-}
+. "$(dirname "$0")/probing.sh"
+without=(-u ROCM_PATH)
 
 rocm seven libamdhip64.so.6 libamdhip64.so.7
 rocm six libamdhip64.so.6

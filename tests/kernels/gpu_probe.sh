@@ -4,22 +4,8 @@
 set -euo pipefail
 probe=$1
 
-# expect CODE PATTERN ENVIRONMENT... -- ARGS...
-expect() {
-	local code=$1 pattern=$2 env=() out rc=0
-	shift 2
-	while [ "$1" != -- ]; do
-		env+=("$1")
-		shift
-	done
-	shift
-	out=$(env "${env[@]}" timeout 60 "$probe" --driver hip "$@" 2>&1) || rc=$?
-	if [ "$rc" != "$code" ] || ! [[ $out =~ $pattern ]] || [ "$(wc -l <<<"$out")" != 1 ]; then
-		printf 'probe %s %s: exit %s instead of %s, or not one line like "%s":\n%s\n' \
-			"${env[*]}" "$*" "$rc" "$code" "$pattern" "$out" >&2
-		exit 1
-	fi
-}
+. "$(dirname "$0")/probing.sh"
+options=(--driver hip)
 
 expect 0 '^healthy: emulated MI300X, 0000:0c:00.0, .*: [0-9]+ sums are right$' --
 expect 1 'no answer before the deadline: stuck in waiting for the kernel$' EMU_GPU_FAULT=hang -- --deadline 2
