@@ -2,7 +2,7 @@
  *
  * A verdict is not a kill. It is acted on before the budget ends only on positive evidence: a fault line, a lost device,
  * all threads parked for ever with the GPU idle, a host spin beside an idle GPU, a phase beyond its limit, or silence
- * beyond the bound that runs of this cell and phase have taught (bound_s; orchestrator/limits.h). What also fits a long
+ * beyond the bound that runs of this cell and phase have taught (bound_s; orchestrator/control/limits.h). What also fits a long
  * computation (a busy GPU, a busy CPU on the cpu backend) stays a hypothesis without one, is shown, and runs on.
  *
  *   QUIET     progress comes                                     nothing to say but a projection

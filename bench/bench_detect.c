@@ -7,7 +7,7 @@
  * slower or faster; `false, campaigns` is the share of campaigns where some such cell is. Where every second cell is
  * shifted, false discoveries are harder to hold. In the last table one run in twenty takes 20 % longer. */
 #include "base/mem.h"
-#include "orchestrator/compare.h"
+#include "orchestrator/analysis/compare.h"
 #include <gsl/gsl_randist.h>
 #include <gsl/gsl_rng.h>
 #include <stdio.h>

@@ -22,9 +22,9 @@
 #include "base/opt.h"
 #include "base/version.h"
 #include "db/db.h"
-#include "orchestrator/client.h"
-#include "orchestrator/controller.h"
-#include "orchestrator/link.h"
+#include "orchestrator/control/client.h"
+#include "orchestrator/control/controller.h"
+#include "orchestrator/control/link.h"
 #include "schemas/msg.h"
 #include <errno.h>
 #include <fcntl.h>

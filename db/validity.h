@@ -1,6 +1,6 @@
 /* validity: marks on good results that nevertheless say nothing about speed: a throttled GPU, a busy neighbour, an answer
  * that another GPU does not give. A marked result still counts as its job's result; statistics leave it out unless they
- * are asked to take it in. Who judges is orchestrator/validity.h; this keeps what was found. */
+ * are asked to take it in. Who judges is orchestrator/analysis/validity.h; this keeps what was found. */
 #ifndef DB_VALIDITY_H
 #define DB_VALIDITY_H
 

@@ -7,7 +7,7 @@
 #include "base/version.h"
 #include "db/db.h"
 #include "orchestrator/cmd.h"
-#include "orchestrator/help.h"
+#include "orchestrator/commands/help.h"
 #include <errno.h>
 #include <limits.h>
 #include <signal.h>

@@ -18,7 +18,7 @@ struct kind {
 };
 
 /* Usual ones; layer by layer 20 times slower than their siblings; silent up to the end, also 20 times longer than the
- * siblings that taught a bound (orchestrator/limits.h: 25 times theirs), and in a cell without any history; chatty, wild. */
+ * siblings that taught a bound (orchestrator/control/limits.h: 25 times theirs), and in a cell without any history; chatty, wild. */
 static const struct kind healthy[] = {
 	{"ok", "--layer-ms", "5", GRETA_OUTCOME_GOOD, GRETA_CLASS_NONE, 0},
 	{"ok", "--layer-ms", "10", GRETA_OUTCOME_GOOD, GRETA_CLASS_NONE, 0},

@@ -1,6 +1,6 @@
 #include "tests/unit/unit.h"
 
-#include "orchestrator/b389.h"
+#include "orchestrator/import/b389.h"
 #include <math.h>
 #include <string.h>
 

@@ -1,6 +1,6 @@
 #include "tests/unit/unit.h"
 
-#include "orchestrator/eta.h"
+#include "orchestrator/control/eta.h"
 #include <math.h>
 
 static bool near(double a, double b)

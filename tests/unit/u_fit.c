@@ -1,6 +1,6 @@
 #include "tests/unit/unit.h"
 
-#include "orchestrator/fit.h"
+#include "orchestrator/analysis/fit.h"
 #include "tests/fixtures/statistics/scipy_reference.h"
 #include <math.h>
 #include <string.h>

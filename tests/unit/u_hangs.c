@@ -1,7 +1,7 @@
 #include "tests/unit/db_help.h"
 
 #include "db/nodes.h"
-#include "orchestrator/hangs.h"
+#include "orchestrator/analysis/hangs.h"
 
 /* An attempt of a job in an environment, ended at a time: good, or hung there. */
 static int64_t run(struct help *h, int64_t job, int64_t environment, int64_t ended_s, const char *hung_at)

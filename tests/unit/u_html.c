@@ -1,7 +1,7 @@
 #include "tests/unit/db_help.h"
 
 #include "db/validity.h"
-#include "orchestrator/html.h"
+#include "orchestrator/report/html.h"
 #include "schemas/json.h"
 
 static struct greta_json *data_of(struct help *h, struct greta_buf *text)

@@ -1,10 +1,10 @@
 #include "tests/unit/unit.h"
 
 #include "db/db.h"
-#include "orchestrator/cells.h"
-#include "orchestrator/import.h"
-#include "orchestrator/report.h"
-#include "orchestrator/scaling.h"
+#include "orchestrator/analysis/cells.h"
+#include "orchestrator/analysis/scaling.h"
+#include "orchestrator/import/import.h"
+#include "orchestrator/report/report.h"
 #include <math.h>
 #include <string.h>
 

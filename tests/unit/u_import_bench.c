@@ -1,7 +1,7 @@
 #include "tests/unit/db_help.h"
 
 #include "base/fs.h"
-#include "orchestrator/import_bench.h"
+#include "orchestrator/import/import_bench.h"
 
 static int take(struct help *h, const char *path, struct import_summary *out, struct greta_err *e)
 {

@@ -2,7 +2,7 @@
 #include "tests/unit/unit.h"
 
 #include "base/log.h"
-#include "orchestrator/job_fsm.h"
+#include "orchestrator/control/job_fsm.h"
 
 /* "-": refused; else the next state and what is to be done, by name. */
 struct attempt_row {

@@ -4,7 +4,7 @@
 #include "base/cleanup.h"
 #include "base/fs.h"
 #include "base/mem.h"
-#include "orchestrator/known_hosts.h"
+#include "orchestrator/remote/known_hosts.h"
 
 #define KEY1 "AAAAC3NzaC1lZDI1NTE5AAAAIGtleTE="
 #define KEY2 "AAAAC3NzaC1lZDI1NTE5AAAAIGtleTI="

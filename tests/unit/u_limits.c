@@ -1,6 +1,6 @@
 #include "tests/unit/db_help.h"
 
-#include "orchestrator/limits.h"
+#include "orchestrator/control/limits.h"
 
 static void run(struct limits_runs *r, int64_t context, double prefill_s)
 {

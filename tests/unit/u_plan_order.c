@@ -1,7 +1,7 @@
 #include "tests/unit/unit.h"
 
 #include "base/mem.h"
-#include "orchestrator/plan_order.h"
+#include "orchestrator/plan/plan_order.h"
 
 static struct greta_campaign parse(const char *rest)
 {

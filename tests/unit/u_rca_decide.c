@@ -2,7 +2,7 @@
 
 #include "base/mem.h"
 #include "base/str.h"
-#include "orchestrator/rca_decide.h"
+#include "orchestrator/rca/rca_decide.h"
 #include <gsl/gsl_rng.h>
 #include <math.h>
 

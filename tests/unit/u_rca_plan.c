@@ -2,9 +2,9 @@
 
 #include "base/buf.h"
 #include "db/nodes.h"
-#include "orchestrator/rca_decide.h"
-#include "orchestrator/rca_plan.h"
-#include "orchestrator/rca_verdict.h"
+#include "orchestrator/rca/rca_decide.h"
+#include "orchestrator/rca/rca_plan.h"
+#include "orchestrator/rca/rca_verdict.h"
 
 static const char campaign_text[] =
 	"{\"name\": \"sweep\", \"model\": {\"path\": \"/m.gguf\"}, \"contexts\": [2048, 4096, 8192], \"repeats\": 4,"

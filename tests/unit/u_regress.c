@@ -1,8 +1,8 @@
 #include "tests/unit/db_help.h"
 
 #include "db/records.h"
-#include "orchestrator/changes.h"
-#include "orchestrator/regress.h"
+#include "orchestrator/analysis/changes.h"
+#include "orchestrator/analysis/regress.h"
 #include "tests/fixtures/statistics/scipy_reference.h"
 
 /* ---- change points */

@@ -3,8 +3,8 @@
 #include "base/child.h"
 #include "base/mem.h"
 #include "base/sha256.h"
-#include "orchestrator/excerpt.h"
-#include "orchestrator/repro.h"
+#include "orchestrator/report/excerpt.h"
+#include "orchestrator/report/repro.h"
 #include <string.h>
 #include <sys/wait.h>
 

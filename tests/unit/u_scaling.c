@@ -1,7 +1,7 @@
 #include "tests/unit/unit.h"
 
 #include "base/mem.h"
-#include "orchestrator/scaling.h"
+#include "orchestrator/analysis/scaling.h"
 #include <math.h>
 #include <string.h>
 

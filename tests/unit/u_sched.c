@@ -1,7 +1,7 @@
 #include "tests/unit/unit.h"
 
 #include "base/mem.h"
-#include "orchestrator/sched.h"
+#include "orchestrator/control/sched.h"
 
 #define JOBS 12
 

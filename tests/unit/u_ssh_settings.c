@@ -1,7 +1,7 @@
 #include "tests/unit/unit.h"
 
 #include "base/mem.h"
-#include "orchestrator/ssh_settings.h"
+#include "orchestrator/remote/ssh_settings.h"
 #include <string.h>
 
 /* As OpenSSH 9.2 prints it, shortened. */

@@ -1,6 +1,6 @@
 #include "tests/unit/unit.h"
 
-#include "orchestrator/stats.h"
+#include "orchestrator/analysis/stats.h"
 #include "tests/fixtures/statistics/scipy_reference.h"
 #include <math.h>
 

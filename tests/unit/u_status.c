@@ -1,8 +1,8 @@
 #include "tests/unit/unit.h"
 
 #include "base/mem.h"
-#include "orchestrator/live.h"
-#include "orchestrator/status.h"
+#include "orchestrator/commands/live.h"
+#include "orchestrator/control/status.h"
 #include <math.h>
 #include <string.h>
 

@@ -1,6 +1,6 @@
 #include "tests/unit/unit.h"
 
-#include "orchestrator/table.h"
+#include "orchestrator/print/table.h"
 #include <math.h>
 #include <string.h>
 

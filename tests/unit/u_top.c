@@ -2,7 +2,7 @@
 
 #include "base/cleanup.h"
 #include "base/mem.h"
-#include "orchestrator/top.h"
+#include "orchestrator/commands/top.h"
 #include <math.h>
 #include <string.h>
 

@@ -1,7 +1,7 @@
 #include "tests/unit/unit.h"
 
-#include "orchestrator/compare.h"
-#include "orchestrator/twosample.h"
+#include "orchestrator/analysis/compare.h"
+#include "orchestrator/analysis/twosample.h"
 #include "tests/fixtures/statistics/scipy_reference.h"
 #include <math.h>
 #include <string.h>

@@ -6,7 +6,7 @@
 #include "base/fs.h"
 #include "base/mem.h"
 #include "base/sha256.h"
-#include "orchestrator/upload.h"
+#include "orchestrator/remote/upload.h"
 #include <errno.h>
 #include <signal.h>
 #include <string.h>

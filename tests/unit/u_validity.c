@@ -3,9 +3,9 @@
 #include "base/cleanup.h"
 #include "db/nodes.h"
 #include "db/validity.h"
-#include "orchestrator/cells.h"
-#include "orchestrator/history.h"
-#include "orchestrator/validity.h"
+#include "orchestrator/analysis/cells.h"
+#include "orchestrator/analysis/history.h"
+#include "orchestrator/analysis/validity.h"
 
 /* A campaign whose reference is `base`, each of its 8 runs on a GPU of one node of 8 CPUs. */
 struct fleet {

@@ -1,0 +1,516 @@
+/* node: which machines there are, and whether they can be used. */
+#include "base/cleanup.h"
+#include "base/jsonw.h"
+#include "base/mem.h"
+#include "db/db.h"
+#include "db/nodes.h"
+#include "orchestrator/cmd.h"
+#include "orchestrator/control/client.h"
+#include "orchestrator/print/output.h"
+#include "orchestrator/print/table.h"
+#include "orchestrator/remote/transport.h"
+#include "schemas/slurm.h"
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+/* ---- add */
+
+struct add_values {
+	struct cmd_common common;
+	const char *host, *user, *identity, *ssh_config, *store;
+	int64_t port;
+	bool local, accept_new, no_check;
+	struct greta_strs labels;
+	/* a pool of Slurm */
+	bool slurm;
+	const char *spool, *partition, *account, *qos, *gres;
+	int64_t nodes, cpus;
+	double limit_s, idle_s;
+	struct greta_strs sbatch;
+};
+
+static int labels_json(const struct greta_strs *labels, struct greta_buf *out, struct greta_err *e)
+{
+	struct greta_jsonw w = greta_jsonw(out);
+
+	greta_jsonw_object(&w, NULL);
+	for (size_t i = 0; i < labels->n; i++) {
+		const char *equal = strchr(labels->items[i], '=');
+		cleanup_free char *key = equal ? greta_strndup(labels->items[i], (size_t)(equal - labels->items[i])) : NULL;
+
+		if (!key || !*key)
+			return greta_err_set(e, GRETA_EINVAL, "--label %s: expected KEY=VALUE", labels->items[i]);
+		greta_jsonw_str(&w, key, equal + 1);
+	}
+	greta_jsonw_end_object(&w);
+	return 0;
+}
+
+static bool asks_slurm(const struct add_values *v)
+{
+	return v->spool || v->partition || v->account || v->qos || v->gres || v->nodes || v->cpus || v->limit_s || v->idle_s ||
+	       v->sbatch.n;
+}
+
+static int check_add(const struct add_values *v, struct greta_err *e)
+{
+	if (v->local && (v->host || v->user || v->identity || v->ssh_config || v->port || v->slurm))
+		return greta_err_set(e, GRETA_EINVAL, "--local is this machine: it takes no host, user, port, key or --slurm");
+	if (!v->slurm && asks_slurm(v))
+		return greta_err_set(e, GRETA_EINVAL, "--partition, --account, --qos, --gres, --nodes, --cpus, --time, --idle, "
+				     "--spool and --sbatch go with --slurm");
+	if (v->slurm && !v->host && (v->user || v->port || v->identity))
+		return greta_err_set(e, GRETA_EINVAL, "--slurm without --host means that this machine is a login node: it takes "
+				     "no user, port or key");
+	return 0;
+}
+
+/* The settings of a pool, as JSON; NULL: it is none. The caller frees. */
+static char *slurm_json(const char *name, const struct add_values *v)
+{
+	struct greta_buf out = {0};
+	const struct greta_slurm s = {
+		.name = (char *)name, .spool = (char *)v->spool, .partition = (char *)v->partition,
+		.account = (char *)v->account, .qos = (char *)v->qos, .gres = (char *)v->gres, .options = v->sbatch,
+		.nodes = v->nodes > 0 ? v->nodes : 1, .cpus = v->cpus, .limit_s = v->limit_s,
+		.idle_s = v->idle_s > 0 ? v->idle_s : GRETA_SLURM_IDLE_S,
+	};
+
+	if (!v->slurm)
+		return NULL;
+	greta_slurm_print(&s, &out);
+	return greta_buf_steal(&out);
+}
+
+static int add_request(const char *name, const struct add_values *v, struct greta_buf *out, struct greta_err *e)
+{
+	cleanup_free char *slurm = slurm_json(name, v);
+	struct node_settings s = {.host = (char *)(v->host || v->slurm ? v->host : name), .slurm = slurm, .user = (char *)v->user,
+				   .identity = (char *)v->identity, .ssh_config = (char *)v->ssh_config,
+				   .store = (char *)v->store, .port = v->port, .accept_new = v->accept_new};
+	cleanup_buf struct greta_buf settings = {0}, labels = {0};
+	struct greta_jsonw w = greta_jsonw(out);
+
+	if (check_add(v, e) < 0)
+		return -1;
+	if (labels_json(&v->labels, &labels, e) < 0)
+		return -1;
+	node_settings_print(&s, &settings);
+	greta_jsonw_object(&w, NULL);
+	greta_jsonw_str(&w, "name", name);
+	greta_jsonw_str(&w, "transport", v->slurm ? "slurm" : v->local ? "local" : "ssh");
+	greta_jsonw_str(&w, "settings", v->local ? "{}" : greta_buf_str(&settings));
+	greta_jsonw_str(&w, "labels", greta_buf_str(&labels));
+	greta_jsonw_end_object(&w);
+	return 0;
+}
+
+static int check_nodes(struct cmd_ctx *ctx, struct client *client, const struct greta_strs *names, struct greta_err *e);
+
+static int add_exec(struct cmd_ctx *ctx, const void *values, struct greta_err *e)
+{
+	const struct add_values *v = values;
+	const char *name = ctx->operands.items[0];
+	cleanup_buf struct greta_buf request = {0};
+	struct client *client;
+	struct greta_json *answer;
+	int rc = CMD_OK;
+
+	if (add_request(name, v, &request, e) < 0)
+		return -1;
+	client = client_open(ctx->db_path, true, e);
+	if (!client)
+		return -1;
+	answer = client_call(client, "node_add", greta_buf_str(&request), e);
+	if (!answer) {
+		client_close(client);
+		return -1;
+	}
+	greta_json_destroy(answer);
+	if (!ctx->json)
+		printf("node %s added\n", name);
+	fflush(stdout);
+	if (!v->no_check)
+		rc = check_nodes(ctx, client, &ctx->operands, e);
+	client_close(client);
+	return rc;
+}
+
+static const struct greta_opt add_opts[] = {
+	{"host", 0, GRETA_OPT_STR, offsetof(struct add_values, host), "HOST",
+	 "host name, or alias of your ssh config (default: NAME)"},
+	{"user", 'l', GRETA_OPT_STR, offsetof(struct add_values, user), "USER", "user there"},
+	{"port", 'p', GRETA_OPT_I64, offsetof(struct add_values, port), "N", "port there"},
+	{"identity", 'i', GRETA_OPT_STR, offsetof(struct add_values, identity), "FILE", "private key file"},
+	{"ssh-config", 'F', GRETA_OPT_STR, offsetof(struct add_values, ssh_config), "FILE",
+	 "another file than ~/.ssh/config"},
+	{"store", 0, GRETA_OPT_STR, offsetof(struct add_values, store), "DIR",
+	 "folder there for what is uploaded (default: .cache/greta/store)"},
+	{"label", 0, GRETA_OPT_STRS, offsetof(struct add_values, labels), "KEY=VALUE", "for campaigns to choose by"},
+	{"accept-new", 0, GRETA_OPT_FLAG, offsetof(struct add_values, accept_new), NULL,
+	 "trust a host key that was never seen, and remember it; a changed one is refused all the same"},
+	{"local", 0, GRETA_OPT_FLAG, offsetof(struct add_values, local), NULL, "this machine, without ssh"},
+	{"slurm", 0, GRETA_OPT_FLAG, offsetof(struct add_values, slurm), NULL,
+	 "a pool: attempts run in jobs of Slurm; --host is its login node, without it this machine is one"},
+	{"partition", 0, GRETA_OPT_STR, offsetof(struct add_values, partition), "NAME", "of Slurm (default: its own)"},
+	{"account", 0, GRETA_OPT_STR, offsetof(struct add_values, account), "NAME", "of Slurm (default: yours)"},
+	{"qos", 0, GRETA_OPT_STR, offsetof(struct add_values, qos), "NAME", "of Slurm (default: its own)"},
+	{"gres", 0, GRETA_OPT_STR, offsetof(struct add_values, gres), "GRES",
+	 "what an allocation, which is one node, asks for: gpu:mi300x:8"},
+	{"cpus", 0, GRETA_OPT_I64, offsetof(struct add_values, cpus), "N", "CPUs of an allocation (default: Slurm's)"},
+	{"nodes", 0, GRETA_OPT_I64, offsetof(struct add_values, nodes), "N", "allocations at once, at most (default: 1)"},
+	{"time", 0, GRETA_OPT_SECONDS, offsetof(struct add_values, limit_s), "TIME",
+	 "longest allocation (default: eight attempts at their full budgets)"},
+	{"idle", 0, GRETA_OPT_SECONDS, offsetof(struct add_values, idle_s), "TIME",
+	 "an allocation without work is given back after this (default: 60 s)"},
+	{"spool", 0, GRETA_OPT_STR, offsetof(struct add_values, spool), "DIR",
+	 "folder that login and compute nodes share (default: .local/state/greta/slurm/NAME in the home there)"},
+	{"sbatch", 0, GRETA_OPT_STRS, offsetof(struct add_values, sbatch), "OPTION",
+	 "another option for sbatch: --sbatch=--constraint=mi300x"},
+	{"no-check", 0, GRETA_OPT_FLAG, offsetof(struct add_values, no_check), NULL, "do not connect now"},
+	{0},
+};
+
+const struct cmd cmd_node_add = {
+	.name = "node add",
+	.group = "Nodes",
+	.summary = "add a node, and check it",
+	.operands = "NAME",
+	.min_operands = 1,
+	.max_operands = 1,
+	.details = "What your ssh config says of the host holds: HostName, User, Port, IdentityFile, ProxyJump. Keys come\n"
+		   "from the ssh-agent and from files; passwords are never asked for nor stored.",
+	.opts = add_opts,
+	.values_size = sizeof(struct add_values),
+	.exec = add_exec,
+};
+
+/* ---- check */
+
+static const char *text(const struct greta_json_val *o, const char *key)
+{
+	const char *s = NULL;
+
+	return greta_json_str(greta_json_get(o, key), &s) == 0 ? s : NULL;
+}
+
+static double number(const struct greta_json_val *o, const char *key)
+{
+	double x = NAN;
+
+	greta_json_f64(greta_json_get(o, key), &x);
+	return x;
+}
+
+static void print_devices(const struct greta_json_val *list)
+{
+	size_t i = 0;
+
+	if (!list || !greta_json_size(list)) {
+		puts("  gpus        none found");
+		return;
+	}
+	for (const struct greta_json_val *d = greta_json_first(list); d; d = greta_json_next(d)) {
+		char vram[32];
+
+		printf("  gpu %zu       %s, %s, %s, %s\n", i++, text(d, "name") ? text(d, "name") : "?",
+		       text(d, "arch") ? text(d, "arch") : "unknown architecture",
+		       greta_str_bytes(vram, sizeof vram, number(d, "vram_bytes")), text(d, "uuid"));
+	}
+}
+
+static void print_check(const struct greta_json_val *o)
+{
+	char memory[32], disk[32];
+	bool survives = false;
+
+	greta_json_bool(greta_json_get(o, "survives_logout"), &survives);
+	printf("node %s\n", text(o, "name"));
+	printf("  machine     %s (%s)\n", text(o, "hostname"), text(o, "node_id"));
+	printf("  agent       greta %s, round trip %.1f ms, clock %+.1f ms\n", text(o, "agent_version"),
+	       number(o, "rtt_s") * 1e3, number(o, "clock_offset_s") * 1e3);
+	if (text(o, "host_key"))
+		printf("  host key    %s\n", text(o, "host_key"));
+	printf("  cpus        %.0f, memory %s\n", number(o, "cpus"),
+	       greta_str_bytes(memory, sizeof memory, number(o, "mem_bytes")));
+	if (text(o, "transport") && greta_str_eq(text(o, "transport"), "slurm"))
+		printf("  slots       %.0f GPUs and %.0f CPUs in %.0f allocations at once\n", number(o, "slot_gpus"),
+		       number(o, "slot_cpus"), number(o, "allocations"));
+	printf("  spool       %s free\n", greta_str_bytes(disk, sizeof disk, number(o, "spool_free_bytes")));
+	print_devices(greta_json_get(o, "devices"));
+	printf("  logout      attempts %s%s%s\n", survives ? "go on without a connection" : "may END with the connection",
+	       text(o, "survives_why") ? ": " : "", text(o, "survives_why") ? text(o, "survives_why") : "");
+}
+
+static int64_t ask_check(struct client *client, const char *name, struct greta_err *e)
+{
+	cleanup_buf struct greta_buf request = {0};
+	struct greta_jsonw w = greta_jsonw(&request);
+
+	greta_jsonw_object(&w, NULL);
+	greta_jsonw_str(&w, "name", name);
+	greta_jsonw_end_object(&w);
+	return client_ask(client, "node_check", greta_buf_str(&request), e);
+}
+
+static int show_check(struct cmd_ctx *ctx, struct client *client, int64_t re, struct greta_err *e)
+{
+	cleanup_buf struct greta_buf out = {0};
+	struct greta_json *answer = client_answer(client, re, e);
+	const struct greta_json_val *ok;
+
+	if (!answer)
+		return -1;
+	ok = greta_json_get(greta_json_root(answer), "ok");
+	if (ctx->json) {
+		greta_json_print(ok, &out);
+		puts(greta_buf_str(&out));
+	} else {
+		print_check(ok);
+	}
+	fflush(stdout);
+	greta_json_destroy(answer);
+	return CMD_OK;
+}
+
+static int check_all(struct cmd_ctx *ctx, struct greta_strs *names, struct greta_err *e)
+{
+	struct greta_db *db = greta_db_open_reader(ctx->db_path, e);
+	struct greta_alias_rows rows = {0};
+	int rc = db ? greta_nodes_list(db, false, &rows, e) : -1;
+
+	for (size_t i = 0; i < rows.n && rc == 0; i++)
+		greta_strs_add(names, rows.items[i].name);
+	greta_alias_rows_release(&rows);
+	greta_db_close(db);
+	return rc;
+}
+
+/* All nodes at once; told in the order of their names, so that two runs can be compared. */
+static int check_nodes(struct cmd_ctx *ctx, struct client *client, const struct greta_strs *names, struct greta_err *e)
+{
+	cleanup_free int64_t *asked = greta_alloc((names->n + 1) * sizeof *asked);
+	size_t n_bad = 0;
+
+	for (size_t i = 0; i < names->n; i++) {
+		asked[i] = ask_check(client, names->items[i], e);
+		if (asked[i] < 0)
+			return -1;
+	}
+	for (size_t i = 0; i < names->n; i++) {
+		struct greta_err why = {0};
+
+		if (show_check(ctx, client, asked[i], &why) == CMD_OK)
+			continue;
+		n_bad++;
+		greta_err_set(e, why.code, "%s", why.text);
+		if (names->n > 1)
+			fprintf(stderr, "node %s: %s\n", names->items[i], why.text);
+	}
+	if (n_bad && names->n > 1)
+		return greta_err_set(e, GRETA_EFAIL, "%zu of %zu nodes can't be used", n_bad, names->n);
+	return n_bad ? -1 : CMD_OK;
+}
+
+static int check_exec(struct cmd_ctx *ctx, const void *values, struct greta_err *e)
+{
+	cleanup_strs struct greta_strs all = {0};
+	struct client *client;
+	int rc;
+
+	(void)values;
+	if (!ctx->operands.n && check_all(ctx, &all, e) < 0)
+		return -1;
+	client = client_open(ctx->db_path, true, e);
+	if (!client)
+		return -1;
+	rc = check_nodes(ctx, client, ctx->operands.n ? &ctx->operands : &all, e);
+	client_close(client);
+	return rc;
+}
+
+const struct cmd cmd_node_check = {
+	.name = "node check",
+	.group = "Nodes",
+	.summary = "connect to nodes and show what they are",
+	.operands = "[NAME...]",
+	.max_operands = -1,
+	.details = "Asks all that are named, or all there are, at once. Says whether attempts survive the end of the connection,\n"
+		   "which GPUs there are, how much disk is free, and how far the node's clock is off. Exit code 3 when a node\n"
+		   "can't be used.",
+	.exec = check_exec,
+};
+
+/* ---- list */
+
+static const struct table_column list_columns[] = {
+	{"node", "node", TABLE_TEXT, 0},
+	{"transport", "transport", TABLE_TEXT, 0},
+	{"state", "state", TABLE_TEXT, 0},
+	{"since", "since", TABLE_TEXT, 0},
+	{"machine", "machine", TABLE_TEXT, 0},
+	{"cpus", "cpus", TABLE_INT, 0},
+	{"gpus", "gpus", TABLE_INT, 0},
+	{"labels", "labels", TABLE_TEXT, 0},
+	{"quarantine", "quarantine", TABLE_TEXT, 0},
+	{"reason", "reason", TABLE_TEXT, 0},
+};
+
+#define ISO(ns) "strftime('%Y-%m-%dT%H:%M:%SZ', (" ns ") / 1000000000, 'unixepoch')"
+
+/* A node that is in quarantine as a whole by its own word is called so, while people say that it is up. */
+static const char list_sql[] =
+	"SELECT a.name, a.transport, iif(a.state = 'up' AND q.whole, 'quarantined', a.state),"
+	" " ISO("iif(a.state = 'up', q.since_ns, a.state_ns)") ", n.hostname, n.n_cpus,"
+	" iif(n.id IS NULL, NULL, (SELECT count(*) FROM device d WHERE d.node_id = n.id)), nullif(a.labels, '{}'), q.slots,"
+	" nullif(trim(coalesce(a.state_reason, iif(n.id IS NULL, 'never reached', '')) || coalesce('; ' || q.reasons, ''), '; '), '')"
+	" FROM alias a LEFT JOIN node n ON n.id = a.node_id LEFT JOIN (SELECT node_id, max(slot = 'node') AS whole,"
+	" min(since_ns) AS since_ns, group_concat(slot, ' ') AS slots,"
+	" group_concat(slot || ' since ' || " ISO("since_ns") " || ': ' || reason, '; ') AS reasons"
+	" FROM quarantine GROUP BY node_id) q ON q.node_id = n.id WHERE a.state <> 'removed' ORDER BY a.name";
+
+static int list_exec(struct cmd_ctx *ctx, const void *values, struct greta_err *e)
+{
+	cleanup_query struct greta_query *q = greta_query_open(ctx->db, e, list_sql, "");
+	struct output output = output_of(ctx, NULL);
+	struct table *t;
+	int rc;
+
+	(void)values;
+	if (!q)
+		return -1;
+	t = table_create(list_columns, GRETA_COUNT(list_columns));
+	while ((rc = greta_query_step(q, e)) == 1) {
+		table_row(t);
+		for (int i = 0; i < (int)GRETA_COUNT(list_columns); i++)
+			if (list_columns[i].format == TABLE_INT && greta_query_str(q, i)) /* NULL: never reached */
+				table_int(t, greta_query_i64(q, i));
+			else
+				table_str(t, greta_query_str(q, i));
+	}
+	if (rc == 0)
+		output_table(&output, t);
+	table_destroy(t);
+	return rc < 0 ? -1 : CMD_OK;
+}
+
+const struct cmd cmd_node_list = {
+	.name = "node list",
+	.group = "Nodes",
+	.summary = "list the nodes, and what is kept out of use",
+	.operands = "",
+	.needs = CMD_NEEDS_READER,
+	.exec = list_exec,
+};
+
+/* ---- drain, resume, remove */
+
+struct state_values {
+	struct cmd_common common;
+	const char *reason;
+};
+
+static void print_state(const struct cmd_ctx *ctx, const struct greta_json_val *ok)
+{
+	cleanup_buf struct greta_buf out = {0};
+	const struct greta_json_val *released = greta_json_get(ok, "released");
+
+	if (ctx->json) {
+		greta_json_print(ok, &out);
+		puts(greta_buf_str(&out));
+		return;
+	}
+	printf("node %s: %s (%.0f attempts are running there)\n", text(ok, "name"), text(ok, "state"), number(ok, "running"));
+	for (const struct greta_json_val *v = released ? greta_json_first(released) : NULL; v; v = greta_json_next(v)) {
+		const char *slot = "?";
+
+		greta_json_str(v, &slot);
+		printf("  %s is out of quarantine\n", slot);
+	}
+}
+
+static int set_state(struct cmd_ctx *ctx, const char *state, const char *reason, struct greta_err *e)
+{
+	struct client *client = client_open(ctx->db_path, true, e);
+	int rc = client ? CMD_OK : -1;
+
+	for (size_t i = 0; i < ctx->operands.n && rc == CMD_OK; i++) {
+		cleanup_buf struct greta_buf args = {0};
+		struct greta_jsonw w = greta_jsonw(&args);
+		struct greta_json *answer;
+
+		greta_jsonw_object(&w, NULL);
+		greta_jsonw_str(&w, "name", ctx->operands.items[i]);
+		greta_jsonw_str(&w, "state", state);
+		if (reason)
+			greta_jsonw_str(&w, "reason", reason);
+		greta_jsonw_end_object(&w);
+		answer = client_call(client, "node_state", greta_buf_str(&args), e);
+		if (answer)
+			print_state(ctx, greta_json_get(greta_json_root(answer), "ok"));
+		else
+			rc = -1;
+		if (answer)
+			greta_json_destroy(answer);
+	}
+	client_close(client);
+	return rc;
+}
+
+static int drain_exec(struct cmd_ctx *ctx, const void *values, struct greta_err *e)
+{
+	return set_state(ctx, "draining", ((const struct state_values *)values)->reason, e);
+}
+
+static int up_exec(struct cmd_ctx *ctx, const void *values, struct greta_err *e)
+{
+	(void)values;
+	return set_state(ctx, "up", NULL, e);
+}
+
+static int remove_exec(struct cmd_ctx *ctx, const void *values, struct greta_err *e)
+{
+	return set_state(ctx, "removed", ((const struct state_values *)values)->reason, e);
+}
+
+static const struct greta_opt state_opts[] = {
+	{"reason", 0, GRETA_OPT_STR, offsetof(struct state_values, reason), "TEXT", "why, for those who come after you"},
+	{0},
+};
+
+const struct cmd cmd_node_drain = {
+	.name = "node drain",
+	.group = "Nodes",
+	.summary = "give a node no new jobs; what runs there goes on",
+	.operands = "NAME...",
+	.min_operands = 1,
+	.max_operands = -1,
+	.opts = state_opts,
+	.values_size = sizeof(struct state_values),
+	.exec = drain_exec,
+};
+
+const struct cmd cmd_node_resume = {
+	.name = "node resume",
+	.group = "Nodes",
+	.summary = "use a drained or quarantined node again",
+	.operands = "NAME...",
+	.min_operands = 1,
+	.max_operands = -1,
+	.details = "What the node itself keeps out of use (a GPU that failed its probe, see `node list`) is let go there: for that\n"
+		   "the node must be reached. Campaigns that could not go on wait for `resume`.",
+	.exec = up_exec,
+};
+
+const struct cmd cmd_node_remove = {
+	.name = "node remove",
+	.group = "Nodes",
+	.summary = "forget how to reach a node; its history stays",
+	.operands = "NAME...",
+	.min_operands = 1,
+	.max_operands = -1,
+	.opts = state_opts,
+	.values_size = sizeof(struct state_values),
+	.exec = remove_exec,
+};
