@@ -35,12 +35,11 @@ function(greta_program name)
   target_link_libraries(${name} PRIVATE ${ARG_LINK})
 endfunction()
 
-# greta_embed(greta_db db_views_sql views.sql): the file becomes `const char db_views_sql[]` in the target.
+# greta_embed(greta_db db_views_sql views.sql): the file's bytes and a NUL become `const char db_views_sql[]` in the target.
 function(greta_embed target symbol file)
+  get_filename_component(file ${file} ABSOLUTE)
   set(output ${CMAKE_CURRENT_BINARY_DIR}/${symbol}.c)
-  add_custom_command(OUTPUT ${output}
-    COMMAND ${CMAKE_COMMAND} -DINPUT=${CMAKE_CURRENT_SOURCE_DIR}/${file} -DOUTPUT=${output} -DNAME=${symbol}
-            -P ${PROJECT_SOURCE_DIR}/cmake/Embed.cmake
-    DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${file} ${PROJECT_SOURCE_DIR}/cmake/Embed.cmake VERBATIM)
+  configure_file(${PROJECT_SOURCE_DIR}/cmake/embed.c.in ${output} @ONLY)
+  set_source_files_properties(${output} PROPERTIES OBJECT_DEPENDS ${file})
   target_sources(${target} PRIVATE ${output})
 endfunction()

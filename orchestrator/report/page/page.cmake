@@ -29,21 +29,13 @@ elseif(GRETA_HTML)
 endif()
 
 if(GRETA_HTML_FOUND)
-  set(html_js ${page_dir}/page.js)
-  add_custom_command(OUTPUT ${html_js}
+  set(page_js ${page_dir}/page.js)
+  add_custom_command(OUTPUT ${page_js}
     COMMAND ${CMAKE_COMMAND} -E env NODE_PATH=${page_dir}/node_modules ${page_dir}/node_modules/.bin/esbuild
             ${page_source}/main.js --bundle --minify --format=iife --target=es2021 --log-level=warning
-            --legal-comments=inline --outfile=${html_js}
+            --legal-comments=inline --outfile=${page_js}
     DEPENDS ${page_source}/main.js ${page_dir}/installed-${html_lock} VERBATIM)
-  foreach(part IN ITEMS "html_page_js ${html_js}" "html_page_css ${page_source}/page.css")
-    separate_arguments(part)
-    list(GET part 0 symbol)
-    list(GET part 1 file)
-    set(output ${CMAKE_CURRENT_BINARY_DIR}/${symbol}.c)
-    add_custom_command(OUTPUT ${output}
-      COMMAND ${CMAKE_COMMAND} -DINPUT=${file} -DOUTPUT=${output} -DNAME=${symbol} -P ${PROJECT_SOURCE_DIR}/cmake/Embed.cmake
-      DEPENDS ${file} ${PROJECT_SOURCE_DIR}/cmake/Embed.cmake VERBATIM)
-    target_sources(greta_orchestrator PRIVATE ${output})
-  endforeach()
+  greta_embed(greta_orchestrator html_page_js ${page_js})
+  greta_embed(greta_orchestrator html_page_css ${page_source}/page.css)
   target_compile_definitions(greta_orchestrator PRIVATE GRETA_HTML)
 endif()
