@@ -36,16 +36,17 @@ void upload_place_release(struct upload_place *p)
 
 static bool is_ours(const struct upload_place *p, const struct sftp_reply *r)
 {
-	int64_t us = p->our_uid >= 0 ? p->our_uid : p->login_uid;
-
-	return r->uid < 0 || us < 0 || r->uid == 0 || r->uid == us;
+	return r->uid == 0 || r->uid == (p->our_uid >= 0 ? p->our_uid : p->login_uid);
 }
 
 static int judge_folder(const struct upload_place *p, const char *path, const struct sftp_reply *r, bool last,
 			struct greta_err *e)
 {
-	if (r->status != SFTP_OK || !r->mode)
+	if (r->status != SFTP_OK)
 		return 0;
+	if (!r->mode || r->uid < 0)
+		return greta_err_set(e, GRETA_EAUTH, "the node's SFTP server does not tell whose %s is, so others might change what "
+				     "is brought there; bring engine and model by other means, and name their paths", path);
 	if (!S_ISDIR(r->mode))
 		return greta_err_set(e, GRETA_EINVAL, "%s on the node is not a folder; remove it, or name another place (--store)",
 				     path);

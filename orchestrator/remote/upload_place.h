@@ -2,6 +2,7 @@
  *
  * What runs on the node runs as the user that we log in as, so nobody but that user and root may own a folder on the way
  * there, and none may be open to everybody, unless it is sticky, as /tmp is. The folder itself is none of these and no link.
+ * A server that does not tell owners and modes is refused, too (OpenSSH's does).
  */
 #ifndef ORCHESTRATOR_REMOTE_UPLOAD_PLACE_H
 #define ORCHESTRATOR_REMOTE_UPLOAD_PLACE_H
