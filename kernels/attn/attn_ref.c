@@ -15,6 +15,7 @@
 struct tiling {
 	int keys;
 	bool p_rounded;
+	bool by_lanes; /* a score is the sum of what lanes of eight columns found, not column by column */
 };
 
 static const struct tiling tilings[GRETA_ATTN_N_RUNGS] = {
@@ -60,18 +61,38 @@ struct row {
 	float *o;
 };
 
+static float dot(enum greta_gpu_dtype t, const float *q, const uint16_t *k, int n)
+{
+	float s = 0;
+
+	for (int d = 0; d < n; d++)
+		s += q[d] * up(t, k[d]);
+	return s;
+}
+
+/* Lanes that head_dim leaves idle add 0, so that 32 of them stand for any number. */
+static float dot_by_lanes(enum greta_gpu_dtype t, const float *q, const uint16_t *k, int n)
+{
+	float s[32] = { 0 };
+
+	for (int lane = 0; lane * 8 < n; lane++)
+		s[lane] = dot(t, q + lane * 8, k + lane * 8, n - lane * 8 < 8 ? n - lane * 8 : 8);
+	for (int half = 16; half; half /= 2)
+		for (int lane = 0; lane < half; lane++)
+			s[lane] += s[lane + half];
+	return s[0];
+}
+
+/* n keys, `step` apart from j0 on. s: room for n scores. */
 static void fold_tile(struct row *r, const struct attn_args *a, enum greta_gpu_dtype t, const struct tiling *tiling,
-		      const float *q, int64_t kv0, int j0, int n, float *s)
+		      const float *q, int64_t kv0, int j0, int step, int n, float *s)
 {
 	float m = r->m, keep;
 
 	for (int j = 0; j < n; j++) {
-		const uint16_t *k = a->k + (j0 + j) * a->kv_stride + kv0;
+		const uint16_t *k = a->k + (j0 + j * step) * a->kv_stride + kv0;
 
-		s[j] = 0;
-		for (int d = 0; d < a->head_dim; d++)
-			s[j] += q[d] * up(t, k[d]);
-		s[j] *= a->scale_log2;
+		s[j] = a->scale_log2 * (tiling->by_lanes ? dot_by_lanes : dot)(t, q, k, a->head_dim);
 		m = fmaxf(m, s[j]);
 	}
 	keep = exp2f(r->m - m);
@@ -80,7 +101,7 @@ static void fold_tile(struct row *r, const struct attn_args *a, enum greta_gpu_d
 	for (int d = 0; d < a->head_dim; d++)
 		r->o[d] *= keep;
 	for (int j = 0; j < n; j++) {
-		const uint16_t *v = a->v + (j0 + j) * a->kv_stride + kv0;
+		const uint16_t *v = a->v + (j0 + j * step) * a->kv_stride + kv0;
 		float p = exp2f(s[j] - m);
 
 		r->l += p;
@@ -118,7 +139,7 @@ void greta_attn_reference(enum greta_attn_rung rung, enum greta_gpu_dtype t, int
 			memset(r.o, 0, (size_t)a->head_dim * sizeof *r.o);
 			load_query(q, a, t, i, h);
 			for (int j0 = 0; j0 < keys; j0 += tiling->keys)
-				fold_tile(&r, a, t, tiling, q, kv0, j0, keys - j0 < tiling->keys ? keys - j0 : tiling->keys, s);
+				fold_tile(&r, a, t, tiling, q, kv0, j0, 1, keys - j0 < tiling->keys ? keys - j0 : tiling->keys, s);
 			for (int d = 0; d < a->head_dim; d++)
 				r.o[d] /= r.l;
 		}
@@ -138,31 +159,61 @@ static void merge_part(struct row *r, const struct row *part, int head_dim)
 		r->o[d] = r->o[d] * keep + part->o[d] * share;
 }
 
-/* Each split a tile of its own, then merged. */
+/* A block has 128 threads; as many lanes as hold a row, eight columns each, are a group, and groups take keys in turn. */
+static const struct tiling decode = { .keys = 4, .by_lanes = true };
+
+static int decode_groups(int head_dim)
+{
+	int columns = 32;
+
+	while (columns < head_dim)
+		columns *= 2;
+	return 128 / (columns / 8);
+}
+
+/* The keys of a split: each group of lanes by itself, then merged. o: room for a row. */
+static void fold_split(struct row *split, const struct attn_args *a, enum greta_gpu_dtype t, const float *q, int64_t kv0,
+		       int first, int end, float *o)
+{
+	const int groups = decode_groups(a->head_dim), stride = groups * decode.keys;
+	float s[4];
+
+	for (int g = 0; g < groups && first + g < end; g++) {
+		struct row r = { .m = -3.0e38f, .o = o };
+
+		memset(o, 0, (size_t)a->head_dim * sizeof *o);
+		for (int j0 = first + g; j0 < end; j0 += stride) {
+			int left = (end - j0 + groups - 1) / groups;
+
+			fold_tile(&r, a, t, &decode, q, kv0, j0, groups, left < decode.keys ? left : decode.keys, s);
+		}
+		merge_part(split, &r, a->head_dim);
+	}
+}
+
+/* Splits are merged as groups are. */
 void greta_attn_decode_reference(enum greta_gpu_dtype t, const struct attn_args *a)
 {
-	const int keys = a->pos0 + 1;
-	const struct tiling split = { .keys = decode_split_keys(keys) };
+	const int keys = a->pos0 + 1, split_keys = decode_split_keys(keys);
 	const size_t row_bytes = (size_t)a->head_dim * sizeof(float);
-	float *q = greta_alloc(row_bytes), *o = greta_alloc(row_bytes);
-	float *s = greta_alloc((size_t)split.keys * sizeof *s);
+	float *q = greta_alloc(row_bytes), *split_o = greta_alloc(row_bytes), *group_o = greta_alloc(row_bytes);
 
 	for (int h = 0; h < a->n_heads; h++) {
 		struct row r = { .m = -3.0e38f, .o = (float *)a->o + (int64_t)h * a->head_dim };
 
 		load_query(q, a, t, 0, h);
 		memset(r.o, 0, row_bytes);
-		for (int j0 = 0; j0 < keys; j0 += split.keys) {
-			struct row part = { .m = -3.0e38f, .o = o };
+		for (int j0 = 0; j0 < keys; j0 += split_keys) {
+			struct row split = { .m = -3.0e38f, .o = split_o };
 
-			memset(o, 0, row_bytes);
-			fold_tile(&part, a, t, &split, q, kv_column(a, h), j0, keys - j0 < split.keys ? keys - j0 : split.keys, s);
-			merge_part(&r, &part, a->head_dim);
+			memset(split_o, 0, row_bytes);
+			fold_split(&split, a, t, q, kv_column(a, h), j0, keys - j0 < split_keys ? keys : j0 + split_keys, group_o);
+			merge_part(&r, &split, a->head_dim);
 		}
 		for (int d = 0; d < a->head_dim; d++)
 			r.o[d] /= r.l;
 	}
 	free(q);
-	free(o);
-	free(s);
+	free(split_o);
+	free(group_o);
 }
