@@ -161,10 +161,11 @@ static bool died_by_itself(const struct supervise *s)
 	return s->stop == STOP_NOT && s->exited && s->status != 0;
 }
 
-/* Its neighbours will want to know. */
-static void note_hang(const struct supervise *s)
+void after_note_hang(const struct supervise *s)
 {
 	struct greta_err e = {0};
+	if (!is_gpu_hang(s) || s->watch.dog.verdict.class_ == GRETA_CLASS_COLLATERAL)
+		return;
 	for (size_t i = 0; i < s->watch.gpus.n_devices; i++)
 		if (neighbours_note_hang(s->paths->slots, s->watch.gpus.devices[i].uuid, s->spec.attempt, &e) != 0)
 			greta_warn("the hang can't be noted for its neighbours: %s", e.text);
@@ -208,8 +209,6 @@ bool after_begin(struct supervise *s)
 		find_culprit(s);
 	if (!hung && s->blame.certainty == GRETA_CERTAINTY_NONE)
 		return false;
-	if (hung && !collateral)
-		note_hang(s);
 	greta_watch_remove(s->sweep); /* it would take the probe for one of the engine's */
 	s->sweep = NULL;
 	s->after = greta_loop_timer(s->loop, (int64_t)(watch_s(s) * 1e3), 0, on_watched, s);

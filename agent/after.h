@@ -11,6 +11,10 @@
 
 #include "agent/supervise.h"
 
+/* Tells the neighbours of a hang on a GPU that is about to be killed: the reset that this leads to may take them down long
+ * before the last of its processes is gone. */
+void after_note_hang(const struct supervise *s);
+
 /* True when the outcome must wait for it; supervise_finish is called again when it is done. */
 bool after_begin(struct supervise *s);
 

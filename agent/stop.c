@@ -96,6 +96,7 @@ void supervise_stop(struct supervise *s, enum stop_why why, const char *text)
 		return;
 	}
 	s->state = SUPERVISE_STOPPING;
+	after_note_hang(s);
 	kill_ask(s->engine.pid);
 	s->grace = greta_loop_timer(s->loop, (int64_t)(grace_s(s) * 1e3), 0, on_grace, s);
 }

@@ -85,16 +85,27 @@ expect 0 '3 of 3' greta-orch resume whole
 # --- the hang of one resets both: its sibling dies of that, is no failure, and is tried again for nothing
 cat >pair <<'SH'
 #!/bin/sh
-# the first to come hangs, and once it was stopped the kernel speaks of its GPU's reset, of which the other one dies
+# The first to come hangs once the other one is there, too. Told to end, it can't before the reset of its GPU, which the kernel
+# speaks of, and of which the other one dies.
 here=$(dirname "$0")
+until_there() { until [ -e "$here/$1" ]; do sleep 0.05; done; }
+reset() {
+	echo "amdgpu 0000:0${ROCR_VISIBLE_DEVICES##*0}:00.0: amdgpu: GPU reset begin!" >>"$here/kmsg"
+	touch "$here/reset"
+	until_there died
+	sleep 0.5
+	exit 1
+}
 if mkdir "$here/first" 2>/dev/null; then
 	echo "$ROCR_VISIBLE_DEVICES" >"$here/culprit"
-	trap 'echo "amdgpu 0000:0${ROCR_VISIBLE_DEVICES##*0}:00.0: amdgpu: GPU reset begin!" >>"$here/kmsg"; sleep 0.3; touch "$here/reset"; kill -9 $!; exit 1' TERM
+	until_there second
+	trap reset TERM
 	"$1" hang-spin --ctx "$2" &
 	wait
 fi
 if mkdir "$here/second" 2>/dev/null; then
-	until [ -e "$here/reset" ]; do sleep 0.05; done
+	until_there reset
+	touch "$here/died"
 	echo "HIP error: device lost" >&2
 	exit 1
 fi
