@@ -102,18 +102,19 @@ expect 0 '8 of 8' greta-orch watch 7
 wait_for 5 no_controller || fail "the controller stayed"
 
 # --- kill -9 of the controller while an engine runs; resume adopts it
-campaign kill.json 128 1 ok --layers 20 --layer-ms 100
+open_ended kill.json 1 killed
 greta-orch submit --detach kill.json >/dev/null
 wait_for 10 is "SELECT count(*) FROM attempt a JOIN job j ON j.id = a.job_id WHERE j.campaign_id = 8 AND a.state = 'running'" 1 ||
 	fail "nothing was started"
 kill -9 "$(controller_pid)"
 sleep 0.2
 expect 0 'resume' greta-orch status
+touch killed
 expect 0 '2 of 2 jobs' greta-orch resume
 equal "attempts after kill -9" "SELECT count(*) FROM attempt a JOIN job j ON j.id = a.job_id WHERE j.campaign_id = 8" 2
 
 # --- Ctrl-C asks once, the second leaves; everything is resumable
-campaign interrupt.json 128 1 ok --layers 30 --layer-ms 100
+open_ended interrupt.json 1 interrupted
 greta-orch submit interrupt.json >interrupt.out 2>&1 &
 job=$!
 wait_for 10 is "SELECT count(*) FROM attempt a JOIN job j ON j.id = a.job_id WHERE j.campaign_id = 9 AND a.state = 'running'" 1
@@ -128,6 +129,7 @@ expect 0 'draining' greta-orch node drain local # another command does not set i
 expect 0 'local: up' greta-orch node resume local
 sleep 0.3
 equal "attempts while nobody resumed" "SELECT count(*) FROM attempt a JOIN job j ON j.id = a.job_id WHERE j.campaign_id = 9" 1
+touch interrupted
 expect 0 '2 of 2 jobs' greta-orch resume
 equal "attempts after Ctrl-C" "SELECT count(*) FROM attempt a JOIN job j ON j.id = a.job_id WHERE j.campaign_id = 9" 2
 check_all_counted $((8 + 8 + 8 + 2 + 2))

@@ -110,17 +110,18 @@ expect 3 'jump host|proxy|nowhere' greta-orch node check jumped
 expect 0 'removed' greta-orch node remove jumped trusted wrong-user dead-port no-host node3
 
 # --- links that die while engines run: nothing is lost, nothing runs twice
-campaign cut.json 128 2 ok --layers 40 --layer-ms 100
+open_ended cut.json 2 cut
 greta-orch submit --detach cut.json >/dev/null
 running() { is "SELECT count(*) FROM attempt WHERE state = 'running'" "$1"; }
 wait_for 10 running 2 || fail "nothing was started on two nodes"
 kill -KILL $(node_pids 1 | tail -n +2)
 kill -KILL $(pgrep -f "greta-agent session" | while read -r p; do grep -qz "GRETA_SPOOL_DIR=$dir/node2/" "/proc/$p/environ" && echo "$p"; done)
+touch cut
 expect 0 '4 of 4' greta-orch watch
 equal "attempts in spite of cuts" "SELECT count(*) FROM attempt a JOIN job j ON j.id = a.job_id WHERE j.campaign_id = $(id_of cut)" 4
 
 # --- a frozen sshd is noticed within 12 s; the attempt goes on, and is found again
-campaign frozen.json 128 1 ok --layers 150 --layer-ms 100
+open_ended frozen.json 1 noticed
 greta-orch submit --detach frozen.json >/dev/null
 wait_for 10 running 2 || fail "nothing was started on two nodes"
 frozen=$(node_pids 1 | tail -n +2)
@@ -128,26 +129,29 @@ kill -STOP $frozen
 start=$SECONDS
 wait_for 13 sh -c 'greta-orch status --json | grep -q "no sign of life"' || fail "a frozen sshd was not noticed in 12 s"
 [ $((SECONDS - start)) -ge 8 ] || fail "it was given up after $((SECONDS - start)) s"
+touch noticed
 kill -CONT $frozen
 expect 0 '2 of 2' greta-orch watch
 equal "attempts in spite of the freeze" "SELECT count(*) FROM attempt a JOIN job j ON j.id = a.job_id WHERE j.campaign_id = $(id_of frozen)" 2
 
 # --- a killed supervisor: lost, and tried again
-campaign lost.json 128 1 ok --layers 30 --layer-ms 100
+open_ended lost.json 1 killed
 greta-orch node drain node2 >/dev/null
 greta-orch submit --detach lost.json >/dev/null
 wait_for 10 running 1 || fail "nothing was started"
 kill -KILL $(pgrep -f "greta-agent supervise" | while read -r p; do grep -qz "GRETA_SPOOL_DIR=$dir/node1/" "/proc/$p/environ" && echo "$p"; done)
+touch killed
 expect 0 '2 of 2' greta-orch watch
 equal "lost attempts" "SELECT count(*) FROM attempt a JOIN job j ON j.id = a.job_id WHERE j.campaign_id = $(id_of lost) AND a.outcome = 'lost'" 1
 equal "drained node" "SELECT count(*) FROM attempt a JOIN job j ON j.id = a.job_id JOIN alias n ON n.id = a.alias_id WHERE j.campaign_id = $(id_of lost) AND n.name = 'node2'" 0
 
 # --- kill -9 of the controller, with both nodes busy; another takes over
 greta-orch node resume node2 >/dev/null
-campaign over.json 128 3 ok --layers 15 --layer-ms 100
+open_ended over.json 3 overtaken
 greta-orch submit --detach over.json >/dev/null
 wait_for 10 running 2 || fail "nothing was started"
 kill -9 "$(controller_pid)"
+touch overtaken
 expect 0 '6 of 6' greta-orch resume
 equal "attempts in spite of kill -9" "SELECT count(*) FROM attempt a JOIN job j ON j.id = a.job_id WHERE j.campaign_id = $(id_of over)" 6
 

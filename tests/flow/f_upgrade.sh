@@ -7,7 +7,7 @@ cd "$dir" || exit 1
 nodes_start 1 || exit 1
 cp "$bin/fake_engine" engine
 expect 0 'agent +greta' greta-orch node add node1 --store "$dir/store"
-campaign grow.json 128 2 ok --layers 60 --layer-ms 100
+open_ended grow.json 2 taken_over
 sed -i 's/"slot": "cpu"/"slot": {"cpus": 1}/' grow.json
 cpus=$(nproc)
 at_once=$((cpus < 4 ? cpus : 4))
@@ -25,7 +25,10 @@ mkdir next
 cp "$bin/greta-agent" next/
 echo "another build" >>next/greta-agent
 export GRETA_AGENT=$dir/next/greta-agent
-expect 0 '4 of 4' greta-orch resume
+greta-orch resume --detach >/dev/null
+wait_for 20 nodes_up 1 || fail "the new agent does not answer: $(greta-orch status)"
+touch taken_over
+expect 0 '4 of 4' greta-orch watch
 [ -e "$GRETA_DB.v5.bak" ] || fail "no backup was kept"
 [ "$(ls store/*/greta-agent | wc -l)" = 2 ] || fail "the new agent was not used: $(ls store/*)"
 equal "what ran when it was killed" "SELECT group_concat(a.uuid) FROM (SELECT * FROM attempt ORDER BY id LIMIT $at_once) a

@@ -61,6 +61,9 @@ campaign() {
 	JSON
 }
 
+# open_ended FILE REPEATS WORD: the same, but each engine runs until the file WORD is there, if need be for minutes.
+open_ended() { campaign "$1" 128 "$2" ok --layers 3000 --layer-ms 100 --until "$dir/$3"; }
+
 # fake_gpu ROOT NUMBER: an MI300X named GPU-000000000000000NUMBER, for GRETA_SYSFS_ROOT=ROOT/sys GRETA_DEV_ROOT=ROOT/dev, as
 # Documentation/gpu/amdgpu and drivers/gpu/drm/amd/amdkfd/kfd_topology.c have them.
 fake_gpu() {
@@ -76,6 +79,7 @@ fake_gpu() {
 
 controller_pid() { cat "$GRETA_DB.lock" 2>/dev/null; }
 no_controller() { ! [ -e "$GRETA_DB.sock" ]; }
+nodes_up() { greta-orch status --json | jq -e "[.nodes[] | select(.state == \"up\")] | length == $1"; }
 
 # Every job done with one counted result, and each counted result is one that an engine really gave.
 check_all_counted() {
