@@ -22,28 +22,31 @@ struct help {
 	int64_t seq;     /* of the last event that help_event made */
 };
 
-static inline int64_t help_i64(struct greta_db *db, const char *sql)
+/* The statement, at its first row. */
+static inline struct greta_query *help_row(struct greta_db *db, const char *sql)
 {
 	struct greta_err e = {0};
 	struct greta_query *q = greta_query_open(db, &e, sql, "");
-	int64_t v;
 
 	if (!q || greta_query_step(q, &e) != 1)
 		fail_msg("%s: %s", sql, e.text);
-	v = greta_query_i64(q, 0);
+	return q;
+}
+
+static inline int64_t help_i64(struct greta_db *db, const char *sql)
+{
+	struct greta_query *q = help_row(db, sql);
+	int64_t v = greta_query_i64(q, 0);
+
 	greta_query_close(q);
 	return v;
 }
 
 static inline double help_f64(struct greta_db *db, const char *sql)
 {
-	struct greta_err e = {0};
-	struct greta_query *q = greta_query_open(db, &e, sql, "");
-	double v;
+	struct greta_query *q = help_row(db, sql);
+	double v = greta_query_f64(q, 0);
 
-	if (!q || greta_query_step(q, &e) != 1)
-		fail_msg("%s: %s", sql, e.text);
-	v = greta_query_f64(q, 0);
 	greta_query_close(q);
 	return v;
 }
@@ -52,13 +55,9 @@ static inline double help_f64(struct greta_db *db, const char *sql)
 static inline const char *help_str(struct greta_db *db, const char *sql)
 {
 	static char text[4096];
-	struct greta_err e = {0};
-	struct greta_query *q = greta_query_open(db, &e, sql, "");
-	const char *s;
+	struct greta_query *q = help_row(db, sql);
+	const char *s = greta_query_str(q, 0);
 
-	if (!q || greta_query_step(q, &e) != 1)
-		fail_msg("%s: %s", sql, e.text);
-	s = greta_query_str(q, 0);
 	snprintf(text, sizeof text, "%s", s ? s : "");
 	greta_query_close(q);
 	return text;

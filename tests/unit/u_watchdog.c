@@ -84,6 +84,13 @@ static void layers(struct play *p, int n, double each_s)
 	}
 }
 
+/* A GPU run that has done seven layers, a second each. */
+static void begin_on_gpu(struct play *p)
+{
+	begin(p, 60, 3600, true);
+	layers(p, 7, 1);
+}
+
 static void sleep_all(struct play *p, bool for_ever)
 {
 	p->host.running = 0;
@@ -261,8 +268,7 @@ static void test_watchdog__spin_beside_an_idle_gpu(void **state)
 {
 	struct play p;
 	(void)state;
-	begin(&p, 60, 3600, true);
-	layers(&p, 7, 1);
+	begin_on_gpu(&p);
 	spin_one(&p);
 	p.gpu.busy_max = 0;
 	expect_hung(&p, 61, GRETA_CLASS_HOST_SPIN, GRETA_SUPPORTED);
@@ -277,13 +283,11 @@ static void test_watchdog__a_busy_gpu_is_a_hypothesis(void **state)
 {
 	struct play p;
 	(void)state;
-	begin(&p, 60, 3600, true);
-	layers(&p, 7, 1);
+	begin_on_gpu(&p);
 	spin_one(&p);
 	p.gpu.busy_min = p.gpu.busy_max = 100, p.gpu.mem_busy_max = 0;
 	expect_left_alone(&p, 3000, GRETA_CLASS_GPU_KERNEL, GRETA_HYPOTHESIS); /* as v3 at 32768 looks for minutes */
-	begin(&p, 60, 3600, true);
-	layers(&p, 7, 1);
+	begin_on_gpu(&p);
 	sleep_all(&p, false);
 	p.gpu.busy_min = p.gpu.busy_max = 100, p.gpu.mem_busy_max = 40;
 	expect_left_alone(&p, 3000, GRETA_CLASS_SLOW, GRETA_SUPPORTED);
@@ -293,14 +297,12 @@ static void test_watchdog__a_work_counter_decides(void **state)
 {
 	struct play p;
 	(void)state;
-	begin(&p, 60, 3600, true);
-	layers(&p, 7, 1);
+	begin_on_gpu(&p);
 	spin_one(&p);
 	p.gpu.busy_min = p.gpu.busy_max = 100, p.gpu.work_delta = 0;
 	expect_hung(&p, 61, GRETA_CLASS_GPU_KERNEL, GRETA_ESTABLISHED);
 	assert_string_equal(p.dog.verdict.blamed, "kernel");
-	begin(&p, 60, 3600, true);
-	layers(&p, 7, 1);
+	begin_on_gpu(&p);
 	spin_one(&p);
 	p.gpu.busy_min = p.gpu.busy_max = 100, p.gpu.work_delta = 17;
 	expect_left_alone(&p, 3000, GRETA_CLASS_SLOW, GRETA_ESTABLISHED);
@@ -310,8 +312,7 @@ static void test_watchdog__clock_collapse(void **state)
 {
 	struct play p;
 	(void)state;
-	begin(&p, 60, 3600, true);
-	layers(&p, 7, 1);
+	begin_on_gpu(&p);
 	p.gpu.busy_min = p.gpu.busy_max = 100, p.gpu.clock_ratio = 0.06, p.gpu.throttled_more = true;
 	expect_left_alone(&p, 600, GRETA_CLASS_CLOCK_COLLAPSE, GRETA_ESTABLISHED);
 }
@@ -320,8 +321,7 @@ static void test_watchdog__asleep_beside_the_gpu(void **state)
 {
 	struct play p;
 	(void)state;
-	begin(&p, 60, 3600, true);
-	layers(&p, 7, 1);
+	begin_on_gpu(&p);
 	sleep_all(&p, false);
 	p.host.in_device = 1;
 	expect_hung(&p, 61, GRETA_CLASS_HOST_DEADLOCK, GRETA_SUPPORTED);
@@ -341,8 +341,7 @@ static void test_watchdog__what_the_kernel_says(void **state)
 	struct play p;
 	(void)state;
 	for (size_t i = 0; i < GRETA_COUNT(explains); i++) {
-		begin(&p, 60, 3600, true);
-		layers(&p, 7, 1);
+		begin_on_gpu(&p);
 		p.kernel = (struct watchdog_kernel){.class_ = explains[i], .line = "amdgpu: alas"};
 		p.gpu.busy_max = 100;
 		expect_hung(&p, 10, explains[i], GRETA_ESTABLISHED);
@@ -361,8 +360,7 @@ static void test_watchdog__a_neighbour_s_reset(void **state)
 						     .line = "amdgpu 0000:05:00.0: amdgpu: GPU reset begin!"};
 	struct play p;
 	(void)state;
-	begin(&p, 60, 3600, true);
-	layers(&p, 7, 1);
+	begin_on_gpu(&p);
 	p.kernel = reset;
 	sleep_all(&p, true);
 	expect_hung(&p, 61, GRETA_CLASS_COLLATERAL, GRETA_ESTABLISHED);
