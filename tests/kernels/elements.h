@@ -1,11 +1,12 @@
-/* elements: random 16-bit elements, and what they are worth. */
+/* elements: random 16-bit elements, what they are worth, and their way to the GPU. */
 #ifndef TESTS_KERNELS_ELEMENTS_H
 #define TESTS_KERNELS_ELEMENTS_H
+
+#include "tests/unit/unit.h"
 
 #include "base/mem.h"
 #include "kernels/gpu.h"
 #include <math.h>
-#include <stdint.h>
 #include <string.h>
 
 static uint64_t seed;
@@ -54,6 +55,16 @@ static inline uint16_t *random_elements(size_t n, enum greta_gpu_dtype t)
 
 	for (size_t i = 0; i < n; i++)
 		p[i] = element(t, normal());
+	return p;
+}
+
+static inline void *uploaded(struct greta_gpu *gpu, const void *src, size_t bytes)
+{
+	struct greta_err e = { 0 };
+	void *p = greta_gpu_alloc(gpu, bytes, "test data", &e);
+
+	if (!p || greta_gpu_upload(gpu, p, src, bytes, &e))
+		fail_msg("%s", e.text);
 	return p;
 }
 

@@ -3,26 +3,14 @@
  * kernel that decodes likewise, over lengths of the cache.
  * Over the emulator, bugs are planted that these checks must catch. On a machine with a GPU, run by hand without
  * ROCM_PATH, it tests that GPU. */
+#include "tests/kernels/elements.h"
+
 #include "base/buf.h"
 #include "base/clock.h"
-#include "base/mem.h"
 #include "kernels/attn/decode_split.h"
-#include "kernels/gpu.h"
-#include "tests/kernels/elements.h"
 #include "tests/kernels/emu/emu.h"
 #include <dlfcn.h>
-#include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
-
-#include <cmocka.h>
 
 static struct greta_gpu *gpu;
 static struct emu_settings *emu; /* NULL on a real GPU */
@@ -102,16 +90,6 @@ static struct attn_args args_of(const struct problem *p)
 	};
 }
 
-static void *uploaded(const void *src, size_t bytes)
-{
-	struct greta_err e = { 0 };
-	void *p = greta_gpu_alloc(gpu, bytes, "test data", &e);
-
-	if (!p || greta_gpu_upload(gpu, p, src, bytes, &e))
-		fail_msg("%s", e.text);
-	return p;
-}
-
 static int launch_decode(struct problem *p, const struct attn_args *a, struct greta_err *e)
 {
 	size_t bytes = greta_attn_decode_bytes(a->n_heads, a->head_dim);
@@ -132,7 +110,7 @@ static int launch(struct problem *p, int kernel, const struct attn_args *a, stru
 static int run(struct problem *p, int kernel, struct greta_err *e)
 {
 	struct attn_args a = args_of(p);
-	void *q = uploaded(p->q, p->nq * 2), *k = uploaded(p->k, p->nkv * 2), *v = uploaded(p->v, p->nkv * 2);
+	void *q = uploaded(gpu, p->q, p->nq * 2), *k = uploaded(gpu, p->k, p->nkv * 2), *v = uploaded(gpu, p->v, p->nkv * 2);
 	void *o = greta_gpu_alloc(gpu, p->no * 4, "output", e);
 	int rc;
 
@@ -483,10 +461,10 @@ static void test_attn__half_output_is_the_rounded_float(void **state)
 			assert_int_equal(run(&p, k, &e), 0);
 			a = args_of(&p);
 			a.o_f32 = 0;
-			a.q = uploaded(p.q, p.nq * 2);
-			a.k = uploaded(p.k, p.nkv * 2);
-			a.v = uploaded(p.v, p.nkv * 2);
-			a.o = o = uploaded(p.o, p.no * 2);
+			a.q = uploaded(gpu, p.q, p.nq * 2);
+			a.k = uploaded(gpu, p.k, p.nkv * 2);
+			a.v = uploaded(gpu, p.v, p.nkv * 2);
+			a.o = o = uploaded(gpu, p.o, p.no * 2);
 			half = greta_alloc(p.no * 2);
 			if (launch(&p, k, &a, &e) || greta_gpu_download(gpu, half, o, p.no * 2, &e))
 				fail_msg("%s", e.text);

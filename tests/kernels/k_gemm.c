@@ -1,16 +1,10 @@
 /* Matrix products: the own kernel, and the library where there is one, against float64; shapes that fill no tile, rows with
  * gaps, every kind of result. Inputs fresh each run, outputs poisoned. On a machine with a GPU, run by hand without ROCM_PATH,
  * it tests that GPU. */
+#include "tests/kernels/elements.h"
+
 #include "base/buf.h"
 #include "base/clock.h"
-#include "tests/kernels/elements.h"
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdio.h>
-#include <stdlib.h>
-
-#include <cmocka.h>
 
 static struct greta_gpu *gpu;
 
@@ -21,16 +15,6 @@ struct problem {
 };
 
 enum { GAP_C = 6 };
-
-static void *uploaded(const void *src, size_t bytes)
-{
-	struct greta_err e = { 0 };
-	void *p = greta_gpu_alloc(gpu, bytes, "test data", &e);
-
-	if (!p || greta_gpu_upload(gpu, p, src, bytes, &e))
-		fail_msg("%s", e.text);
-	return p;
-}
 
 static double result(const struct problem *p, const void *c, size_t at)
 {
@@ -75,7 +59,7 @@ static double run(const struct problem *p)
 	uint16_t *x = random_elements(nx, p->t), *w = random_elements(nw, p->t);
 	char *before = greta_alloc(bytes), *c[2] = { greta_alloc(bytes), greta_alloc(bytes) };
 	struct gemm_args a = { .ldx = p->k + 8, .ldw = p->k, .ldc = p->n + GAP_C, .m = p->m, .n = p->n, .k = p->k, .out = p->out };
-	void *on_x = uploaded(x, nx * 2), *on_w = uploaded(w, nw * 2);
+	void *on_x = uploaded(gpu, x, nx * 2), *on_w = uploaded(gpu, w, nw * 2);
 	struct greta_err e = { 0 };
 
 	memset(before, 0xff, bytes); /* NaN, unless it counts */
@@ -84,7 +68,7 @@ static double run(const struct problem *p)
 	for (int i = 0; i < 2; i++) {
 		a.x = on_x;
 		a.w = on_w;
-		a.c = uploaded(before, bytes);
+		a.c = uploaded(gpu, before, bytes);
 		if (greta_gpu_gemm(gpu, p->t, &a, &e) || greta_gpu_download(gpu, c[i], a.c, bytes, &e))
 			fail_msg("%s", e.text);
 		greta_gpu_free(gpu, a.c);
