@@ -11,7 +11,7 @@ echarts.use([CustomChart, HeatmapChart, LineChart, ScatterChart, AriaComponent, 
 
 const data = JSON.parse(document.getElementById("data").textContent);
 const page = document.getElementById("page");
-const charts = []; // { element, make }: made anew when the theme changes
+const charts = []; // { box, make, chart }: drawn anew when the theme changes
 
 // Okabe and Ito's colours, told apart by most eyes; a symbol for each variant tells them apart without colour.
 const COLORS = { light: ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8a6d00", "#56b4e9", "#666666"],
@@ -40,7 +40,9 @@ function section(id, title, ...children) {
 
 const list = (lines) => el("ul", {}, ...lines.map((l) => el("li", {}, l)));
 
-// ---- numbers
+// ---- values
+
+const missing = (v) => v === null || v === undefined;
 
 function signif(x, digits) {
   if (x !== 0 && (Math.abs(x) >= 10 ** digits || Math.abs(x) < 1e-4)) return Math.abs(x) < 1 ? x.toExponential(2) : x.toFixed(0);
@@ -48,7 +50,7 @@ function signif(x, digits) {
 }
 
 function show(value, column) {
-  if (value === null || value === undefined) return "–";
+  if (missing(value)) return "–";
   if (typeof value !== "number") return String(value);
   switch (column.format) {
     case "int": return String(value);
@@ -65,7 +67,7 @@ const seconds = (t) => `${signif(t, 4)} s`;
 
 function csv(columns, rows) {
   const field = (v) => {
-    const s = v === null || v === undefined ? "" : String(v);
+    const s = missing(v) ? "" : String(v);
     return /[",\r\n]/.test(s) ? `"${s.replaceAll('"', '""')}"` : s;
   };
   return [columns.map((c) => field(c.key)), ...rows.map((r) => columns.map((c) => field(r[c.key])))]
@@ -91,12 +93,10 @@ async function copy(text, button) {
 
 function compare(a, b) {
   if (a === b) return 0;
-  if (a === null || a === undefined) return 1; // what is missing goes last, whichever way
-  if (b === null || b === undefined) return -1;
+  if (missing(a)) return 1; // what is missing goes last, whichever way
+  if (missing(b)) return -1;
   return typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b));
 }
-
-const missing = (v) => v === null || v === undefined;
 
 function table(id, title, columns, rows) {
   let sorted = [...rows];
@@ -342,52 +342,93 @@ function columnsOf(rows, titles) {
   });
 }
 
-function build() {
-  header();
-  section("summary", "Summary", list(data.summary), el("h3", {}, data.against ? `Against ${data.against}` : "Against history"), list(data.verdicts));
-  const given = (id) => data.tables.find((t) => t.id === id);
-  const add = (id) => { const t = given(id); return t && t.rows.length ? table(id, t.title, t.columns, t.rows) : null; };
-  if (data.cells.some((c) => c.n > 0)) {
-    section("scaling", "Scaling", chart("scaling", "Prefill time against context, both logarithmic: medians with intervals, fits with 95 % bands. A dashed line is the fit of the contexts before a break, drawn on.", scalingChart, 460),
-      add("scaling"), add("fits"));
-    section("speed", "Throughput", chart("tokens", "Tokens per second against context.", lineChart("tokens_per_s", "tokens/s")),
-      data.cells.some((c) => c.tflops !== null) ? chart("tflops", "TFLOP/s against context, by the engine's own count of operations.", lineChart("tflops", "TFLOP/s")) : null,
-      data.cells.some((c) => c.limit_percent !== null) ? chart("limit", "Share of what the device reaches at most, against context.", lineChart("limit_percent", "of the limit, %")) : null);
-    section("matrix", "Variant, context, node", chart("heat", "How much slower than the fastest of its context.", heatChart, 140 + 44 * heatRows().size));
-    section("repeats", "Repeats", chart("repeats", "Each run against its cell's median.", repeatsChart));
-  }
-  if (data.history.length) {
-    const p = picker("history-cell", "cell", data.history.map((h) => `${h.variant} at ${h.context}`));
-    section("history", "History", p.element, chart("history", "Median of each comparable campaign; a dashed line is a change point.", historyChart(p.pick)), add("regress"), add("differs"));
-  }
-  if (data.telemetry.length) {
-    const p = picker("telemetry-run", "run", data.telemetry.map((t) => `${t.variant} at ${t.context} #${t.repeat} (${t.outcome})`));
-    const names = [...new Set(data.telemetry.flatMap((t) => Object.keys(t.readings)))].filter((n) => !PROGRESS[n]);
-    section("telemetry", "Telemetry", el("p", {}, "Readings while the engine ran; dashed and dotted: how much of loading, prefill (its layers) and decoding was done."), p.element, el("div", { class: "grid" }, ...names.map((n, i) => chart(`telemetry-${i}`, n, telemetryChart(p.pick, n), 240))));
-  }
-  section("marks", "Results left out", data.marks.length
-    ? table("marks", "Good results that say nothing about speed, and why", columnsOf(data.marks, { variant: "variant", context: "context", repeat: "repeat", attempt_id: "attempt",
-      kind: "mark", node: "node", devices: "devices", prefill_s: "prefill s", reason: "reason" }), data.marks)
-    : el("p", {}, "None: every counted result is in the statistics."));
+// A table that html.c made; null where it has no rows.
+function given(id) {
+  const t = data.tables.find((x) => x.id === id);
+  return t && t.rows.length ? table(id, t.title, t.columns, t.rows) : null;
+}
+
+// Rows as a table of the columns that `titles` names, else the words that say why there are none.
+const listed = (id, title, rows, titles, none) => rows.length ? table(id, title, columnsOf(rows, titles), rows) : el("p", {}, none);
+
+function addSummary() {
+  section("summary", "Summary", list(data.summary),
+    el("h3", {}, data.against ? `Against ${data.against}` : "Against history"), list(data.verdicts));
+}
+
+function addSpeed() {
+  const known = (key) => data.cells.some((c) => c[key] !== null);
+  section("scaling", "Scaling", chart("scaling", "Prefill time against context, both logarithmic: medians with intervals, fits with "
+    + "95 % bands. A dashed line is the fit of the contexts before a break, drawn on.", scalingChart, 460), given("scaling"), given("fits"));
+  section("speed", "Throughput", chart("tokens", "Tokens per second against context.", lineChart("tokens_per_s", "tokens/s")),
+    known("tflops") ? chart("tflops", "TFLOP/s against context, by the engine's own count of operations.", lineChart("tflops", "TFLOP/s")) : null,
+    known("limit_percent") ? chart("limit", "Share of what the device reaches at most, against context.",
+      lineChart("limit_percent", "of the limit, %")) : null);
+  section("matrix", "Variant, context, node",
+    chart("heat", "How much slower than the fastest of its context.", heatChart, 140 + 44 * heatRows().size));
+  section("repeats", "Repeats", chart("repeats", "Each run against its cell's median.", repeatsChart));
+}
+
+function addHistory() {
+  const p = picker("history-cell", "cell", data.history.map((h) => `${h.variant} at ${h.context}`));
+  section("history", "History", p.element,
+    chart("history", "Median of each comparable campaign; a dashed line is a change point.", historyChart(p.pick)),
+    given("regress"), given("differs"));
+}
+
+function addTelemetry() {
+  const p = picker("telemetry-run", "run", data.telemetry.map((t) => `${t.variant} at ${t.context} #${t.repeat} (${t.outcome})`));
+  const names = [...new Set(data.telemetry.flatMap((t) => Object.keys(t.readings)))].filter((n) => !PROGRESS[n]);
+  section("telemetry", "Telemetry", el("p", {}, "Readings while the engine ran; dashed and dotted: how much of loading, prefill (its "
+    + "layers) and decoding was done."), p.element,
+    el("div", { class: "grid" }, ...names.map((n, i) => chart(`telemetry-${i}`, n, telemetryChart(p.pick, n), 240))));
+}
+
+function addMarks() {
+  section("marks", "Results left out", listed("marks", "Good results that say nothing about speed, and why", data.marks,
+    { variant: "variant", context: "context", repeat: "repeat", attempt_id: "attempt", kind: "mark", node: "node", devices: "devices",
+      prefill_s: "prefill s", reason: "reason" }, "None: every counted result is in the statistics."));
+}
+
+function addHangs() {
   const causes = data.causes.flatMap((c) => [
     el("h3", {}, `Campaign ${c.campaign} looked for what made attempt ${c.explains} hang`), list(c.words),
     ...c.tables.filter((t) => t.rows.length).map((t) => table(`cause-${c.campaign}-${t.id}`, t.title, t.columns, t.rows))]);
-  section("hangs", "Hangs, timeouts and their causes", ...causes, data.hangs.length
-    ? table("hangs", "Attempts that stopped, were too slow, or were judged", columnsOf(data.hangs, { variant: "variant", context: "context", repeat: "repeat", outcome: "outcome",
-      class: "class", certainty: "certainty", verdict: "verdict", blamed: "blamed", phase: "phase", breadcrumb: "last at", node: "node", wall_s: "wall s", evidence: "evidence" }), data.hangs)
-    : el("p", {}, "None."));
+  section("hangs", "Hangs, timeouts and their causes", ...causes,
+    listed("hangs", "Attempts that stopped, were too slow, or were judged", data.hangs,
+      { variant: "variant", context: "context", repeat: "repeat", outcome: "outcome", class: "class", certainty: "certainty",
+        verdict: "verdict", blamed: "blamed", phase: "phase", breadcrumb: "last at", node: "node", wall_s: "wall s",
+        evidence: "evidence" }, "None."));
+}
+
+function addRuns() {
   const runs = data.cells.flatMap((c) => c.runs.map((r) => ({ variant: c.variant, context: c.context, ...r })));
-  section("runs", "Every planned run", table("runs", "One row a run", columnsOf(runs, { variant: "variant", context: "context", repeat: "repeat", job: "job", text: "outcome", prefill_s: "prefill s", node: "node" }), runs));
-  section("environment", "Environment", data.environment.length
-    ? table("environment", "Configuration of the nodes, several values where attempts differ", columnsOf(data.environment, { key: "key", value: "value" }), data.environment)
-    : el("p", {}, "Not known."));
+  section("runs", "Every planned run", table("runs", "One row a run", columnsOf(runs, { variant: "variant", context: "context",
+    repeat: "repeat", job: "job", text: "outcome", prefill_s: "prefill s", node: "node" }), runs));
+}
+
+function addEnvironment() {
+  section("environment", "Environment", listed("environment", "Configuration of the nodes, several values where attempts differ",
+    data.environment, { key: "key", value: "value" }, "Not known."));
+}
+
+function build() {
+  header();
+  addSummary();
+  if (data.cells.some((c) => c.n > 0)) addSpeed();
+  if (data.history.length) addHistory();
+  if (data.telemetry.length) addTelemetry();
+  addMarks();
+  addHangs();
+  addRuns();
+  addEnvironment();
 }
 
 build();
 setTheme(matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
 addEventListener("resize", () => charts.forEach((c) => c.chart.resize()));
 // On paper it is light, whatever it is on the screen.
-let on_screen = null;
-addEventListener("beforeprint", () => { on_screen = document.documentElement.dataset.theme; setTheme("light"); });
-addEventListener("afterprint", () => setTheme(on_screen));
+let onScreen = null;
+addEventListener("beforeprint", () => { onScreen = document.documentElement.dataset.theme; setTheme("light"); });
+addEventListener("afterprint", () => setTheme(onScreen));
 window.greta = { data, charts }; // for tests
