@@ -353,6 +353,14 @@ void driver_until(struct driver *d, const char *attempt, enum greta_event_kind k
 	}
 }
 
+void driver_hold_node(struct driver *d, const struct node *n, struct greta_spec *holder, struct seen *out)
+{
+	spec_make(n, holder, (const char *const[]){"hang-sleep", NULL});
+	holder->slot = GRETA_SLOT_NODE;
+	driver_start(d, holder);
+	driver_until(d, holder->attempt, GRETA_EVENT_STARTED, out, 20000);
+}
+
 void driver_follow(struct driver *d, const char *attempt, int64_t after, struct seen *out, int timeout_ms)
 {
 	*out = (struct seen){.last_seq = after};
@@ -431,4 +439,59 @@ bool wait_until(bool (*question)(void *), void *arg, int timeout_ms)
 		usleep(20000);
 	}
 	return question(arg);
+}
+
+/* side by side */
+
+struct run {
+	pid_t pid;
+	FILE *said;
+};
+
+static void run_begin(struct run *r, const struct CMUnitTest *test)
+{
+	fflush(stdout);
+	r->said = tmpfile();
+	r->pid = r->said ? fork() : -1;
+	if (r->pid == 0) {
+		dup2(fileno(r->said), STDOUT_FILENO);
+		dup2(fileno(r->said), STDERR_FILENO);
+		exit(_cmocka_run_group_tests(test->name, test, 1, NULL, NULL));
+	}
+	if (r->pid < 0)
+		abort();
+}
+
+/* True when it has passed. What it said comes in one piece. */
+static bool run_end(struct run *r, int status)
+{
+	char line[4096];
+	rewind(r->said);
+	while (fgets(line, sizeof line, r->said))
+		fputs(line, stdout);
+	fclose(r->said);
+	*r = (struct run){0};
+	return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+int run_side_by_side(const struct CMUnitTest *tests, size_t n, size_t at_once)
+{
+	struct run *runs = greta_alloc(at_once * sizeof *runs);
+	size_t begun = 0, n_failed = 0;
+	for (size_t running = 0; begun < n || running > 0;) {
+		int status;
+		for (size_t i = 0; i < at_once && begun < n; i++)
+			if (!runs[i].pid) {
+				run_begin(&runs[i], &tests[begun++]);
+				running++;
+			}
+		pid_t pid = wait(&status);
+		for (size_t i = 0; i < at_once; i++)
+			if (runs[i].pid == pid) {
+				n_failed += !run_end(&runs[i], status);
+				running--;
+			}
+	}
+	free(runs);
+	return (int)n_failed;
 }

@@ -49,6 +49,10 @@ void driver_attach(struct driver *d, const char *attempt, int64_t seq);
 void driver_ack(struct driver *d, const char *attempt, int64_t seq);
 void driver_cancel(struct driver *d, const char *attempt, const char *why);
 
+struct seen;
+/* Starts an attempt that has the whole node, so that others wait, until it is cancelled. */
+void driver_hold_node(struct driver *d, const struct node *n, struct greta_spec *holder, struct seen *out);
+
 /* What was seen of an attempt until its outcome. */
 struct seen {
 	struct greta_end end;
@@ -76,5 +80,10 @@ void run_attempt(struct node *n, const char *const *args, struct greta_spec *spe
 int count_processes(const char *attempt);
 pid_t supervisor_of(const struct node *n, const char *attempt);
 bool wait_until(bool (*question)(void *), void *arg, int timeout_ms);
+
+struct CMUnitTest;
+/* As cmocka_run_group_tests, but at_once of them at a time, each in a process of its own: for tests that mostly wait.
+ * Returns how many failed. */
+int run_side_by_side(const struct CMUnitTest *tests, size_t n, size_t at_once);
 
 #endif

@@ -1,5 +1,5 @@
-/* A campaign's worth of attempts, a random quarter of them faulty, several at a time on one node: no fault misjudged, no
- * healthy run stopped, nothing left running. GRETA_SEED sets another seed, GRETA_ATTEMPTS another number. */
+/* A campaign's worth of attempts, a random quarter of them faulty, on two nodes and several at a time on each: no fault
+ * misjudged, no healthy run stopped, nothing left running. GRETA_SEED sets another seed, GRETA_ATTEMPTS another number. */
 #include "tests/unit/unit.h"
 
 #include "base/clock.h"
@@ -8,6 +8,8 @@
 #include <string.h>
 
 #define IN_FLIGHT 4
+#define N_NODES 2
+#define SEED 41 /* draws every kind */
 
 struct kind {
 	const char *mode, *option, *value;
@@ -17,19 +19,23 @@ struct kind {
 	double bound_s;       /* of silence in prefill, as runs of such a cell have taught; 0: there were none */
 };
 
-/* Usual ones; layer by layer 20 times slower than their siblings; silent up to the end, also 20 times longer than the
- * siblings that taught a bound (orchestrator/control/limits.h: 25 times theirs), and in a cell without any history; chatty, wild. */
+/* Usual ones, chatty ones, wild ones. */
 static const struct kind healthy[] = {
 	{"ok", "--layer-ms", "5", GRETA_OUTCOME_GOOD, GRETA_CLASS_NONE, 0},
 	{"ok", "--layer-ms", "10", GRETA_OUTCOME_GOOD, GRETA_CLASS_NONE, 0},
-	{"ok", "--layer-ms", "200", GRETA_OUTCOME_GOOD, GRETA_CLASS_NONE, 0},
 	{"silent", "--layer-ms", "200", GRETA_OUTCOME_GOOD, GRETA_CLASS_NONE, 0, 5},
-	{"silent", "--layer-ms", "4000", GRETA_OUTCOME_GOOD, GRETA_CLASS_NONE, 0, 5},
-	{"silent", "--layer-ms", "4000", GRETA_OUTCOME_GOOD, GRETA_CLASS_NONE, 0, 0},
 	{"progress", "--layer-ms", "1", GRETA_OUTCOME_GOOD, GRETA_CLASS_NONE, 0},
 	{"flood", "--bytes", "3000000", GRETA_OUTCOME_GOOD, GRETA_CLASS_NONE, 0},
 	{"runaway", "--layer-ms", "1", GRETA_OUTCOME_GOOD, GRETA_CLASS_NONE, 0},
 	{"twice-same", "--layers", "4", GRETA_OUTCOME_GOOD, GRETA_CLASS_NONE, 0},
+};
+
+/* Healthy, too: layer by layer 20 times slower than their siblings; silent up to the end, also 20 times longer than the
+ * siblings that taught a bound (orchestrator/control/limits.h: 25 times theirs), and in a cell without any history. */
+static const struct kind slow[] = {
+	{"ok", "--layer-ms", "200", GRETA_OUTCOME_GOOD, GRETA_CLASS_NONE, 0},
+	{"silent", "--layer-ms", "4000", GRETA_OUTCOME_GOOD, GRETA_CLASS_NONE, 0, 5},
+	{"silent", "--layer-ms", "4000", GRETA_OUTCOME_GOOD, GRETA_CLASS_NONE, 0, 0},
 };
 
 static const struct kind faulty[] = {
@@ -59,7 +65,7 @@ struct flight {
 	struct seen seen;
 };
 
-static unsigned seed = 42;
+static unsigned seed;
 
 static unsigned draw(unsigned n)
 {
@@ -67,9 +73,17 @@ static unsigned draw(unsigned n)
 	return (seed >> 16) % n;
 }
 
+/* A quarter is faulty, an eighth of the others slow. */
+static const struct kind *draw_kind(void)
+{
+	if (draw(4) == 0)
+		return &faulty[draw(GRETA_COUNT(faulty))];
+	return draw(8) == 0 ? &slow[draw(GRETA_COUNT(slow))] : &healthy[draw(GRETA_COUNT(healthy))];
+}
+
 static void launch(struct node *n, struct driver *d, struct flight *f)
 {
-	f->kind = draw(4) == 0 ? &faulty[draw(GRETA_COUNT(faulty))] : &healthy[draw(GRETA_COUNT(healthy))];
+	f->kind = draw_kind();
 	const char *const args[] = {f->kind->mode, f->kind->option, f->kind->value, NULL};
 	spec_make(n, &f->spec, args);
 	for (int i = 0; i < GRETA_PHASE_COUNT; i++)
@@ -102,15 +116,14 @@ static struct flight *find(struct flight *flights, const char *attempt)
 	return NULL;
 }
 
-static void test_campaign__a_quarter_is_faulty(void **state)
+/* Its share of the attempts, on one of N_NODES nodes. */
+static void run_share(struct node *n, unsigned node)
 {
-	struct node *n = *state;
 	struct driver d;
 	struct flight flights[IN_FLIGHT] = {0};
-	int total = getenv("GRETA_ATTEMPTS") ? (int)strtol(getenv("GRETA_ATTEMPTS"), NULL, 10) : 200;
+	int total = (getenv("GRETA_ATTEMPTS") ? (int)strtol(getenv("GRETA_ATTEMPTS"), NULL, 10) : 200) / N_NODES;
 	int launched = 0, done = 0, n_faulty = 0;
-	if (getenv("GRETA_SEED"))
-		seed = (unsigned)strtoul(getenv("GRETA_SEED"), NULL, 10);
+	seed = (getenv("GRETA_SEED") ? (unsigned)strtoul(getenv("GRETA_SEED"), NULL, 10) : SEED) + node;
 	print_message("          seed %u\n", seed);
 	driver_open(&d, DRIVER_DB, 1, NULL);
 	int64_t begun = greta_clock_mono_ns();
@@ -141,10 +154,21 @@ static void test_campaign__a_quarter_is_faulty(void **state)
 		      (double)(greta_clock_mono_ns() - begun) / 1e9);
 }
 
+static void test_campaign__a_quarter_is_faulty(void **state)
+{
+	run_share(*state, 0);
+}
+
+static void test_campaign__on_the_other_node_too(void **state)
+{
+	run_share(*state, 1);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
+	const struct CMUnitTest tests[N_NODES] = {
 		cmocka_unit_test_setup_teardown(test_campaign__a_quarter_is_faulty, node_create, node_remove),
+		cmocka_unit_test_setup_teardown(test_campaign__on_the_other_node_too, node_create, node_remove),
 	};
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return run_side_by_side(tests, N_NODES, N_NODES);
 }

@@ -253,15 +253,10 @@ static void test_crash__an_unreadable_spec_is_infra(void **state)
 	struct node *n = *state;
 	struct greta_spec spec, holder;
 	struct driver d;
-	struct seen s = {0};
-	spec_make(n, &holder, ARGS("hang-sleep"));
-	spec_make(n, &spec, ARGS("ok"));
-	holder.slot = GRETA_SLOT_NODE;
+	struct seen s = {0}, h = {0};
 	driver_open(&d, DRIVER_DB, 1, NULL);
-	driver_start(&d, &holder);
-	driver_until(&d, holder.attempt, GRETA_EVENT_STARTED, &s, 20000);
-	seen_release(&s);
-	s = (struct seen){0};
+	driver_hold_node(&d, n, &holder, &h);
+	spec_make(n, &spec, ARGS("ok"));
 	driver_start(&d, &spec);
 	driver_until(&d, spec.attempt, GRETA_EVENT_WAITING, &s, 20000);
 	char *path = greta_format("%s/attempts/%s/spec.json", n->spool, spec.attempt);
@@ -273,7 +268,7 @@ static void test_crash__an_unreadable_spec_is_infra(void **state)
 	driver_cancel(&d, holder.attempt, "");
 	driver_close(&d);
 	free(path);
-	seen_release(&s);
+	seen_release(&s), seen_release(&h);
 	greta_spec_release(&spec), greta_spec_release(&holder);
 }
 
@@ -284,12 +279,9 @@ static void test_crash__waiting_goes_on(void **state)
 	struct greta_spec spec, holder;
 	struct driver d;
 	struct seen s = {0}, h = {0};
-	spec_make(n, &holder, ARGS("hang-sleep"));
-	spec_make(n, &spec, ARGS("ok"));
-	holder.slot = GRETA_SLOT_NODE;
 	driver_open(&d, DRIVER_DB, 1, NULL);
-	driver_start(&d, &holder);
-	driver_until(&d, holder.attempt, GRETA_EVENT_STARTED, &h, 20000);
+	driver_hold_node(&d, n, &holder, &h);
+	spec_make(n, &spec, ARGS("ok"));
 	driver_start(&d, &spec);
 	driver_until(&d, spec.attempt, GRETA_EVENT_WAITING, &s, 20000);
 	kill(supervisor_of(n, spec.attempt), SIGKILL);
@@ -317,5 +309,5 @@ int main(void)
 		T(test_crash__an_unreadable_spec_is_infra),
 		T(test_crash__waiting_goes_on),
 	};
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return run_side_by_side(tests, GRETA_COUNT(tests), 3);
 }

@@ -437,5 +437,5 @@ int main(void)
 		T(test_faults__host_memory),
 		T(test_faults__the_environment_is_an_allow_list),
 	};
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return run_side_by_side(tests, GRETA_COUNT(tests), 3);
 }
