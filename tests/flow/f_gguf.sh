@@ -1,26 +1,11 @@
 #!/usr/bin/env bash
 # greta-gguf from outside: each verb, its exit codes, and what is left behind when it is killed or the disk is full.
 # usage: f_gguf.sh FOLDER-OF-PROGRAMS
-set -u
-bin=$1
+. "$(dirname "$0")/lib.sh"
 gguf=$bin/greta-gguf
-dir=$(mktemp -d) || exit 1
-trap 'umount "$dir/full" 2>/dev/null; rm -rf "$dir"' EXIT
+trap 'umount "$dir/full" 2>/dev/null; finish' EXIT
 cd "$dir" || exit 1
-failed=0
 small=(--layers 2 --embd 128 --heads 4 --kv-heads 2 --ffn 256 --vocab 300 --ctx 64)
-
-fail() { echo "FAILED: $*"; failed=1; }
-
-# expect CODE PATTERN COMMAND...: the exit code, and a pattern in what it prints.
-expect() {
-	local code=$1 pattern=$2 out got
-	shift 2
-	out=$("$@" 2>&1 </dev/null)
-	got=$?
-	[ $got = "$code" ] || fail "exit code $got, $code expected: $* : $out"
-	grep -qE -- "$pattern" <<<"$out" || fail "no '$pattern' from: $* : $out"
-}
 
 hash_of() { "$gguf" verify "$2" | awk -v name="$1" '$1 == name {print $2}'; }
 context_of() { "$gguf" inspect "$1" | awk '$1 == "llama.context_length" {print $3}'; }
@@ -158,6 +143,4 @@ for program in greta-gguf greta-infer; do
 	needed=$(objdump -p "$bin/$program" | awk '$1 == "NEEDED" {print $2}' | grep -vE '^(libc|libm|libpthread)\.so')
 	[ -z "$needed" ] || fail "$program needs $needed"
 done
-
-[ $failed = 0 ] && echo "all good"
-exit $failed
+done_testing

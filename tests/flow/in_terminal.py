@@ -28,9 +28,8 @@ class Terminal:
     def __init__(self, rows, columns, command):
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
-            time.sleep(0.1)            # until it has its size
+            resize(0, rows, columns)
             os.execvp(command[0], command)
-        resize(self.fd, rows, columns)
         self.all, self.fresh = b"", b""
 
     def read(self, wait_s):

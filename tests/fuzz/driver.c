@@ -99,6 +99,14 @@ static void run_one(const uint8_t *data, size_t n)
 	free(exact);
 }
 
+static time_t now_s(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec;
+}
+
 int main(int argc, char **argv)
 {
 	struct inputs in = {0};
@@ -114,7 +122,7 @@ int main(int argc, char **argv)
 	}
 	for (size_t i = 0; i < in.n; i++)
 		run_one(in.data[i], in.len[i]);
-	for (time_t end = time(NULL) + (time_t)seconds; time(NULL) < end; runs++) {
+	for (time_t end = now_s() + (time_t)seconds; now_s() < end; runs++) {
 		size_t i = next_random() % in.n;
 		memcpy(bytes, in.data[i], in.len[i]);
 		run_one(bytes, mutate(bytes, in.len[i]));
