@@ -26,12 +26,13 @@ void oom_begin(struct oom *o, const char *proc, const struct cgroup_own *own)
 	o->node_kills = count_in(proc, "vmstat", "oom_kill");
 }
 
-static char *counter_proof(const char *dir, const char *file, int64_t before)
+static char *counter_proof(const struct oom *o, const char *dir, const char *file, int64_t before)
 {
 	int64_t now = before < 0 ? -1 : count_in(dir, file, "oom_kill");
 	if (now <= before)
 		return NULL;
-	return greta_format("oom_kill of %s/%s went from %" PRId64 " to %" PRId64, dir, file, before, now);
+	return greta_format("oom_kill of %s/%s went from %" PRId64 " to %" PRId64 "%s", dir, file, before, now,
+			    strcmp(o->proc, "/proc") == 0 ? "" : ", played back by GRETA_PROC_ROOT");
 }
 
 static char *kernel_line(const struct klog *k, pid_t engine, bool killed)
@@ -47,13 +48,13 @@ char *oom_host_proof(const struct oom *o, const struct cgroup *c, const struct k
 {
 	char *proof = kernel_line(k, engine, killed);
 	if (!proof && c->path)
-		proof = counter_proof(c->path, "memory.events", 0);
+		proof = counter_proof(o, c->path, "memory.events", 0);
 	if (!proof)
-		proof = counter_proof(o->own->unified, "memory.events", o->v2_kills);
+		proof = counter_proof(o, o->own->unified, "memory.events", o->v2_kills);
 	if (!proof)
-		proof = counter_proof(o->own->memory, "memory.oom_control", o->v1_kills);
+		proof = counter_proof(o, o->own->memory, "memory.oom_control", o->v1_kills);
 	if (!proof && killed)
-		proof = counter_proof(o->proc, "vmstat", o->node_kills);
+		proof = counter_proof(o, o->proc, "vmstat", o->node_kills);
 	return proof;
 }
 
