@@ -5,6 +5,9 @@
 #include <math.h>
 #include <stdlib.h>
 
+#define FAIR_RUNS_MIN 60 /* before hangs are called rare; one factor that removes them leaves three, at the usual rate */
+#define AHEAD_MAX 16	 /* factors' runs from the first that has not ended on: what they cost is spent if it takes long */
+
 #define NAMED(fn, type, LIST)                                                                                          \
 	const char *fn(type v)                                                                                         \
 	{                                                                                                              \
@@ -44,37 +47,56 @@ static void rate_add(struct hang_rate *r, enum greta_outcome o)
 
 /* ---- e-values */
 
-/* Pay-out of all hangs so far for one who bets that the factor leaves a share `left` of them: on was as likely as off.
- */
-static double pay_out(double left, int64_t n_on, int64_t n_off)
-{
-	double on = left / (1 + left);
+/* The stake is spread over what share of the hangs the factor might leave; a tenth lies on that it makes them three
+ * times as frequent. */
+static const double left[RCA_BETS] = {0.02, 0.1, 0.3};
+#define STAKE_EACH 0.3
+#define STAKE_WORSENS 0.1
+#define LEFT_WORSENS 3
 
-	return pow(2 * on, (double)n_on) * pow(2 * (1 - on), (double)n_off);
+static void place_bets(struct rca_factor *f)
+{
+	for (size_t i = 0; i < RCA_BETS; i++)
+		f->e_removes[i] = STAKE_EACH;
+	f->e_worsens = STAKE_WORSENS;
+	f->e_matters = f->e_dismisses = 1;
 }
 
-/* The stake is spread over how much it might remove, and a sixth lies on that it makes hangs three times as frequent.
- * A run that failed otherwise may never have come as far as the hang: it is taken for one on the side where that makes
+/* Of a hang, for one who bets that the factor leaves this share of them, and that it was on with the chance of the coin. */
+static double pay_out(double share, double coin, bool on)
+{
+	return (on ? share : 1) / (coin * share + 1 - coin);
+}
+
+/* A run that failed otherwise may never have come as far as the hang: it is taken for one on the side where that makes
  * the factor look less influential. */
-static void bets(const struct rca_factor *f, double *removes, double *worsens)
+static void pay(struct rca_factor *f, double coin, bool on, bool hung)
 {
-	static const double left[] = {0, 0.1, 0.2, 1.0 / 3, 0.5};
-
-	*removes = 0;
-	for (size_t i = 0; i < GRETA_COUNT(left); i++)
-		*removes += pay_out(left[i], f->bet_on.hung + f->bet_on.failed, f->bet_off.hung) / 6;
-	*worsens = pay_out(3, f->bet_on.hung, f->bet_off.hung + f->bet_off.failed) / 6;
+	for (size_t i = 0; i < RCA_BETS && (hung || on); i++)
+		f->e_removes[i] *= pay_out(left[i], coin, on);
+	if (hung || !on)
+		f->e_worsens *= pay_out(LEFT_WORSENS, coin, on);
+	if (hung && f->finding == RCA_OPEN)
+		f->e_dismisses /= pay_out(1 - RCA_REMOVES, coin, on);
 }
 
-static void judge(struct rca_factor *f, size_t n_factors)
+/* Where each run hangs, hangs tell which way the coins fell: a finding needs rates that bear it out, too. */
+static bool rates_agree(const struct rca_factor *f, bool removes)
 {
-	double removes, worsens;
+	int64_t on = f->bet_on.hung * f->bet_off.runs, off = f->bet_off.hung * f->bet_on.runs;
 
-	bets(f, &removes, &worsens);
-	f->e_matters = removes + worsens;
-	f->e_dismisses = 1 / pay_out(1 - RCA_REMOVES, f->bet_on.hung, f->bet_off.hung);
-	if (f->e_matters >= (double)n_factors / RCA_ALPHA)
-		f->finding = removes > worsens ? RCA_REMOVES_HANGS : RCA_WORSENS;
+	return removes ? on < off : on > off;
+}
+
+static void judge(struct rca_factor *f, size_t n_sharing)
+{
+	double removes = 0;
+
+	for (size_t i = 0; i < RCA_BETS; i++)
+		removes += f->e_removes[i];
+	f->e_matters = removes + f->e_worsens;
+	if (f->e_matters >= (double)n_sharing / RCA_ALPHA && rates_agree(f, removes > f->e_worsens))
+		f->finding = removes > f->e_worsens ? RCA_REMOVES_HANGS : RCA_WORSENS;
 	else if (f->e_dismisses >= 1 / RCA_BETA)
 		f->finding = RCA_DISMISSED;
 }
@@ -89,8 +111,16 @@ struct deciding {
 	enum rca_step *steps;
 	int64_t left;		    /* attempts that may still be started */
 	int64_t on_same, on_others; /* of those at once: what pinned GPUs have taken */
+	enum rca_stage coins;	    /* that are thrown now */
+	size_t head;		    /* their first run that is still needed to learn from those behind it */
 	bool undecided;
 };
+
+/* The stage that it is a part of, whatever its coin. */
+static enum rca_stage part_of(const struct rca_run *r)
+{
+	return r->stage == RCA_SPARSE ? RCA_FACTORS : r->stage;
+}
 
 /* Elsewhere there is no GPU that hung, and none that is its neighbour. */
 static bool tells_of(const struct rca_design *d, const struct rca_run *r, size_t f)
@@ -98,44 +128,28 @@ static bool tells_of(const struct rca_design *d, const struct rca_run *r, size_t
 	return d->factors[f].kind != RCA_DEVICE || !(r->on & rca_design_bits(d, RCA_NODE));
 }
 
+static bool found(const struct rca_factor *f)
+{
+	return f->finding == RCA_REMOVES_HANGS || f->finding == RCA_WORSENS;
+}
+
 static void learn(const struct rca_design *d, const struct rca_run *r, struct rca_factor *all)
 {
 	enum rca_telling telling = rca_telling(r->outcome);
+	size_t n_sharing = d->n_factors;
 
+	for (size_t i = 0; i < d->n_factors; i++)
+		n_sharing -= found(&all[i]);
 	for (size_t i = 0; i < d->n_factors; i++) {
-		struct rca_factor *f = &all[i];
-		struct rca_sides *side = r->on >> i & 1 ? &f->bet_on : &f->bet_off;
+		bool on = r->on >> i & 1;
 
-		if (f->finding != RCA_OPEN || !tells_of(d, r, i) || telling == RCA_TELLS_QUIET)
+		if (found(&all[i]) || !tells_of(d, r, i) || telling == RCA_TELLS_NOTHING)
 			continue;
-		side->hung += telling == RCA_TELLS_HANG;
-		side->failed += telling == RCA_TELLS_FAILURE;
-		judge(f, d->n_factors);
+		rate_add(on ? &all[i].bet_on : &all[i].bet_off, r->outcome);
+		if (telling != RCA_TELLS_QUIET)
+			pay(&all[i], rca_stage_coin(r->stage), on, telling == RCA_TELLS_HANG);
+		judge(&all[i], n_sharing);
 	}
-}
-
-static int by_end(const void *a, const void *b)
-{
-	const struct rca_run *x = *(const struct rca_run *const *)a, *y = *(const struct rca_run *const *)b;
-
-	if (x->ended != y->ended)
-		return x->ended < y->ended ? -1 : 1;
-	return (x > y) - (x < y);
-}
-
-/* In the order in which they ended: what was decided stays decided, whatever still runs then. */
-static void learn_factors(struct deciding *x)
-{
-	const struct rca_run **order = greta_alloc(x->n * sizeof *order + 1);
-	size_t n = 0;
-
-	for (size_t i = 0; i < x->n; i++)
-		if (x->runs[i].stage == RCA_FACTORS && rca_telling(x->runs[i].outcome) != RCA_TELLS_NOTHING)
-			order[n++] = &x->runs[i];
-	qsort(order, n, sizeof *order, by_end);
-	for (size_t i = 0; i < n; i++)
-		learn(x->d, order[i], x->s->factors);
-	free(order);
 }
 
 static unsigned factors_found(const struct deciding *x, bool also_worse)
@@ -148,6 +162,53 @@ static unsigned factors_found(const struct deciding *x, bool also_worse)
 		bits |= finding == RCA_REMOVES_HANGS || (also_worse && finding == RCA_WORSENS) ? 1u << f : 0;
 	}
 	return bits;
+}
+
+static bool has_ended(const struct rca_run *r)
+{
+	return r->state == GRETA_JOB_DONE || r->state == GRETA_JOB_CANCELLED;
+}
+
+/* Under a fair coin one factor that removes the hang leaves half of the rate that is worth finding. */
+static bool is_rare(struct hang_rate fair, double rate)
+{
+	return fair.runs >= FAIR_RUNS_MIN && (double)fair.hung < rate / 3 * (double)fair.runs;
+}
+
+/* From the runs under these coins, in the plan's order, up to the first that has not ended, or until hangs are rare and
+ * there are others. False: they are. */
+static bool learn_thrown(struct deciding *x, enum rca_stage coins, bool others)
+{
+	struct hang_rate seen = {0};
+
+	x->coins = coins;
+	for (x->head = 0; x->head < x->n; x->head++) {
+		const struct rca_run *r = &x->runs[x->head];
+
+		if (r->stage != coins || r->on & factors_found(x, false))
+			continue;
+		if (others && is_rare(seen, x->d->rate))
+			return false;
+		if (!has_ended(r))
+			return true;
+		learn(x->d, r, x->s->factors);
+		rate_add(&seen, r->outcome);
+	}
+	return true;
+}
+
+/* So the coins that are looked at are those that were thrown, whichever of their runs a hang, a busy GPU or a slow node
+ * held up, and what was decided stays decided. */
+static void learn_factors(struct deciding *x)
+{
+	bool sparse = false; /* searches of an older release have none */
+
+	for (size_t f = 0; f < x->d->n_factors; f++)
+		place_bets(&x->s->factors[f]);
+	for (size_t i = 0; i < x->n; i++)
+		sparse |= x->runs[i].stage == RCA_SPARSE;
+	if (!learn_thrown(x, RCA_FACTORS, sparse))
+		learn_thrown(x, RCA_SPARSE, false);
 }
 
 static void count_sides(struct deciding *x, const struct rca_run *r, unsigned found)
@@ -179,7 +240,7 @@ static void learn_rates(struct deciding *x)
 			rate_add(&s->again, r->outcome);
 		if (r->stage != RCA_CONTEXTS && !(r->on & found))
 			rate_add(&s->unchanged, r->outcome);
-		if (r->stage == RCA_FACTORS)
+		if (part_of(r) == RCA_FACTORS)
 			count_sides(x, r, found);
 		for (size_t c = 0; c < x->d->n_contexts && r->stage == RCA_CONTEXTS; c++)
 			if (r->context == x->d->contexts[c])
@@ -198,7 +259,7 @@ static bool queued(const struct deciding *x, size_t i)
 static void drop(struct deciding *x, enum rca_stage stage, enum rca_step why)
 {
 	for (size_t i = 0; i < x->n; i++)
-		if (queued(x, i) && x->runs[i].stage == stage)
+		if (queued(x, i) && part_of(&x->runs[i]) == stage)
 			x->steps[i] = why;
 }
 
@@ -235,17 +296,25 @@ static void take_running(struct deciding *x)
 			++*place;
 }
 
+/* Is it one of those that are learned from, once it has ended? */
+static bool counts(const struct deciding *x, size_t i)
+{
+	return x->runs[i].stage == x->coins && x->steps[i] != RCA_STEP_SETTLED;
+}
+
 /* Lets up to `most` run at once, while `reserve` attempts of the budget stay. False: nothing of it runs, or will. */
 static bool start(struct deciding *x, enum rca_stage stage, int64_t context, int64_t most, int64_t reserve)
 {
-	int64_t busy = 0;
+	int64_t busy = 0, n_ahead = 0;
 	bool waits = false;
 
 	for (size_t i = 0; i < x->n; i++)
-		busy += belongs(&x->runs[i], stage, context) && x->runs[i].state == GRETA_JOB_RUNNING;
-	for (size_t i = 0; i < x->n && busy < most && x->left > reserve; i++) {
+		busy += x->runs[i].state == GRETA_JOB_RUNNING && part_of(&x->runs[i]) == x->s->stage &&
+			x->runs[i].context == context;
+	for (size_t i = 0; i < x->n && busy < most && x->left > reserve && n_ahead < AHEAD_MAX; i++) {
 		int64_t limit = 0, *place = pinned(x, &x->runs[i], &limit);
 
+		n_ahead += stage == x->coins && i >= x->head && counts(x, i);
 		if (!queued(x, i) || !belongs(&x->runs[i], stage, context))
 			continue;
 		waits = true;
@@ -297,13 +366,13 @@ static bool stage_factors(struct deciding *x)
 
 	x->s->stage = RCA_FACTORS;
 	for (size_t i = 0; i < x->n; i++)
-		if (queued(x, i) && x->runs[i].stage == RCA_FACTORS && x->runs[i].on & removing)
+		if (queued(x, i) && part_of(&x->runs[i]) == RCA_FACTORS && x->runs[i].on & removing)
 			x->steps[i] = RCA_STEP_SETTLED;
 	if (all_decided(x)) {
 		drop(x, RCA_FACTORS, RCA_STEP_FACTORS);
 		return true;
 	}
-	if (start(x, RCA_FACTORS, x->d->context, INT64_MAX, rca_runs_at_most(x->d, RCA_CONTEXTS)))
+	if (start(x, x->coins, x->d->context, INT64_MAX, rca_runs_at_most(x->d, RCA_CONTEXTS)))
 		return false;
 	x->undecided = true;
 	drop(x, RCA_FACTORS, RCA_STEP_BUDGET);

@@ -4,7 +4,7 @@
  * Three stages, one after the other:
  *
  *	again      the cell as it hung, until it hangs again; not once in enough runs: nothing was found
- *	factors    the same context, each factor of each run thrown by a fair coin when the campaign was planned
+ *	factors    the same context, each factor of each run on or off by a coin that was thrown when the campaign was planned
  *	contexts   the cell as it hung at smaller contexts, by bisection: one hang tells, or enough runs without one
  *
  * The test of a factor asks hangs alone. Had it no influence, a hang would find it on or off by the coin, whatever the
@@ -12,12 +12,22 @@
  * product of the pay-outs, an e-value, has an expectation of 1 at every time; by Ville's inequality it ever reaches 1/a
  * with a probability of at most a. So one may look after each run, and stop.
  *
+ * The coin is fair, since that decides soonest about one factor that removes the hang: half of the runs can hang then.
+ * Of three such, an eighth can. Where hangs are rarer than one factor explains, runs are taken from others that were
+ * planned, with each factor on in three of ten: a hang tells less of each, but there are more. What has happened chooses
+ * the coin, not what it will show, so the bets stay fair; each is paid by the coin of its run. For the same reason runs
+ * are looked at in the plan's order, up to the first that has not ended: by the order in which they end, what is quick in
+ * one place would come before what hangs in another.
+ *
  *	Ville, Etude critique de la notion de collectif, 1939
  *	Ramdas, Gruenwald, Vovk and Shafer, Game-theoretic statistics and safe anytime-valid inference, Statist. Sci. 38 (2023)
  *	Wald, Sequential tests of statistical hypotheses, Ann. Math. Statist. 16 (1945): the same, to dismiss a factor
+ *	Holm, A simple sequentially rejective multiple test procedure, Scand. J. Statist. 6 (1979)
  *
- * The chance that any factor without influence is said to matter is RCA_ALPHA, over all of them (each has its share); the
- * chance that one which removes RCA_REMOVES of the hangs is dismissed is RCA_BETA, each.
+ * The chance that any factor without influence is said to matter is RCA_ALPHA, over all of them: each has its share, that
+ * of those found goes to the others. The chance that one which removes RCA_REMOVES of the hangs is dismissed is RCA_BETA,
+ * each. One that was dismissed needs no more runs, but as long as others do, it is still seen to matter if it does: it
+ * may remove half of the hangs.
  */
 #ifndef ORCHESTRATOR_RCA_RCA_DECIDE_H
 #define ORCHESTRATOR_RCA_RCA_DECIDE_H
@@ -63,13 +73,12 @@ enum rca_finding {
 };
 const char *rca_finding_name(enum rca_finding f);
 
-struct rca_sides {
-	int64_t hung, failed;            /* failed otherwise: such a run may never have come as far as the hang */
-};
+#define RCA_BETS 3
 struct rca_factor {
 	enum rca_finding finding;
-	struct rca_sides bet_on, bet_off; /* what it was decided by, or will be */
-	double e_matters, e_dismisses;   /* as they stood then, or stand */
+	double e_removes[RCA_BETS], e_worsens; /* what each bet on it has come to, by its share of the stake */
+	double e_matters, e_dismisses;   /* of all bets, when it was found, or now; when it was dismissed, or now */
+	struct hang_rate bet_on, bet_off; /* runs that it was judged by */
 	struct hang_rate on, off;        /* runs of the stage that tell, none of them under another factor that was found */
 	int64_t failed_on, failed_off;
 };

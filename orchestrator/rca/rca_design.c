@@ -9,7 +9,7 @@
 #include <gsl/gsl_rng.h>
 #include <string.h>
 
-#define RUNS_MAX 4000	/* of the factors' stage, however large the budget */
+#define RUNS_MAX 2000	/* of the factors' stage and each coin, however large the budget */
 #define HANGS_WANTED 30 /* that decide the factors nearly always (tests/unit/u_rca_decide.c) */
 
 static const char *const kind_names[] = {
@@ -186,18 +186,23 @@ int64_t rca_budget_wanted(const struct rca_design *d)
 
 /* ---- the runs */
 
+double rca_stage_coin(enum rca_stage s)
+{
+	return s == RCA_FACTORS ? 0.5 : s == RCA_SPARSE ? 0.3 : 0;
+}
+
 static void add(struct rca_runs *runs, enum rca_stage stage, int64_t context, unsigned on)
 {
 	*GRETA_PUSH(runs->items, runs->n, runs->cap) = (struct rca_run){.stage = stage, .context = context, .on = on};
 }
 
-/* A fair coin each. Elsewhere the GPU that hung is not there, so the coin for another one is not told apart. */
-static unsigned throw_coins(const struct rca_design *d, gsl_rng *rng)
+/* Elsewhere the GPU that hung is not there, so the coin for another one is not told apart. */
+static unsigned throw_coins(const struct rca_design *d, enum rca_stage stage, gsl_rng *rng)
 {
 	unsigned on = 0;
 
 	for (size_t f = 0; f < d->n_factors; f++)
-		on |= (unsigned)gsl_rng_uniform_int(rng, 2) << f;
+		on |= (unsigned)(gsl_rng_uniform(rng) < rca_stage_coin(stage)) << f;
 	return on & rca_design_bits(d, RCA_NODE) ? on & ~rca_design_bits(d, RCA_DEVICE) : on;
 }
 
@@ -209,8 +214,10 @@ void rca_design_runs(const struct rca_design *d, uint64_t seed, struct rca_runs 
 	gsl_rng_set(rng, (unsigned long)seed);
 	for (int64_t i = 0; i < each + each / 4; i++)
 		add(out, RCA_AGAIN, d->context, 0);
-	for (int64_t i = 0; i < factors && i < RUNS_MAX; i++)
-		add(out, RCA_FACTORS, d->context, throw_coins(d, rng));
+	for (int64_t i = 0; i < factors && i < RUNS_MAX; i++) {
+		add(out, RCA_FACTORS, d->context, throw_coins(d, RCA_FACTORS, rng));
+		add(out, RCA_SPARSE, d->context, throw_coins(d, RCA_SPARSE, rng));
+	}
 	for (size_t c = 0; c < d->n_contexts; c++)
 		for (int64_t i = 0; i < each + each / 4; i++)
 			add(out, RCA_CONTEXTS, d->contexts[c], 0);

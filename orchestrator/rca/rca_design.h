@@ -28,7 +28,9 @@ enum rca_factor_kind {
 };
 const char *rca_factor_kind_name(enum rca_factor_kind k);
 
-enum rca_stage { RCA_AGAIN, RCA_FACTORS, RCA_CONTEXTS }; /* job.block of its runs; rca_decide.h says what they are */
+/* job.block of its runs; rca_decide.h says what they are. RCA_SPARSE: runs of the stage of factors under another coin. */
+enum rca_stage { RCA_AGAIN, RCA_FACTORS, RCA_CONTEXTS, RCA_SPARSE };
+double rca_stage_coin(enum rca_stage s); /* the chance that a run of it has a given factor on */
 
 struct rca_design {
 	double rate;                     /* smallest hang rate that is worth finding */
@@ -61,7 +63,6 @@ struct rca_run {                         /* a job of the campaign */
 	/* what became of it */
 	enum greta_job_state state;
 	enum greta_outcome outcome;      /* of the attempt that tells most; UNKNOWN: none has ended */
-	int64_t ended;                   /* that attempt's place in time */
 	int64_t n_attempts;
 	double wall_s;                   /* of all of them */
 };

@@ -8,7 +8,7 @@
 /* The attempt that tells most of a job: one that hung or ran to its end before one that failed, that before one which
  * was lost; the last of these. */
 static const char runs_sql[] =
-	"SELECT j.id, j.block, j.context, v.position, j.state, coalesce(a.outcome, 'unknown'), a.ended_ns,"
+	"SELECT j.id, j.block, j.context, v.position, j.state, coalesce(a.outcome, 'unknown'),"
 	" (SELECT count(*) FROM attempt t WHERE t.job_id = j.id),"
 	" (SELECT coalesce(sum(t.wall_s), 0) FROM attempt t WHERE t.job_id = j.id) "
 	"FROM job j JOIN variant v ON v.id = j.variant_id LEFT JOIN attempt a ON a.id = "
@@ -41,9 +41,8 @@ static int load_runs(struct greta_db *db, struct rca *r, struct greta_err *e)
 			.on = variant < r->design.n_variants ? r->design.variants[variant] : 0,
 			.state = state_of(greta_query_str(q, 4)),
 			.outcome = greta_outcome_parse(greta_query_str(q, 5)),
-			.ended = greta_query_i64(q, 6),
-			.n_attempts = greta_query_i64(q, 7),
-			.wall_s = greta_query_f64(q, 8),
+			.n_attempts = greta_query_i64(q, 6),
+			.wall_s = greta_query_f64(q, 7),
 		};
 	}
 	return rc;

@@ -157,10 +157,14 @@ size_t rca_verdict_count(const struct rca_verdict *v, enum rca_finding finding)
 
 bool rca_verdict_finding(const struct rca_verdict *v, enum rca_factor_kind kind, enum rca_finding *out)
 {
+	enum rca_finding device;
+
 	for (size_t f = 0; f < v->rca.design.n_factors; f++) {
 		if (v->rca.design.factors[f].kind != kind)
 			continue;
 		*out = v->state.factors[f].finding;
+		if (kind == RCA_NODE && rca_verdict_finding(v, RCA_DEVICE, &device) && device == RCA_REMOVES_HANGS)
+			*out = RCA_DISMISSED;
 		return true;
 	}
 	return false;

@@ -27,7 +27,8 @@ int rca_verdict_make(struct greta_db *db, int64_t campaign_id, struct rca_verdic
 void rca_verdict_release(struct rca_verdict *v);
 
 size_t rca_verdict_count(const struct rca_verdict *v, enum rca_finding finding); /* factors */
-/* What is known of the first factor of the kind; false: none was varied. */
+/* Whether it follows what the kind stands for, by the first factor of that kind; false: none was varied. Another node has
+ * another GPU, too: where that alone keeps the hang away on the node itself, it does not follow the node. */
 bool rca_verdict_finding(const struct rca_verdict *v, enum rca_factor_kind kind, enum rca_finding *out);
 const char *rca_finding_words(enum rca_finding f, enum rca_end end); /* "keeps the hang away" */
 

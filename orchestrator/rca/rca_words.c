@@ -216,12 +216,17 @@ static void next_factor(const struct rca_verdict *v, size_t f, struct greta_buf 
 static void words_next(const struct rca_verdict *v, struct greta_buf *out)
 {
 	size_t before = out->len;
+	enum rca_finding follows;
 
 	if (v->state.end == RCA_END_GOES_ON)
 		return;
-	for (size_t f = 0; f < v->rca.design.n_factors; f++)
-		if (v->state.factors[f].finding == RCA_REMOVES_HANGS)
+	for (size_t f = 0; f < v->rca.design.n_factors; f++) {
+		follows = v->state.factors[f].finding;
+		if (v->rca.design.factors[f].kind == RCA_NODE)
+			rca_verdict_finding(v, RCA_NODE, &follows);
+		if (follows == RCA_REMOVES_HANGS)
 			next_factor(v, f, out);
+	}
 	if (v->state.end == RCA_END_UNDECIDED)
 		greta_buf_addf(
 			out,

@@ -293,7 +293,8 @@ static int cause(struct report *r, int64_t search_id, struct greta_err *e)
 	if (table_rows(factors)) {
 		table_print_markdown(factors, r->out);
 		greta_buf_adds(r->out, "\nIntervals hold at any number of runs; a factor matters from an e-value of ");
-		greta_buf_addf(r->out, "%.0f on.\n\n", (double)v.rca.design.n_factors / RCA_ALPHA);
+		greta_buf_addf(r->out, "%.0f on, %.0f less for each that was found before it.\n\n",
+			       (double)v.rca.design.n_factors / RCA_ALPHA, 1 / RCA_ALPHA);
 	}
 	table_destroy(factors);
 	add_table(r, rca_verdict_cells(&v));
