@@ -1,10 +1,10 @@
-// f_html.mjs PAGE OUT: opens a report in Chromium, from disk and without a network, and holds it against its own data.
-// Screenshots land in OUT. Exit code 77: there is no Chromium.
+// f_html.mjs PAGE OUT MODULES [causes]: opens a report in Chromium, from disk and without a network, and holds it against its own
+// data; of a report on hangs only what was found of their causes. Screenshots land in OUT. Exit code 77: there is no Chromium.
 import { existsSync, mkdirSync } from "node:fs";
 import { createRequire } from "node:module";
 import assert from "node:assert/strict";
 
-const [page_path, out, modules] = process.argv.slice(2);
+const [page_path, out, modules, only] = process.argv.slice(2);
 const { chromium } = createRequire(`${modules}/`)("playwright-core");
 const browser_path = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].find(existsSync);
 if (!browser_path) {
@@ -54,6 +54,23 @@ async function sections_are_there(page) {
   const ids = await page.$$eval("main > section", (s) => s.map((x) => x.id));
   for (const id of ["summary", "scaling", "speed", "matrix", "repeats", "history", "marks", "hangs", "runs", "environment"])
     assert.ok(ids.includes(id), `no section ${id}`);
+}
+
+// Each search with all its sentences, and its tables with all their rows and figures.
+async function causes_are_told(page) {
+  const causes = await page.evaluate(() => window.greta.data.causes);
+  assert.ok(causes.length > 0, "the report tells of no search");
+  for (const c of causes) {
+    const told = await page.locator("#hangs").innerText();
+    for (const words of c.words)
+      assert.ok(told.includes(words), `not told: ${words}`);
+    for (const t of c.tables.filter((x) => x.rows.length)) {
+      const cells = await page.$$eval(`#table-cause-${c.campaign}-${t.id} tbody tr`, (rows) => rows.map((r) => r.innerText));
+      assert.equal(cells.length, t.rows.length);
+      c.factors.forEach((f, i) => assert.ok(t.id !== "factors" || cells[i].includes(f.name) && cells[i].includes(`${f.off.hung} of ${f.off.runs}`), cells[i]));
+    }
+  }
+  await page.locator("#hangs").screenshot({ path: `${out}/report-causes.png` });
 }
 
 async function tables_sort(page) {
@@ -112,7 +129,12 @@ async function fits_the_window(page) {
 }
 
 const desktop = { viewport: { width: 1200, height: 900 } }, phone = { viewport: { width: 390, height: 844 }, isMobile: true, hasTouch: true };
-for (const [name, options] of Object.entries({ light: { ...desktop, colorScheme: "light" }, dark: { ...desktop, colorScheme: "dark" }, phone: { ...phone, colorScheme: "light" } })) {
+if (only === "causes") {
+  const page = await open({ ...desktop, colorScheme: "light" });
+  await fits_the_window(page);
+  await causes_are_told(page);
+  await page.context().close();
+} else for (const [name, options] of Object.entries({ light: { ...desktop, colorScheme: "light" }, dark: { ...desktop, colorScheme: "dark" }, phone: { ...phone, colorScheme: "light" } })) {
   const page = await open(options);
   await fits_the_window(page);
   await page.screenshot({ path: `${out}/report-${name}.png`, fullPage: true });

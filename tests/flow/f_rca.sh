@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # A hang that comes in one of seven runs, only without a variable and only above a context: rca finds both within its
-# budget, its controller being killed on the way. A hang that never comes back: it says that nothing was found.
-# usage: f_rca.sh FOLDER-OF-PROGRAMS
+# budget, its controller being killed on the way. With too small a budget it says that it is undecided. A hang that never
+# comes back: it says that nothing was found.
+# usage: f_rca.sh FOLDER-OF-PROGRAMS HTML-BUILD SCREENSHOTS
 . "$(dirname "$0")/lib.sh"
 cd "$dir" || exit 1
 mkdir -m 700 spool
@@ -64,6 +65,23 @@ grep -q '"follows":{"kernel":null,"device":null,"node":null}' <<<"$said" || fail
 expect 0 'Causes of hangs' greta-orch report sometimes
 grep -q 'FENCE=1 keeps the hang away' <<<"$said" || fail "not in the report: $said"
 expect 0 'FENCE=1 keeps the hang away' greta-orch report "$id"
+if greta-orch report sometimes --html report.html >said 2>&1; then
+	! command -v node >/dev/null || expect "[07]*" '^(screenshots|skipped: no Chromium)' node "$here/f_html.mjs" "$dir/report.html" "$3" "$2" causes
+else
+	grep -q 'built without npm' said || fail "no page: $(cat said)"
+fi
+wait_for 20 no_controller
+
+# --- a budget that is spent before the factors are decided
+rm -f count
+expect 6 'Undecided within the budget, after [0-9]+ runs' \
+	timeout 120 greta-orch rca sometimes --budget 60 --rate 20 --contexts 2048 --set FENCE=1 --set OTHER=1
+id=$(sql "SELECT max(id) FROM campaign WHERE kind = 'rca'")
+grep -q "FENCE=1 is undecided" <<<"$said" || fail "what is open is not named: $said"
+grep -q 'Next: search again with a larger --budget' <<<"$said" || fail "no way out: $said"
+equal "runs within the small budget" "SELECT count(*) <= 60 FROM attempt a JOIN job j ON j.id = a.job_id WHERE j.campaign_id = $id" 1
+equal "skipped for the budget" "SELECT count(*) > 0 FROM job WHERE campaign_id = $id AND state = 'skipped' AND reason = 'the budget is spent'" 1
+expect 6 '"end":"undecided"' greta-orch rca "$id" --json
 wait_for 20 no_controller
 
 # --- it hung once, and never again

@@ -5,13 +5,14 @@
 #	node_start K [OPT...]  one of them (again), with further lines for its sshd_config
 #	node_pids K            its listening sshd and the sessions below it
 #	nodes_stop             ends all sshds and what is left on the nodes
-#	$nodes_setenv          further variables of a session: NAME=value ...
+#	$nodes_setenv          further variables of a session: NAME=value ..., with %k for the number of the node
 #
 # SHLVL keeps bash from reading the rc files of whoever runs this, which may be slow and leave locks behind when killed.
 # Each node has its own spool, slots and store (GRETA_SPOOL_DIR and so on, set by its sshd), and says that it is another
 # machine (GRETA_NODE_ID).
 
 nodes_port=${nodes_port:-$((20000 + RANDOM % 20000))}
+nodes_setenv=${nodes_setenv:-}
 
 nodes_skip_unless_possible() {
 	[ -x /usr/sbin/sshd ] || { echo "SKIP: there is no /usr/sbin/sshd"; exit 77; }
@@ -39,7 +40,7 @@ node_start() {
 		echo "MaxStartups 100:30:200"
 		echo "Subsystem sftp internal-sftp"
 		echo "SetEnv GRETA_SPOOL_DIR=$dir/spool GRETA_SLOTS_DIR=$dir/slots GRETA_CACHE_DIR=$dir/cache" \
-			"SHLVL=9 GRETA_NODE_ID=$(printf '%032x' "$k") ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=0} ${nodes_setenv:-}"
+			"SHLVL=9 GRETA_NODE_ID=$(printf '%032x' "$k") ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=0} ${nodes_setenv//%k/$k}"
 		printf '%s\n' "$@"
 	} >"$dir/sshd_config"
 	/usr/sbin/sshd -f "$dir/sshd_config" -E "$dir/sshd.log" || { cat "$dir/sshd.log"; return 1; }
