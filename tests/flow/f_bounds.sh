@@ -39,4 +39,27 @@ equal "bounded" "SELECT outcome || ' ' || class || ' ' || certainty FROM attempt
 expect 0 'prefill +0\.3 .*history: 6 runs of this cell, median' greta-orch show --attempt "$(sql "SELECT max(id) FROM attempt")"
 grep -q 'limits, and what they rest on' <<<"$said" || fail "no title: $said"
 
+# --- the controller dies amid a campaign: what was planned keeps its bounds, and the next one learns from the same runs
+touch hung
+runs 14 600
+sed 's|"bounds"|"amid"|; s|"--layer-ms", "5"|"--layer-ms", "150"|' bounds.json >amid.json
+n_done() { sql "SELECT count(*) FROM job WHERE state = 'done' AND campaign_id = (SELECT max(id) FROM campaign)"; }
+some_done() { [ "$(n_done)" -ge 7 ]; }
+# bounds [CONDITION]: of each attempt in turn, how many runs of its cell it was bounded by
+bounds() {
+	sql "SELECT coalesce(substr(p.value ->> 'basis', 1 + nullif(instr(p.value ->> 'basis', 'history: '), 0) + 8) + 0, 0) FROM attempt a
+		JOIN attempt_text t ON t.attempt_id = a.id JOIN job j ON j.id = a.job_id, json_each(t.spec, '\$.phases') p
+		WHERE p.key = 'prefill' AND j.campaign_id = (SELECT max(id) FROM campaign) ${1:-} ORDER BY a.id"
+}
+specs() { sql "SELECT a.id, t.spec ->> 'phases' FROM attempt a JOIN attempt_text t ON t.attempt_id = a.id WHERE a.id <= $last ORDER BY a.id"; }
+expect 0 'amid' greta-orch submit --detach amid.json
+wait_for 60 some_done || fail "only $(n_done) of 7 runs"
+kill -KILL "$(controller_pid)"
+last=$(sql "SELECT max(id) FROM attempt") before=$(specs)
+expect 0 '14 of 14' greta-orch resume amid
+[ "$(specs)" = "$before" ] || fail "bounds of attempts that were planned before have changed: $before, then $(specs)"
+[ -n "$(bounds "AND a.id > $last")" ] || fail "nothing was planned by the second controller"
+[ "$(bounds)" = "$(bounds | sort -n)" ] || fail "a bound was forgotten: $(bounds | tr '\n' ' ')"
+[ "$(bounds "AND a.id > $last" | head -n 1)" -ge 5 ] || fail "the second controller knows of too few runs: $(bounds | tr '\n' ' ')"
+
 done_testing
