@@ -5,6 +5,8 @@
 #include "base/fs.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "db/checkpoint.h"
+#include "db/gather.h"
 #include "db/heads.h"
 #include <errno.h>
 #include <sys/stat.h>
@@ -58,11 +60,12 @@ static int configure(struct greta_db *db, struct greta_err *e)
 		return db_fail(db, e, "registering greta's SQL functions");
 	if (db_script(db,
 		      "PRAGMA foreign_keys = ON; PRAGMA cache_size = -32768;"
-		      "PRAGMA secure_delete = OFF; PRAGMA wal_autocheckpoint = 4000",
+		      "PRAGMA secure_delete = OFF",
 		      e))
 		return -1;
 	if (!db->writer) /* mapped: a question reads many pages once, and copying them took a third of its time */
 		return db_script(db, "PRAGMA query_only = ON; PRAGMA mmap_size = 2147418112", e);
+	checkpoint_watch(db);
 	return db_script(db, wal, e) || db_script(db, "PRAGMA synchronous = FULL", e) ? -1 : 0;
 }
 
@@ -78,7 +81,7 @@ static struct greta_db *handle(const char *path, bool writer, struct greta_err *
 	db->dctx = ZSTD_createDCtx();
 	if (!db->cctx || !db->dctx)
 		greta_err_set(e, GRETA_ENOMEM, "%s: no memory for zstd", path);
-	else if (sqlite3_open_v2(path, &db->sq, flags | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK)
+	else if (sqlite3_open_v2(path, &db->sq, flags | SQLITE_OPEN_NOMUTEX, writer ? gather_vfs() : NULL) != SQLITE_OK)
 		db_fail(db, e, "opening it");
 	else if (!configure(db, e))
 		return db;
@@ -194,6 +197,7 @@ void greta_db_close(struct greta_db *db)
 	if (!db)
 		return;
 	heads_destroy(db);
+	checkpoint_end(db->checkpoint);
 	for (size_t i = 0; i < DB_STATEMENTS; i++)
 		sqlite3_finalize(db->statements[i].st);
 	sqlite3_close_v2(db->sq);

@@ -30,6 +30,7 @@ struct greta_db {
 	struct greta_err doom; /* code not OK: why the open transaction can't be committed any more */
 	struct greta_query statements[DB_STATEMENTS];
 	struct heads *heads;   /* of attempts; heads.h */
+	struct checkpoint *checkpoint; /* a writer's; checkpoint.h */
 	ZSTD_CCtx *cctx;
 	ZSTD_DCtx *dctx;
 };

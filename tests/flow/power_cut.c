@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -104,11 +105,16 @@ static void keep(int fd)
 
 static int sync_and_keep(const char *name, int fd)
 {
+	static pthread_mutex_t one_at_a_time = PTHREAD_MUTEX_INITIALIZER; /* an older copy must not replace a newer one */
 	int (*real)(int) = (int (*)(int))dlsym(RTLD_NEXT, name);
-	int rc = real(fd), sys = errno;
+	int rc, sys;
 
+	pthread_mutex_lock(&one_at_a_time);
+	rc = real(fd);
+	sys = errno;
 	if (rc == 0)
 		keep(fd);
+	pthread_mutex_unlock(&one_at_a_time);
 	errno = sys;
 	return rc;
 }

@@ -56,6 +56,63 @@ static void test_db__makes_its_folder_and_identity(void **state)
 	greta_db_close(again);
 }
 
+static int64_t n_writes(void)
+{
+	char text[512] = "";
+	FILE *f = fopen("/proc/self/io", "r");
+	const char *at;
+
+	assert_non_null(f);
+	assert_true(fread(text, 1, sizeof text - 1, f) > 0);
+	fclose(f);
+	at = strstr(text, "syscw: ");
+	assert_non_null(at);
+	return strtoll(at + strlen("syscw: "), NULL, 10);
+}
+
+/* And another connection finds it all as soon as the commit has returned. */
+static void test_db__commits_in_few_writes(void **state)
+{
+	struct greta_err e = {0};
+	struct greta_db *db = greta_db_open_writer("few.db", &e), *reader;
+	int64_t before;
+
+	(void)state;
+	assert_int_equal(greta_db_exec(db, &e, "CREATE TABLE filler (b BLOB)", ""), 0);
+	reader = greta_db_open_reader("few.db", &e);
+	before = n_writes();
+	assert_int_equal(greta_db_exec(db, &e, "INSERT INTO filler VALUES (zeroblob(1600000))", ""), 0);
+	assert_true(n_writes() - before < 20); /* of 400 pages */
+	assert_int_equal(help_i64(reader, "SELECT sum(length(b)) FROM filler"), 1600000);
+	greta_db_close(reader);
+	greta_db_close(db);
+}
+
+/* The log would grow for ever when whoever brings it into the file is always behind: here somebody always writes. */
+static void test_db__log_begins_anew(void **state)
+{
+	struct greta_err e = {0};
+	struct greta_db *db = greta_db_open_writer("log.db", &e), *reader;
+	struct stat st;
+
+	(void)state;
+	assert_int_equal(greta_db_exec(db, &e, "CREATE TABLE filler (n INTEGER, b BLOB)", ""), 0);
+	assert_int_equal(greta_db_exec(db, &e, "INSERT INTO filler VALUES (0, zeroblob(4000000))", ""), 0);
+	for (int i = 0; i < 60; i++) /* 1,000 pages each */
+		assert_int_equal(greta_db_exec(db, &e, "UPDATE filler SET n = n + 1, b = zeroblob(4000000 + n)", ""), 0);
+	assert_int_equal(stat("log.db-wal", &st), 0);
+	assert_true(st.st_size < 40000 * 4096);
+	reader = greta_db_open_reader("log.db", &e);
+	assert_int_equal(help_i64(reader, "SELECT n FROM filler WHERE length(b) = 4000059"), 60);
+	greta_db_close(reader);
+	greta_db_close(db);
+	assert_true(access("log.db-wal", F_OK) != 0);
+	db = greta_db_open_writer("log.db", &e);
+	assert_int_equal(help_i64(db, "SELECT n FROM filler"), 60);
+	assert_string_equal(help_str(db, "PRAGMA integrity_check"), "ok");
+	greta_db_close(db);
+}
+
 static void test_db__reader_says_what_is_missing(void **state)
 {
 	struct greta_err e = {0};
@@ -728,6 +785,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(test_db__default_path),
 		T(test_db__makes_its_folder_and_identity),
+		T(test_db__commits_in_few_writes),
+		T(test_db__log_begins_anew),
 		T(test_db__reader_says_what_is_missing),
 		T(test_db__refuses_what_is_not_its_own),
 		T(test_db__refuses_a_newer_one),
