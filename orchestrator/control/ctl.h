@@ -289,7 +289,7 @@ struct ctl {
 		struct greta_txn txn;
 		bool open, urgent, broken;
 		struct greta_watch *timer;
-		int64_t commit_ms; /* what the last one took */
+		int64_t rest_ns; /* monotonic: no commit before, see ingest.c */
 		struct ctl_attempt **touched;
 		size_t n_touched, cap_touched;
 	} batch;

@@ -1,9 +1,10 @@
 /* Events into the database, acknowledgements out, in groups.
  *
  * A batch is one transaction. It opens with the first change and commits 1 ms after something urgent came to wait for it
- * (an attempt to be sent, an outcome), else after 5 ms; or after as long as the last commit took, up to 10 ms: a disk that
- * is slow or busy gets fewer and larger ones, and no more than half of the time goes into them. After the commit, and only
- * then, nodes are told: acknowledgements, starts, cancellations. */
+ * (an attempt to be sent, an outcome), else after 5 ms. The one after the next has to wait: a commit costs as much as all
+ * else that a short attempt takes, so that no more than a tenth of the time goes into them, as long as that holds nothing
+ * up for more than 20 ms. A slow disk, or a busy fleet, gets fewer and larger ones. After the commit, and only then, nodes
+ * are told: acknowledgements, starts, cancellations. */
 #include "orchestrator/control/ctl.h"
 
 #include "base/clock.h"
@@ -15,7 +16,8 @@
 
 #define BATCH_MS 5
 #define BATCH_URGENT_MS 1
-#define BATCH_MOST_MS 10
+#define BATCH_REST 9 /* times what the last commit took ... */
+#define BATCH_REST_MOST_NS (20 * GRETA_NS_PER_MS)
 #define CREDIT_STEP (64 * 1024)
 #define ACKNOWLEDGE_EVERY 256 /* events; only that of the outcome matters to the node */
 
@@ -40,9 +42,9 @@ static void batch_due(struct ctl *c, int64_t ms)
 
 static int64_t paced(const struct ctl *c, int64_t ms)
 {
-	int64_t last = c->batch.commit_ms < BATCH_MOST_MS ? c->batch.commit_ms : BATCH_MOST_MS;
+	int64_t rest_ms = (c->batch.rest_ns - greta_clock_mono_ns()) / GRETA_NS_PER_MS;
 
-	return ms > last ? ms : last;
+	return ms > rest_ms ? ms : rest_ms;
 }
 
 int batch_begin(struct ctl *c)
@@ -123,13 +125,15 @@ int batch_commit(struct ctl *c, struct greta_err *e)
 {
 	struct ctl_attempt **touched = c->batch.touched;
 	size_t n = c->batch.n_touched;
-	int64_t begun_ns = greta_clock_mono_ns();
+	int64_t begun_ns = greta_clock_mono_ns(), ended_ns, rest_ns;
 
 	if (!c->batch.open)
 		return 0;
 	if (greta_txn_commit(&c->batch.txn, e) < 0)
 		return -1;
-	c->batch.commit_ms = (greta_clock_mono_ns() - begun_ns) / GRETA_NS_PER_MS;
+	ended_ns = greta_clock_mono_ns();
+	rest_ns = BATCH_REST * (ended_ns - begun_ns);
+	c->batch.rest_ns = ended_ns + (rest_ns < BATCH_REST_MOST_NS ? rest_ns : BATCH_REST_MOST_NS);
 	c->batch.open = false;
 	c->n_commits++;
 	c->batch.touched = NULL;
