@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #define TICK_MS 100
+#define TICKS_A_PREPARE 10
 #define LEASE_MS (2400 * 1000)
 #define RETRY_S 2                /* after the database could not be written */
 #define LAST_WORDS_NS (3 * GRETA_NS_PER_S)
@@ -25,6 +26,7 @@ struct service {
 	bool stay;
 	bool asked_to_end;       /* by a signal or a command */
 	int64_t idle_ns;         /* since when nothing is left; 0: something is */
+	unsigned n_ticks;
 	struct greta_watch *dispatch;
 };
 
@@ -119,6 +121,8 @@ static void on_tick(struct greta_watch *w, uint32_t events, void *arg)
 	find_stuck(&s->ctl);
 	control_tick(&s->ctl);
 	work_reap(&s->ctl);
+	if (++s->n_ticks % TICKS_A_PREPARE == 0)
+		work_prepare(&s->ctl);
 	end_when_done(s);
 }
 

@@ -183,6 +183,7 @@ void work_reap(struct ctl *c);                             /* drops finished one
 void work_dispatch(struct ctl *c);                         /* fills free slots; the batch carries it */
 bool work_may_use(const struct ctl_campaign *cc, const struct ctl_node *n);
 bool work_may_use_for(const struct ctl_campaign *cc, int variant, const struct ctl_node *n);
+void work_prepare(struct ctl *c);                          /* brings what queued jobs need to nodes that are busy */
 void work_want(struct ctl_campaign *cc);                   /* its queued jobs may be put on nodes from now on */
 struct ctl_attempt *work_attempt(struct ctl_node *n, const char *uuid); /* NULL: not in memory */
 struct ctl_attempt *work_adopt(struct ctl *c, struct ctl_node *n, const struct greta_attempt_row *row);

@@ -323,14 +323,17 @@ struct sched_job *sched_pick(struct sched *s, struct sched_node *n, bool elsewhe
 	if (!n->open || n->taken_whole || !s->n_queued)
 		return NULL;
 	for (struct sched_campaign *c = next_campaign(s, NULL); c; c = next_campaign(s, c)) {
+		bool room = fits(&c->need, n, n->cpus_used, n->gpus_used, n->n_running);
 		struct sched_job *job;
 
 		if (holder && holder != c && c->priority <= holder->priority)
 			continue;
+		if (!room && holder != c && !wants_reservation(c, n))
+			continue; /* of a thousand nodes nearly all are full, and looking for a job takes longer */
 		job = at_limit(c, n) ? NULL : campaign_first(c, n, elsewhere_open);
 		if (!job)
 			continue;
-		if (fits(&c->need, n, n->cpus_used, n->gpus_used, n->n_running)) {
+		if (room) {
 			*campaign = c;
 			return take(c, n, job);
 		}

@@ -160,6 +160,22 @@ static void plan(struct ctl_node *n, struct ctl_job *job)
 
 void work_dispatch(struct ctl *c)
 {
+/* Nodes that are full are not asked by sched whether they have what a job needs; by the time that they fall free it
+ * should be there. */
+void work_prepare(struct ctl *c)
+{
+	const char *why;
+
+	for (size_t i = 0; i < c->n_nodes; i++) {
+		struct ctl_node *n = c->nodes[i];
+
+		for (struct ctl_campaign *cc = c->campaigns; cc && n->sched.open; cc = cc->next)
+			for (size_t v = 0; v < cc->spec.n_variants; v++)
+				if (!sched_set_empty(cc->sets[v]) && work_may_use_for(cc, (int)v, n))
+					prepare_check(n, cc, (int)v, &why);
+	}
+}
+
 	for (size_t i = 0; i < c->n_nodes && !sched_idle(c->sched); i++) {
 		struct ctl_node *n = c->nodes[i];
 		struct sched_campaign *sc;

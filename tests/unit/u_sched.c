@@ -279,6 +279,30 @@ static void test_sched__slots(void **state)
 }
 
 /* A pool: several machines under one name. A need fits into one of them; none is ever the whole pool. */
+static bool counted_allows(const struct sched_node *n, const void *arg)
+{
+	(void)n;
+	++*(int *)arg;
+	return true;
+}
+
+/* What a set allows takes long to say, and is asked of each node at each turn. */
+static void test_sched__asks_nothing_for_full_nodes(void **state)
+{
+	struct fixture f;
+	int n_asked = 0;
+
+	(void)state;
+	begin(&f, one_gpu, one_gpu, 0);
+	sched_enqueue(sched_set_add(f.a, counted_allows, &n_asked), &f.jobs_a[0]);
+	f.n1.gpus_used = f.n1.n_gpus;
+	assert_null(pick(&f, &f.n1));
+	assert_int_equal(n_asked, 0);
+	assert_non_null(pick(&f, &f.n2));
+	assert_int_equal(n_asked, 1);
+	sched_destroy(f.s);
+}
+
 static void test_sched__machines(void **state)
 {
 	struct sched_node pool = {.n_cpus = 16, .n_gpus = 8, .machines = 4, .open = true};
@@ -317,6 +341,7 @@ int main(void)
 		cmocka_unit_test(test_sched__reservation_ends),
 		cmocka_unit_test(test_sched__reservation_outlives_no_campaign),
 		cmocka_unit_test(test_sched__slots),
+		cmocka_unit_test(test_sched__asks_nothing_for_full_nodes),
 		cmocka_unit_test(test_sched__machines),
 	};
 
