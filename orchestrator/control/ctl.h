@@ -14,6 +14,7 @@
 #define ORCHESTRATOR_CONTROL_CTL_H
 
 #include "base/loop.h"
+#include "base/sha256.h"
 #include "base/uuid.h"
 #include "db/attempts.h"
 #include "db/campaigns.h"
@@ -154,6 +155,7 @@ struct ctl_campaign {
 	int64_t *variant_ids, *environments; /* per variant; environments of env_node, 0: not yet */
 	int64_t env_node;
 	int64_t model_id;                 /* 0: not yet, or not known */
+	char model_sha256[GRETA_SHA256_HEX + 1]; /* of that one */
 	struct ctl_job *jobs;             /* those not done when it was loaded, by id; never moves */
 	size_t n_jobs;
 	struct ctl_set *set_args;
@@ -181,9 +183,9 @@ void work_release(struct ctl *c);
 bool work_left(const struct ctl *c);                       /* campaigns not finished */
 void work_reap(struct ctl *c);                             /* drops finished ones that nobody watches any more */
 void work_dispatch(struct ctl *c);                         /* fills free slots; the batch carries it */
+void work_prepare(struct ctl *c);                          /* brings what queued jobs need to nodes that are busy */
 bool work_may_use(const struct ctl_campaign *cc, const struct ctl_node *n);
 bool work_may_use_for(const struct ctl_campaign *cc, int variant, const struct ctl_node *n);
-void work_prepare(struct ctl *c);                          /* brings what queued jobs need to nodes that are busy */
 void work_want(struct ctl_campaign *cc);                   /* its queued jobs may be put on nodes from now on */
 struct ctl_attempt *work_attempt(struct ctl_node *n, const char *uuid); /* NULL: not in memory */
 struct ctl_attempt *work_adopt(struct ctl *c, struct ctl_node *n, const struct greta_attempt_row *row);

@@ -14,11 +14,11 @@
 
 #define BUNDLED "greta-infer"
 
-/* A file on its way to one node, or there. */
+/* A file on its way to one node, or there. One that becomes another file here is brought again. */
 struct prepared {
 	struct ctl_node *node;
 	char *local;          /* path here */
-	char *there;          /* path on the node, once READY */
+	char *there;          /* path on the node, once READY; what was there before, until then */
 	char sha256[GRETA_SHA256_HEX + 1];
 	int64_t bytes;
 	bool executable;
@@ -145,6 +145,7 @@ static void on_uploaded(void *arg, const char *path, const struct greta_err *why
 		set_failed(p, why->text);
 		return;
 	}
+	free(p->there);
 	p->there = greta_format("%s/%s", path, store_name(p->local));
 	p->state = FILE_READY;
 	ctl_dispatch_soon(p->node->ctl);
@@ -163,17 +164,29 @@ static void upload(struct prepared *p)
 		set_failed(p, why.text);
 }
 
+/* One that can't be read any more is on the node all the same. */
+static bool is_another(struct prepared *p)
+{
+	char sha256[GRETA_SHA256_HEX + 1];
+	int64_t bytes;
+	int rc = file_hash(hashes(p->node->ctl), p->local, sha256, &bytes, NULL);
+
+	return rc == 0 || (rc > 0 && !greta_str_eq(sha256, p->sha256));
+}
+
 static void advance(struct prepared *p)
 {
 	struct greta_err why = {0};
 	int rc;
 
-	if (p->state != FILE_HASHING)
+	if (p->state == FILE_UPLOADING || (p->state != FILE_HASHING && !is_another(p)))
 		return;
+	p->state = FILE_HASHING;
 	rc = file_hash(hashes(p->node->ctl), p->local, p->sha256, &p->bytes, &why);
 	if (rc < 0) {
 		set_failed(p, why.text);
 	} else if (rc > 0 && node_settings_is_here(&p->node->settings, p->node->transport)) {
+		free(p->there);
 		p->there = greta_strdup(p->local);
 		p->state = FILE_READY;
 	} else if (rc > 0) {

@@ -94,9 +94,11 @@ static int model_of(struct ctl_node *n, struct ctl_campaign *cc, int64_t *id, st
 {
 	struct greta_model_facts facts;
 
-	if (!cc->model_id && prepare_model(n, cc, &facts) &&
-	    greta_models_record(cc->ctl->db, &facts, &cc->model_id, e) < 0)
-		return -1;
+	if (prepare_model(n, cc, &facts) && !greta_str_eq(facts.file_sha256, cc->model_sha256)) {
+		if (greta_models_record(cc->ctl->db, &facts, &cc->model_id, e) < 0)
+			return -1;
+		greta_str_copy(cc->model_sha256, sizeof cc->model_sha256, facts.file_sha256);
+	}
 	*id = cc->model_id;
 	return 0;
 }
@@ -158,8 +160,6 @@ static void plan(struct ctl_node *n, struct ctl_job *job)
 	batch_urgent(c);
 }
 
-void work_dispatch(struct ctl *c)
-{
 /* Nodes that are full are not asked by sched whether they have what a job needs; by the time that they fall free it
  * should be there. */
 void work_prepare(struct ctl *c)
@@ -176,6 +176,8 @@ void work_prepare(struct ctl *c)
 	}
 }
 
+void work_dispatch(struct ctl *c)
+{
 	for (size_t i = 0; i < c->n_nodes && !sched_idle(c->sched); i++) {
 		struct ctl_node *n = c->nodes[i];
 		struct sched_campaign *sc;

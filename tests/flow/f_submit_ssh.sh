@@ -60,6 +60,21 @@ done
 equal "files, tensors and metadata of a patched model" "SELECT count(DISTINCT file_sha256), count(DISTINCT data_sha256),
 	count(DISTINCT metadata_sha256), count(*) FROM model WHERE architecture = 'llama' AND n_params > 0" "2|1|2|2"
 
+# --- a model that became another file under the same path is brought again, also by a controller that knew the first one
+wait_for 10 no_controller
+greta-orch controller --stay 2>stay.log &
+stay=$!
+wait_for 10 test -S "$GRETA_DB.sock" || fail "no controller: $(cat stay.log)"
+for m in a b; do
+	cp $m.gguf changing.gguf
+	sed "s/$m.gguf/changing.gguf/; s/patched-$m/changed-$m/" $m.json >changing.json
+	expect 0 '1 of 1' greta-orch submit changing.json
+	equal "the model that was run" "SELECT m.file_sha256 FROM attempt a JOIN model m ON m.id = a.model_id
+		ORDER BY a.id DESC LIMIT 1" "$(sha256sum <changing.gguf | cut -d' ' -f1)"
+done
+kill $stay
+wait $stay
+
 # --- builds that only nodes have are tried there before anything is submitted; nothing of it stays
 cat >there.json <<JSON
 	{"name": "there", "slot": "cpu", "contexts": [128], "repeats": 1, "gates": {"min_counted": 1},
@@ -162,7 +177,7 @@ campaign away.json 128 1 ok
 expect 3 'no node can run .*node1.*Connection refused' greta-orch submit away.json
 node_start 1
 expect 0 '2 of 2' greta-orch resume
-check_all_counted $((16 + 2 + 2 + 4 + 2 + 2 + 6 + 2))
+check_all_counted $((16 + 2 + 2 + 2 + 4 + 2 + 2 + 6 + 2))
 wait_for 5 no_controller || fail "the controller stayed"
 [ -z "$(ls -A node1/spool/*/attempts node2/spool/*/attempts | grep -v : )" ] || fail "spools were left: $(ls node*/spool/*/attempts)"
 
