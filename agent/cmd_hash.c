@@ -1,8 +1,23 @@
 #include "agent/cmd.h"
-#include "agent/hash.h"
+#include "base/cleanup.h"
+#include "base/mem.h"
+#include "base/sha256.h"
+#include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
+#include <unistd.h>
 
-static const struct greta_opt options[] = {{0}};
+#define CHUNK_BYTES ((size_t)256 * 1024)
+#define LOOK_AGAIN_MS 10
+
+struct values {
+	int64_t bytes;
+};
+
+static const struct greta_opt options[] = {
+	{"bytes", 0, GRETA_OPT_I64, offsetof(struct values, bytes), "N", "wait until so many have been written, in order, and hash those"},
+	{0},
+};
 
 static const struct greta_opts opts = {
 	.program = "greta-agent hash",
@@ -14,16 +29,47 @@ static const struct greta_opts opts = {
 	.opts = options,
 };
 
+/* Whoever sends has closed our input, or is gone with the connection. */
+static bool is_alone(void)
+{
+	struct pollfd in = {.fd = STDIN_FILENO, .events = POLLIN};
+	char byte;
+	return poll(&in, 1, LOOK_AGAIN_MS) > 0 && read(STDIN_FILENO, &byte, 1) <= 0;
+}
+
+static int hash_growing(const char *path, int64_t bytes, char hex[GRETA_SHA256_HEX + 1], struct greta_err *e)
+{
+	cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC);
+	cleanup_free char *chunk = greta_alloc(CHUNK_BYTES);
+	struct greta_sha256 h;
+	if (fd < 0)
+		return greta_err_sys(e, "can't open %s", path);
+	greta_sha256_init(&h);
+	for (int64_t left = bytes; left > 0;) {
+		ssize_t n = read(fd, chunk, left < (int64_t)CHUNK_BYTES ? (size_t)left : CHUNK_BYTES);
+		if (n < 0)
+			return greta_err_sys(e, "can't read %s", path);
+		if (n == 0 && is_alone())
+			return greta_err_set(e, GRETA_ECLOSED, "%s: %lld bytes are missing, and whoever sent them is gone", path,
+					     (long long)left);
+		greta_sha256_add(&h, chunk, (size_t)n);
+		left -= n;
+	}
+	greta_sha256_hex(&h, hex);
+	return 0;
+}
+
 /* Not by the remembered hash: a disk that gave back something else than what was written must be noticed. */
 static int run(const struct agent_paths *paths, int argc, char **argv, struct greta_err *e)
 {
 	cleanup_strs struct greta_strs files = {0};
 	char hex[GRETA_SHA256_HEX + 1];
-	int rc = cmd_parse(&opts, argc, argv, NULL, &files, false, e);
+	struct values v = {.bytes = -1};
+	int rc = cmd_parse(&opts, argc, argv, &v, &files, false, e);
 	(void)paths;
 	if (rc != 0)
 		return rc > 0 ? 0 : rc;
-	if (greta_sha256_file(files.items[0], hex, e) != 0)
+	if ((v.bytes < 0 ? greta_sha256_file(files.items[0], hex, e) : hash_growing(files.items[0], v.bytes, hex, e)) != 0)
 		return -1;
 	puts(hex);
 	return 0;

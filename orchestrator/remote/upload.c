@@ -1,8 +1,8 @@
 /* The folder first (upload_place.h). Then for each file, in turn:
  *
  *	LSTAT final -> there: next
- *	LSTAT part -> OPEN -> WRITE ... (many in flight) -> FSYNC -> CLOSE
- *	-> verify (READ back, or `greta-agent hash`) -> wrong: REMOVE part, once more from the start
+ *	LSTAT part -> OPEN -> WRITE ... (many in flight) -> FSYNC -> CLOSE; `greta-agent hash` reads along
+ *	-> compare its hash (or READ back, and hash here) -> wrong: REMOVE part, once more from the start
  *	-> CHMOD -> RENAME part to final
  *
  * Where nodes share a store, several may bring the same file at once: they write the same bytes to the same places, the
@@ -44,7 +44,7 @@ struct upload {
 	struct greta_loop *loop;
 	struct transport *transport;
 	struct stream *stream;            /* to the SFTP server */
-	struct stream *hasher;            /* the agent, hashing */
+	struct stream *hasher;            /* the agent, hashing what comes; NULL: not yet, or it is through */
 	struct sftp *sftp;
 	struct upload_place *place;
 	struct greta_watch *silence;
@@ -60,9 +60,11 @@ struct upload {
 	int64_t offset, done;             /* sent, acknowledged */
 	struct chunk chunks[IN_FLIGHT];
 	size_t in_flight;
-	bool closing;
+	bool closing, written;            /* written: synced and closed */
 	char *back;                       /* read back */
 	struct greta_buf hash;            /* said by the agent */
+	bool hashed;                      /* it said so, and ended */
+	char hash_why[200];               /* why it said none; "": it did */
 	bool *gone;
 };
 
@@ -149,7 +151,7 @@ static void on_silence(struct greta_watch *w, uint32_t events, void *arg)
 
 	(void)w;
 	(void)events;
-	if (u->hasher) {
+	if (u->hasher && u->written) {
 		greta_watch_rearm(u->silence, SILENCE_MS); /* a large file takes its time; the ping sees a dead node */
 		return;
 	}
@@ -386,7 +388,28 @@ static void on_read_open(void *arg, const struct sftp_reply *r)
 	read_more(u);
 }
 
-/* ---- verifying: by the node's own hash */
+/* ---- verifying: by the node's own hash, which follows what is written */
+
+static void hash_stop(struct upload *u)
+{
+	if (u->hasher)
+		u->hasher->ops->close(u->hasher);
+	u->hasher = NULL;
+	u->hashed = false;
+	u->hash_why[0] = '\0';
+	greta_buf_clear(&u->hash);
+}
+
+/* A login shell may have spoken before it: the hash is the last word. */
+static void judge_hash(struct upload *u)
+{
+	if (!u->written || !u->hashed)
+		return;
+	if (!*u->hash_why)
+		verified(u, u->hash.data + u->hash.len - GRETA_SHA256_HEX);
+	else if (!look_again(u))
+		fail(u, GRETA_EFAIL, "hashing", file_of(u)->part, u->hash_why);
+}
 
 static void on_hash_ready(void *arg)
 {
@@ -404,38 +427,30 @@ static void on_hash_data(void *arg, const char *bytes, size_t n)
 static void on_hash_closed(void *arg, int exit_status, const char *said)
 {
 	struct upload *u = arg;
-	/* A login shell may have spoken before it: the hash is the last word. */
-	char *text = u->hash.data;
-	size_t n = u->hash.len;
+	struct greta_buf *hash = &u->hash;
 
+	while (hash->len && (hash->data[hash->len - 1] == '\n' || hash->data[hash->len - 1] == '\r'))
+		hash->data[--hash->len] = '\0';
+	if (exit_status > 0 || hash->len < GRETA_SHA256_HEX)
+		greta_str_copy(u->hash_why, sizeof u->hash_why, *said ? said : "the agent said no hash");
 	u->hasher->ops->close(u->hasher);
 	u->hasher = NULL;
-	while (n && (text[n - 1] == '\n' || text[n - 1] == '\r'))
-		text[--n] = '\0';
-	if (exit_status > 0 || n < GRETA_SHA256_HEX) {
-		if (look_again(u))
-			return;
-		fail(u, GRETA_EFAIL, "hashing", file_of(u)->part, *said ? said : "the agent said no hash");
-		return;
-	}
-	verified(u, text + n - GRETA_SHA256_HEX);
+	u->hashed = true;
+	judge_hash(u);
 }
 
 static const struct stream_events hash_events = {on_hash_ready, on_hash_data, on_writable, on_hash_closed};
 
-static void begin_verify(struct upload *u)
+/* Writes are carried out in order, so that the part grows as it was sent, and can be hashed while it does. */
+static int begin_hash(struct upload *u, struct greta_err *e)
 {
-	const char *const args[] = {"hash", file_of(u)->part, NULL};
-	struct greta_err why = {0};
+	char bytes[32];
+	const char *const args[] = {"hash", "--bytes", bytes, file_of(u)->part, NULL};
 
-	if (u->read_back) {
-		sftp_open(u->sftp, file_of(u)->part, SFTP_READ, 0, on_read_open, u);
-		return;
-	}
-	greta_buf_clear(&u->hash);
-	u->hasher = u->transport->ops->agent(u->transport, args, &hash_events, u, &why);
-	if (!u->hasher)
-		finish(u, &why);
+	snprintf(bytes, sizeof bytes, "%lld", (long long)file_of(u)->bytes);
+	hash_stop(u);
+	u->hasher = u->transport->ops->agent(u->transport, args, &hash_events, u, e);
+	return u->hasher ? 0 : -1;
 }
 
 /* ---- sending */
@@ -446,10 +461,13 @@ static void on_write_closed(void *arg, const struct sftp_reply *r)
 
 	close(u->fd);
 	u->fd = -1;
+	u->written = true;
 	if (r->status != SFTP_OK)
 		fail_reply(u, "writing", file_of(u)->part, r);
+	else if (u->read_back)
+		sftp_open(u->sftp, file_of(u)->part, SFTP_READ, 0, on_read_open, u);
 	else
-		begin_verify(u);
+		judge_hash(u);
 }
 
 static void on_synced(void *arg, const struct sftp_reply *r)
@@ -514,6 +532,7 @@ static void send_more(struct upload *u)
 static void on_open(void *arg, const struct sftp_reply *r)
 {
 	struct upload *u = arg;
+	struct greta_err why = {0};
 
 	if (!r->data || r->n > sizeof u->handle.bytes) {
 		fail_reply(u, "creating", file_of(u)->part, r);
@@ -521,8 +540,12 @@ static void on_open(void *arg, const struct sftp_reply *r)
 	}
 	memcpy(u->handle.bytes, r->data, r->n);
 	u->handle.n = r->n;
-	u->closing = false;
+	u->closing = u->written = false;
 	u->in_flight = 0;
+	if (!u->read_back && begin_hash(u, &why) < 0) {
+		finish(u, &why);
+		return;
+	}
 	u->fd = open(file_of(u)->local, O_RDONLY | O_CLOEXEC);
 	if (u->fd < 0) {
 		fail(u, GRETA_ENOENT, "reading", file_of(u)->local, strerror(errno));

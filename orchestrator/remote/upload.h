@@ -3,9 +3,9 @@
  *	<store>/<folder>/<name>        complete and verified, or absent
  *	<store>/<folder>/<name>.part   on its way; what is there is kept and continued, also by another controller
  *
- * A file that is there with the right size is never sent again. After sending, the node's own hash of the whole file
- * is compared with ours before it is renamed into place (for the agent itself, which would compute that hash, the
- * file is read back); a part that turns out wrong is removed and sent once more from the start.
+ * A file that is there with the right size is never sent again. The node hashes what is written while it is sent, and
+ * its hash of the whole file is compared with ours before it is renamed into place (for the agent itself, which would
+ * compute that hash, the file is read back); a part that turns out wrong is removed and sent once more from the start.
  */
 #ifndef ORCHESTRATOR_REMOTE_UPLOAD_H
 #define ORCHESTRATOR_REMOTE_UPLOAD_H

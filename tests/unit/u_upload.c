@@ -24,6 +24,7 @@ struct fake_stream {
 	void *arg;
 	int fd;
 	pid_t pid;
+	bool waits; /* for what may never come: it is killed */
 	struct greta_watch *io, *ready;
 	size_t left; /* bytes it takes before it is cut */
 	bool *gone;
@@ -37,6 +38,7 @@ struct fake {
 	size_t written;
 	bool wrong_hash;
 	int hashes;
+	size_t hashed_from; /* written when the last began */
 	/* how it ended */
 	bool ended;
 	char path[300];
@@ -69,6 +71,8 @@ static void fake_close(struct stream *base)
 	greta_watch_remove(s->io);
 	greta_watch_remove(s->ready); /* a process may end before anyone was told that it runs */
 	close(s->fd);
+	if (s->waits)
+		kill(s->pid, SIGKILL);
 	waitpid(s->pid, NULL, 0);
 	free(s);
 }
@@ -138,20 +142,23 @@ static struct stream *fake_files(struct transport *t, const struct stream_events
 	return fake_run(t, argv, ev, arg, e);
 }
 
-/* In place of `greta-agent hash PATH`. */
+/* In place of `greta-agent hash --bytes N PATH`. */
 static struct stream *fake_agent(struct transport *t, const char *const *args, const struct stream_events *ev, void *arg,
 				 struct greta_err *e)
 {
 	struct fake *f = (struct fake *)t;
-	char hex[GRETA_SHA256_HEX + 1];
-	const char *const argv[] = {"echo", hex, NULL};
+	const char *const argv[] = {"sh", "-c", "until [ $(stat -c %s \"$2\") -ge $1 ]; do sleep 0.01; done\n"
+				    "sha256sum <\"$2\" | cut -c1-64 | { [ $3 = 0 ] && cat || tr 0-9 1-90; }\n", "hash", args[2], args[3],
+				    f->wrong_hash ? "1" : "0", NULL};
+	struct stream *s;
 
 	assert_string_equal(args[0], "hash");
-	assert_int_equal(greta_sha256_file(args[1], hex, e), 0);
-	if (f->wrong_hash)
-		hex[0] = hex[0] == '0' ? '1' : '0';
+	assert_string_equal(args[1], "--bytes");
 	f->hashes++;
-	return fake_run(t, argv, ev, arg, e);
+	f->hashed_from = f->written;
+	s = fake_run(t, argv, ev, arg, e);
+	((struct fake_stream *)s)->waits = true;
+	return s;
 }
 
 static const struct transport_ops fake_transport = {.name = "fake", .uploads = true, .agent = fake_agent,
@@ -248,6 +255,7 @@ static void test_upload__never_twice(void **state)
 	write_file("local", 500000, 1);
 	run(&f, "local", false);
 	assert_true(f.written > 500000);
+	assert_true(f.hashed_from < 1000); /* not after it, but along with it */
 	run(&f, "local", false);
 	assert_int_equal(f.why.code, GRETA_OK);
 	assert_true(f.written < 1000);
