@@ -133,10 +133,14 @@ void checkpoint_watch(struct greta_db *db)
 	sqlite3_wal_hook(db->sq, on_commit, c);
 }
 
-void checkpoint_end(struct checkpoint *c)
+void checkpoint_end(struct greta_db *db)
 {
+	struct checkpoint *c = db->checkpoint;
+
 	if (!c)
 		return;
+	sqlite3_wal_hook(db->sq, NULL, NULL);
+	db->checkpoint = NULL;
 	pthread_mutex_lock(&c->lock);
 	c->ends = true;
 	pthread_cond_signal(&c->wake);

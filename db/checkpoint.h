@@ -12,10 +12,10 @@
 #define DB_CHECKPOINT_H
 
 struct greta_db;
-struct checkpoint;
 
 /* From now on after each commit of this writer, instead of SQLite's own. */
 void checkpoint_watch(struct greta_db *db);
-void checkpoint_end(struct checkpoint *c); /* waits for one under way; NULL is fine */
+/* No more of it: waits for one under way, and the writer's is the only connection again. Twice is fine. */
+void checkpoint_end(struct greta_db *db);
 
 #endif

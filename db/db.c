@@ -197,7 +197,7 @@ void greta_db_close(struct greta_db *db)
 	if (!db)
 		return;
 	heads_destroy(db);
-	checkpoint_end(db->checkpoint);
+	checkpoint_end(db);
 	for (size_t i = 0; i < DB_STATEMENTS; i++)
 		sqlite3_finalize(db->statements[i].st);
 	sqlite3_close_v2(db->sq);

@@ -1,4 +1,5 @@
 /* maintain: backup, check, snapshot, prune, and who holds back the WAL. */
+#include "db/checkpoint.h"
 #include "db/internal.h"
 #include "db/log_index.h"
 
@@ -155,8 +156,10 @@ static int make_snapshot(struct greta_db *db, int64_t campaign_id, const char *p
 	int rc = -1;
 
 	if (snap && !attach(snap, db->path, e) && !fill_snapshot(snap, db->uuid, campaign_id, e) &&
-	    !db_script(snap, "DETACH source", e) && !leave_wal(snap->sq, path, e))
-		rc = 0;
+	    !db_script(snap, "DETACH source", e)) {
+		checkpoint_end(snap); /* which has the file open, too */
+		rc = leave_wal(snap->sq, path, e);
+	}
 	greta_db_close(snap);
 	return rc;
 }

@@ -137,6 +137,24 @@ static bool is_one_of(const char *name, const char *const *list, size_t n)
 	return false;
 }
 
+/* More than the log may hold before somebody begins to bring it into the file. */
+static void test_snapshot__of_much(void **state)
+{
+	struct help *h = *state;
+	struct greta_err e = {0};
+	int64_t id = help_attempt(h, h->jobs[0]);
+	struct greta_db *copy;
+
+	for (int i = 1; i <= 24; i++)
+		assert_ok(greta_db_exec(h->db, &e, "INSERT INTO evidence_part (attempt_id, name, part, parts, raw_bytes, zstd)"
+					" VALUES (?, 'much', ?, 24, 1, randomblob(1000000))", "ii", id, (int64_t)i));
+	assert_ok(greta_db_snapshot(h->db, h->campaign_id, "much.db", &e));
+	copy = greta_db_open_reader("much.db", &e);
+	assert_non_null(copy);
+	assert_int_equal(help_i64(copy, "SELECT sum(length(zstd)) FROM evidence_part"), 24000000);
+	greta_db_close(copy);
+}
+
 /* Every table that a later version adds has to be thought of in snapshot.sql. */
 static void test_snapshot__knows_every_table(void **state)
 {
@@ -250,6 +268,7 @@ int main(void)
 		T(test_check__says_what_is_wrong),
 		T(test_snapshot__one_campaign_with_all_that_is_its),
 		T(test_snapshot__knows_every_table),
+		T(test_snapshot__of_much),
 		T(test_holders__a_reader_is_named),
 		T(test_prune__takes_logs_and_telemetry_alone),
 	};
