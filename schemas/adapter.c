@@ -238,6 +238,7 @@ static void copy_bench_readings(const struct greta_json_val *test, struct greta_
 		"build_commit", "build_number",	  "cpu_info",	"gpu_info", "backends",	 "model_type",
 		"model_size",	"model_n_params", "n_batch",	"n_ubatch", "n_threads", "type_k",
 		"type_v",	"n_gpu_layers",	  "flash_attn", "use_mmap", "test_time", "avg_ts",
+		"stddev_ts",
 	};
 
 	for (size_t i = 0; i < GRETA_COUNT(names); i++) {
@@ -274,11 +275,16 @@ static void take_bench_sample(struct greta_result_reader *r, const struct greta_
 static void take_bench_test(struct greta_result_reader *r, const struct greta_json_val *test)
 {
 	const struct greta_json_val *samples = greta_json_get(test, "samples_ns");
-	int64_t n_prompt, n_gen;
+	int64_t n_prompt, n_gen, n_depth = 0;
 
 	if (greta_json_i64(greta_json_get(test, "n_prompt"), &n_prompt) ||
 	    greta_json_i64(greta_json_get(test, "n_gen"), &n_gen))
 		return; /* some other object */
+	greta_json_i64(greta_json_get(test, "n_depth"), &n_depth); /* older ones have none */
+	if (n_depth != 0) {
+		complain(r, "llama-bench: a test behind %" PRId64 " tokens in the cache is no prefill; run it with -d 0", n_depth);
+		return;
+	}
 	if (n_prompt <= 0 || n_gen != 0) {
 		complain(r,
 			 "llama-bench: a test of %" PRId64 " prompt and %" PRId64

@@ -146,8 +146,9 @@ const struct cmd cmd_import = {
 	.details = "Reads <variant>/ctx_<N>_run<i>/perf.json and the older runs/ctx_<N>_<i>/perf.json, with run.log,\n"
 		   "vram_samples.jsonl and diag.txt beside them, and the executor's event log. Importing again adds\n"
 		   "nothing twice. A prefill_s of 0, or fewer tokens than the context, comes in as invalid.\n\n"
-		   "A file is what llama-bench prints with -o json or -o jsonl (run it with -n 0; a test is one run with its\n"
-		   "repetitions as samples; the first of --variants names it, else model type and backends), or JSON lines as\n"
+		   "A file is what llama-bench prints with -o json, -o jsonl or -o sql (a test is one run with its repetitions, or\n"
+		   "their mean, as samples; tests that generate tokens are left out; the first of --variants names it, else\n"
+		   "model type and backends), or JSON lines as\n"
 		   "{\"variant\":\"x\",\"context\":4096,\"prefill_s\":1.2}.\n\n"
 		   "  greta-orch import artifacts/b3_89 --variants baseline=flash_v2_naive,v3=q_lds,v4=q_lds_v2\n",
 	.opts = import_opts,

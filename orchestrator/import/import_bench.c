@@ -11,6 +11,7 @@
 #include "db/nodes.h"
 #include "db/records.h"
 #include "orchestrator/analysis/validity.h"
+#include "orchestrator/import/llama_sql.h"
 #include "schemas/json.h"
 #include "schemas/result.h"
 #include "schemas/spec.h"
@@ -34,6 +35,7 @@ struct bench {
 	struct import_summary *summary;
 	struct seen_cell *cells;
 	size_t n_cells, cap_cells;
+	int64_t n_no_prefill;   /* llama-bench tests of something else, left out */
 };
 
 struct result { /* what one object says */
@@ -77,7 +79,7 @@ static int read_llama(const struct greta_json_val *o, struct result *out, struct
 	const char *type = text_of(o, "model_type"), *backends = text_of(o, "backends");
 	bool contradicts = false;
 	if (greta_json_i64(greta_json_get(o, "n_prompt"), &out->context) || out->context < 1 || out->context > CONTEXT_MAX)
-		return greta_err_set(e, GRETA_EINVAL, "a llama-bench test without a prompt is no prefill (run it with -n 0)");
+		return greta_err_set(e, GRETA_EINVAL, "n_prompt of a llama-bench test is not a number of tokens");
 	struct greta_result_reader *reader = greta_result_reader_create(GRETA_ADAPTER_LLAMA_BENCH);
 	greta_json_print(o, &text);
 	greta_result_reader_feed(reader, text.data, text.len);
@@ -209,9 +211,23 @@ static int store(struct bench *b, struct result *r, const struct greta_json_val 
 	return greta_imports_add(b->db, key, b->request->dir, b->summary->campaign_id, attempt_id, e);
 }
 
-static int take(struct bench *b, const struct greta_json_val *o, struct greta_err *e)
+/* llama-bench times generation as well (-n, -pg), and prompts behind a filled cache (-d). */
+static bool is_no_prefill(const struct greta_json_val *test)
 {
+	int64_t n_prompt, n_gen = 0, n_depth = 0;
+	greta_json_i64(greta_json_get(test, "n_gen"), &n_gen);
+	greta_json_i64(greta_json_get(test, "n_depth"), &n_depth);
+	return greta_json_i64(greta_json_get(test, "n_prompt"), &n_prompt) == 0 && (n_prompt == 0 || n_gen > 0 || n_depth > 0);
+}
+
+static int take(void *arg, const struct greta_json_val *o, struct greta_err *e)
+{
+	struct bench *b = arg;
 	struct result r = {0};
+	if (is_no_prefill(o)) {
+		b->n_no_prefill++;
+		return 0;
+	}
 	int rc = greta_json_get(o, "n_prompt") ? read_llama(o, &r, e) : read_generic(o, &r, e);
 	if (rc == 0)
 		rc = store(b, &r, o, e);
@@ -275,7 +291,27 @@ static int refuse_nothing(const struct bench *b, struct greta_err *e)
 {
 	if (b->summary->n_added + b->summary->n_known)
 		return 0;
+	if (b->n_no_prefill)
+		return greta_err_set(e, GRETA_EINVAL,
+				     "%s holds no prefill: all its llama-bench tests generate tokens or begin behind a filled cache (run it"
+				     " with -n 0 -d 0)",
+				     b->request->dir);
 	return greta_err_set(e, GRETA_EINVAL, "%s holds no result", b->request->dir);
+}
+
+static void note_left_out(struct bench *b)
+{
+	if (b->n_no_prefill)
+		greta_buf_addf(&b->summary->notes,
+			       "llama-bench tests left out, since they generate tokens or begin behind a filled cache: %lld\n",
+			       (long long)b->n_no_prefill);
+}
+
+static int take_file(struct bench *b, const char *begin, const struct greta_buf *text, struct greta_err *e)
+{
+	if (llama_sql_is(begin))
+		return llama_sql_read(text, b->request->dir, take, b, e);
+	return *begin == '[' ? take_array(b, text, e) : take_lines(b, text, e);
 }
 
 static int take_all(struct bench *b, const struct greta_buf *text, struct greta_err *e)
@@ -286,11 +322,11 @@ static int take_all(struct bench *b, const struct greta_buf *text, struct greta_
 		s++;
 	if (s == greta_buf_str(text) + text->len)
 		return greta_err_set(e, GRETA_EINVAL, "%s is empty", b->request->dir);
-	if (greta_txn_begin(b->db, &txn, e) || find_campaign(b, e) ||
-	    (*s == '[' ? take_array(b, text, e) : take_lines(b, text, e)) || refuse_nothing(b, e) ||
+	if (greta_txn_begin(b->db, &txn, e) || find_campaign(b, e) || take_file(b, s, text, e) || refuse_nothing(b, e) ||
 	    validity_judge(b->db, b->summary->campaign_id, NULL, e) ||
 	    greta_campaigns_finish(b->db, b->summary->campaign_id, e) || greta_actions_add(b->db, NULL, "import", NULL, e))
 		return -1;
+	note_left_out(b);
 	return greta_txn_commit(&txn, e);
 }
 

@@ -31,7 +31,13 @@ bad_import 'cut.jsonl:2: .*ends too early' cut.jsonl
 file none.json '[]'
 bad_import 'none.json holds no result' none.json
 file decode.json '[{"n_prompt":0,"n_gen":128,"samples_ns":[1]}]'
-bad_import 'decode.json:1: a llama-bench test without a prompt is no prefill' decode.json
+bad_import 'decode.json holds no prefill: all its llama-bench tests generate tokens' decode.json
+file many.json '[{"n_prompt":"many","n_gen":0,"samples_ns":[1]}]'
+bad_import 'many.json:1: n_prompt of a llama-bench test is not a number of tokens' many.json
+file drop.sql 'CREATE TABLE IF NOT EXISTS test (n_prompt INTEGER);' 'DROP TABLE test;'
+bad_import 'drop.sql:2: neither CREATE TABLE nor INSERT INTO' drop.sql
+file cut.sql 'CREATE TABLE IF NOT EXISTS test (n_prompt INTEGER);' "INSERT INTO test (n_prompt) VALUES ('512"
+bad_import 'cut.sql:2: no INSERT as llama-bench -o sql prints it' cut.sql
 file untimed.json '[{"n_prompt":512}]'
 bad_import 'untimed.json:1: a llama-bench test without results' untimed.json
 file negative.jsonl '{"variant":"x","context":-1,"prefill_s":1}'

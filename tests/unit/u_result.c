@@ -320,6 +320,10 @@ static void test_llama_bench__reads_jsonl_and_compact(void **state)
 	struct read r;
 
 	(void)state;
+	read_text(&r, GRETA_ADAPTER_LLAMA_BENCH, "{\"n_prompt\": 64, \"n_gen\": 0, \"n_depth\": 512, \"samples_ns\": [ 7 ]}\n");
+	assert_int_equal(r.samples.n, 0);
+	said(&r, "a test behind 512 tokens in the cache is no prefill");
+	read_release(&r);
 	read_text(&r, GRETA_ADAPTER_LLAMA_BENCH, "{\"n_prompt\": 64, \"n_gen\": 0, \"samples_ns\": [ 7 ]}\n");
 	assert_int_equal(r.samples.n, 1);
 	read_release(&r);
