@@ -17,6 +17,7 @@ extern const char db_schema_0002[];
 extern const char db_schema_0003[];
 extern const char db_schema_0005[];
 extern const char db_schema_0007[];
+extern const char db_schema_0008[];
 extern const char db_views_sql[];
 
 const struct db_migration db_migrations[] = {
@@ -25,6 +26,7 @@ const struct db_migration db_migrations[] = {
 	{3, db_schema_0003, NULL},
 	{5, db_schema_0005, NULL},
 	{7, db_schema_0007, log_index_build},
+	{8, db_schema_0008, NULL},
 };
 const int db_n_migrations = GRETA_COUNT(db_migrations);
 

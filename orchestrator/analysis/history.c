@@ -11,7 +11,8 @@
 #define TEXTS_SEEN 64 /* of a history's texts, when it is asked whether it has one */
 
 /* The order of the joins is the order of the filters: a campaign's variants and jobs are found by index, so what a
- * question costs goes by the campaigns that pass, not by the size of the database. */
+ * question costs goes by the campaigns that pass, not by the size of the database. attempt_result has every column of a run
+ * that is asked for, so its row is not read. */
 static const char history_sql[] =
 	"SELECT v.id, j.context, a.prefill_s, a.id, a.environment_id, a.build_id, a.model_id, a.alias_id, a.node_id, a.ended_ns,"
 	"       a.tokens_verified, a.device_type, a.dtype, a.attn_impl, a.excluded"
@@ -21,7 +22,7 @@ static const char history_sql[] =
 	"       ORDER BY submitted_ns DESC, id DESC LIMIT ?) c"
 	" CROSS JOIN variant v ON v.campaign_id = c.id AND v.name = coalesce(?, v.name)"
 	" CROSS JOIN job j ON j.campaign_id = c.id AND j.variant_id = v.id AND j.context = coalesce(?, j.context)"
-	" CROSS JOIN attempt a ON a.id = j.counted_attempt"
+	" CROSS JOIN attempt a INDEXED BY attempt_result ON a.id = j.counted_attempt"
 	" WHERE a.prefill_s > 0 AND (? IS NULL OR a.ended_ns >= ?) AND (? IS NULL OR a.ended_ns < ?)";
 
 enum column {

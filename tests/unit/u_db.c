@@ -228,6 +228,8 @@ static void test_db__a_failed_migration_changes_nothing(void **state)
 	"DROP TABLE quarantine; ALTER TABLE device ADD COLUMN state TEXT;"                                             \
 	"ALTER TABLE device ADD COLUMN state_reason TEXT;"
 
+#define BEFORE_8 "DROP INDEX attempt_result; DROP INDEX campaign_age;"
+
 /* As version 6 and those before had it. */
 #define BEFORE_7                                                                                                       \
 	"DROP TABLE log_column; DROP TABLE log_group; DROP TABLE log_slice; DROP INDEX log_loose;"                     \
@@ -239,7 +241,7 @@ static void test_db__a_database_of_version_1_is_brought_up(void **state)
 	struct greta_err e = {0};
 
 	greta_log_to_fd(-1);
-	assert_ok(db_script(h->db, BEFORE_7 BEFORE_5 BEFORE_3 "DROP VIEW validity; DROP TABLE validity_mark; PRAGMA user_version = 1", &e));
+	assert_ok(db_script(h->db, BEFORE_8 BEFORE_7 BEFORE_5 BEFORE_3 "DROP VIEW validity; DROP TABLE validity_mark; PRAGMA user_version = 1", &e));
 	greta_db_close(h->db);
 	assert_null(greta_db_open_reader("x.db", &e));
 	assert_int_equal(e.code, GRETA_EVERSION);
@@ -273,7 +275,7 @@ static void test_db__the_logs_of_version_6_are_indexed(void **state)
 		assert_ok(help_event(h, id, 0, GRETA_EVENT_LOG, "{\"stream\":\"out\"}", texts[i], NULL, &e));
 		help_good(h, id, 1, "a", NULL);
 	}
-	assert_ok(db_script(h->db, BEFORE_7 BEFORE_5 BEFORE_3 "PRAGMA user_version = 2", &e));
+	assert_ok(db_script(h->db, BEFORE_8 BEFORE_7 BEFORE_5 BEFORE_3 "PRAGMA user_version = 2", &e));
 	greta_db_close(h->db);
 	help_open(h, "x.db");
 	assert_int_equal(help_i64(h->db, "SELECT sum(n_chunks) FROM log_column"), 2);
