@@ -2,8 +2,9 @@
  * build, command, model, node, device, dtype, attention, ordered by how well each explains times across the history.
  *
  * `explains` is the adjusted share of the variance of log times, each around the mean of its variant and context, that
- * lies between the key's values (one-way analysis of variance, R^2 adjusted for the number of values). It is association:
- * what always changed together explains alike, and only an experiment tells them apart. */
+ * lies between the key's values (Kelley, An unbiased correlation ratio measure, PNAS 21, 1935: one-way analysis of variance,
+ * R^2 adjusted for the number of values). It is association: what always changed together explains alike, and only an
+ * experiment tells them apart. */
 #ifndef ORCHESTRATOR_ANALYSIS_ENVDIFF_H
 #define ORCHESTRATOR_ANALYSIS_ENVDIFF_H
 

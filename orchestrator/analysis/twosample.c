@@ -87,7 +87,8 @@ double twosample_mann_whitney(const struct stats_sample *a, const struct stats_s
 /* ---- Hodges-Lehmann */
 
 /* How many of the sorted differences to leave out at each end: the most that keeps the level, by the distribution of U
- * without ties, whose counts follow from those of one run less on either side. */
+ * without ties, whose counts follow from those of one run less on either side (Mann and Whitney, On a test of whether one of
+ * two random variables is stochastically larger than the other, Ann. Math. Statist. 18, 1947). */
 static size_t ends_to_leave(size_t n_a, size_t n_b, double level, double *reached)
 {
 	size_t most = n_a * n_b, out = 0;
@@ -115,30 +116,46 @@ static size_t ends_to_leave(size_t n_a, size_t n_b, double level, double *reache
 	return out;
 }
 
+static double *logs_of(const struct stats_sample *s)
+{
+	double *x = greta_alloc((s->n + 1) * sizeof *x);
+	for (size_t i = 0; i < s->n; i++)
+		x[i] = log(s->x[i]);
+	return x;
+}
+
+/* Of each with each. History has hundreds of runs a cell, which makes thousands of differences, of which three are wanted:
+ * they are selected, not sorted. */
+static double *differences(const struct stats_sample *a, const struct stats_sample *b)
+{
+	double *x = logs_of(a), *y = logs_of(b), *d = greta_alloc(a->n * b->n * sizeof *d);
+	for (size_t i = 0; i < a->n; i++)
+		for (size_t k = 0; k < b->n; k++)
+			d[i * b->n + k] = y[k] - x[i];
+	free(x);
+	free(y);
+	return d;
+}
+
 struct twosample_ratio twosample_hodges_lehmann(const struct stats_sample *a, const struct stats_sample *b, double level)
 {
 	struct twosample_ratio r = {NAN, NAN, NAN, NAN};
 	size_t n = a->n * b->n;
 	if (n == 0)
 		return r;
-	double *d = greta_alloc(n * sizeof *d);
-	for (size_t i = 0; i < a->n; i++)
-		for (size_t k = 0; k < b->n; k++)
-			d[i * b->n + k] = log(b->x[k] / a->x[i]);
-	gsl_sort(d, 1, n);
-	r.ratio = exp(gsl_stats_median_from_sorted_data(d, 1, n));
+	size_t out = 0;
 	if (a->n + b->n <= TWOSAMPLE_EXACT_MAX) {
-		size_t out = ends_to_leave(a->n, b->n, level, &r.reached);
-		r.low = exp(d[out]);
-		r.high = exp(d[n - 1 - out]);
+		out = ends_to_leave(a->n, b->n, level, &r.reached);
 	} else {
 		double na = (double)a->n, nb = (double)b->n;
 		double off = na * nb / 2 - gsl_cdf_ugaussian_Qinv((1 - level) / 2) * sqrt(na * nb * (na + nb + 1) / 12);
-		size_t out = off > 1 ? (size_t)off - 1 : 0;
+		out = off > 1 ? (size_t)off - 1 : 0;
 		r.reached = level;
-		r.low = exp(d[out]);
-		r.high = exp(d[n - 1 - out]);
 	}
+	double *d = differences(a, b);
+	r.ratio = exp(gsl_stats_median(d, 1, n));
+	r.low = exp(gsl_stats_select(d, 1, n, out));
+	r.high = exp(gsl_stats_select(d, 1, n, n - 1 - out));
 	free(d);
 	return r;
 }
@@ -147,12 +164,10 @@ struct twosample_ratio twosample_hodges_lehmann(const struct stats_sample *a, co
 
 static double sum_squares(const struct stats_sample *s, double *mean)
 {
-	double sum = 0, squares = 0;
-	for (size_t i = 0; i < s->n; i++)
-		sum += log(s->x[i]);
-	*mean = s->n ? sum / (double)s->n : NAN;
-	for (size_t i = 0; i < s->n; i++)
-		squares += pow(log(s->x[i]) - *mean, 2);
+	double *x = logs_of(s);
+	*mean = s->n ? gsl_stats_mean(x, 1, s->n) : NAN;
+	double squares = s->n ? gsl_stats_tss_m(x, 1, s->n, *mean) : 0;
+	free(x);
 	return squares;
 }
 
@@ -178,22 +193,21 @@ static double trigamma_inverse(double x)
 
 struct twosample_prior twosample_prior(const struct twosample_variance *cells, size_t n)
 {
-	double sum = 0, squares = 0, expected = 0, weight = 0;
+	double *x = greta_alloc((n + 1) * sizeof *x), expected = 0, weight = 0;
 	size_t used = 0;
 	for (size_t i = 0; i < n; i++) {
 		if (cells[i].df <= 0)
 			continue;
-		double half = cells[i].df / 2, x = log(cells[i].var) - gsl_sf_psi(half) + log(half);
-		double mean_before = used ? sum / (double)used : 0;
-		sum += x;
-		used++;
-		squares += (x - mean_before) * (x - sum / (double)used);
+		double half = cells[i].df / 2;
+		x[used++] = log(cells[i].var) - gsl_sf_psi(half) + log(half);
 		expected += gsl_sf_psi_1(half);
 		weight += cells[i].df;
 	}
+	double center = used ? gsl_stats_mean(x, 1, used) : NAN;
+	double excess = used > 1 ? gsl_stats_variance_m(x, 1, used, center) - expected / (double)used : NAN;
+	free(x);
 	if (used < 2 || weight < 3)
 		return (struct twosample_prior){NAN, 0, weight};
-	double center = sum / (double)used, excess = squares / (double)(used - 1) - expected / (double)used;
 	if (excess <= 1e-6)
 		return (struct twosample_prior){exp(center), INFINITY, weight};
 	double half = trigamma_inverse(excess);

@@ -14,7 +14,8 @@
 #include "orchestrator/analysis/stats.h"
 #include <stddef.h>
 
-/* Beyond this many runs in all, the normal approximation with ties is as good and a lot faster. */
+/* Beyond this many runs in all, the normal approximation with ties (Lehmann, Nonparametrics, 1975, 1.4) is as good and a lot
+ * faster. */
 #define TWOSAMPLE_EXACT_MAX 50
 
 /* Two-sided. 1 when a side is empty. */
