@@ -51,19 +51,22 @@ static bool tests_ranks(const struct compare_cell *c)
 	return c->a.n >= COMPARE_RANK_RUNS && c->b.n >= COMPARE_RANK_RUNS;
 }
 
-/* Twice the spread of history's medians; 1.4826 MAD is a normal distribution's standard deviation. */
+/* Twice the spread of history's medians. It is taken from one campaign to the next (von Neumann and others, The mean square
+ * successive difference, Ann. Math. Statist. 12, 1941), so that a shift in the middle is one step among many and no noise;
+ * by the median, since the step itself may be large. 1.4826 times that is a normal distribution's standard deviation. */
 static double noise_floor(const struct compare_cell *c)
 {
-	struct stats_sample logs = {0};
-	for (size_t i = 0; i < c->before.n; i++)
-		stats_add(&logs, log(c->before.x[i]));
-	double mad = c->before.n >= COMPARE_FLOOR_CAMPAIGNS ? stats_median(&logs).mad : NAN;
-	stats_release(&logs);
-	return isnan(mad) ? 0 : 2 * 1.4826 * mad;
+	struct stats_sample steps = {0};
+	for (size_t i = 1; i < c->before.n; i++)
+		stats_add(&steps, fabs(log(c->before.x[i] / c->before.x[i - 1])));
+	double step = c->before.n >= COMPARE_FLOOR_CAMPAIGNS ? stats_median(&steps).median : 0;
+	stats_release(&steps);
+	return 2 * 1.4826 * step / M_SQRT2;
 }
 
 /* So that a difference of the threshold (where there is but one run: that which it suspects) would show with POWER, by
- * normal theory: on the side that has fewer, if the other has enough, else on both. */
+ * normal theory (Lachin, Introduction to sample size determination and power analysis for clinical trials, Controlled
+ * Clinical Trials 2, 1981): on the side that has fewer, if the other has enough, else on both. */
 static int64_t more_runs(const struct compare_cell *c, double var)
 {
 	double few = (double)(c->a.n < c->b.n ? c->a.n : c->b.n), many = (double)(c->a.n < c->b.n ? c->b.n : c->a.n);
@@ -164,8 +167,9 @@ static const char *only_variant(const struct history *h)
 	return h->n ? h->items[0].kind->variant : NULL;
 }
 
-/* Medians of history, campaign by campaign, of the cell that a run belongs to. Runs come campaign by campaign. */
-static void add_past(struct compare *out, const struct history *past, const char *variant, const char *label)
+/* Medians of history, campaign by campaign, of each cell, by runs that compare with `like`. Runs come campaign by campaign. */
+static void add_past(struct compare *out, const struct history *past, const struct history_kind *like, const char *variant,
+		     const char *label)
 {
 	for (size_t c = 0; c < out->n; c++) {
 		struct compare_cell *cell = &out->items[c];
@@ -175,7 +179,8 @@ static void add_past(struct compare *out, const struct history *past, const char
 		for (size_t i = 0, k; i < past->n; i = k) {
 			struct stats_sample runs = {0};
 			for (k = i; k < past->n && past->items[k].kind->campaign_id == past->items[i].kind->campaign_id; k++)
-				if (past->items[k].context == cell->context && greta_str_eq(past->items[k].kind->variant, name))
+				if (past->items[k].context == cell->context && greta_str_eq(past->items[k].kind->variant, name) &&
+				    history_comparable(past->items[k].kind, like))
 					stats_add(&runs, past->items[k].prefill_s);
 			stats_add(&cell->before, stats_median(&runs).median);
 			stats_release(&runs);
@@ -205,8 +210,8 @@ int compare_pair(const struct history *a, const struct history *b, const struct 
 	for (size_t i = 0; i < b->n; i++)
 		stats_add(&compare_cell(out, label ? label : b->items[i].kind->variant, b->items[i].context)->b,
 			  b->items[i].prefill_s);
-	if (past)
-		add_past(out, past, label ? one_a : NULL, label);
+	if (past && a->n)
+		add_past(out, past, a->items[0].kind, label ? one_a : NULL, label);
 	free(label);
 	for (size_t i = 0; i < a->n && b->n; i++)
 		if (!history_comparable(a->items[i].kind, b->items[0].kind))
@@ -291,6 +296,8 @@ void compare_words(const struct compare *c, struct greta_buf *out)
 			first = 0;
 		}
 	greta_buf_addc(out, '\n');
+	if (c->n && count[COMPARE_MISSING] == c->n)
+		greta_buf_adds(out, "no cell has a run on both sides, so nothing is compared\n");
 	for (size_t i = 0; i < c->n; i++) {
 		enum compare_verdict v = c->items[i].verdict;
 		if (v == COMPARE_SLOWER || v == COMPARE_FASTER || v == COMPARE_SUSPECTED_SLOWER || v == COMPARE_SUSPECTED_FASTER)

@@ -3,7 +3,7 @@
  * A cell's difference is tested by Student's t on logarithms with noise pooled over the whole comparison (twosample.h);
  * where both sides have four runs or more, an exact Mann-Whitney test must agree at 5 %, so that one outlier makes no
  * verdict. False discoveries over all cells are held at COMPARE_RATE. A difference counts only beyond the threshold:
- * 1 %, or the cell's noise floor, twice the spread that campaigns of comparable history have among themselves.
+ * 1 %, or the cell's noise floor, twice the spread of comparable history from one campaign to the next.
  */
 #ifndef ORCHESTRATOR_ANALYSIS_COMPARE_H
 #define ORCHESTRATOR_ANALYSIS_COMPARE_H
@@ -39,7 +39,7 @@ struct compare_cell {
 	char *variant;              /* "base -> v3" where the two sides differ */
 	int64_t context;
 	struct stats_sample a, b;   /* seconds, one a run */
-	struct stats_sample before; /* medians of campaigns of comparable history: the noise floor */
+	struct stats_sample before; /* medians of campaigns of comparable history, oldest first: the noise floor */
 	/* what compare_judge makes of them */
 	double median_a, median_b, ratio, low, high; /* ratio b / a; NAN where there is none */
 	double p, q, p_rank;        /* q: false discovery rate at which it would be reported */

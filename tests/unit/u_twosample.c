@@ -1,5 +1,6 @@
 #include "tests/unit/unit.h"
 
+#include "base/mem.h"
 #include "orchestrator/analysis/compare.h"
 #include "orchestrator/analysis/twosample.h"
 #include "tests/fixtures/statistics/scipy_reference.h"
@@ -165,23 +166,40 @@ static void test_compare__one_outlier_makes_no_verdict(void **state)
 	assert_int_not_equal(verdict_of(a5, SAMPLE(1.01, 1.02, 0.99, 1.00, 9.0), NULL), COMPARE_SLOWER);
 }
 
-/* What campaigns of history differ by among themselves can't be a finding. */
-static void test_compare__noise_floor_of_history(void **state)
+static struct compare_cell judge_with_history(const double *before, size_t n)
 {
-	(void)state;
-	static const double before[] = {1.00, 1.06, 0.95, 1.08, 0.97, 1.04};
 	struct compare c = {0};
 	struct compare_cell *cell = compare_cell(&c, "v", 4096);
-	for (size_t i = 0; i < 6; i++)
+	for (size_t i = 0; i < n; i++)
 		stats_add(&cell->before, before[i]);
 	for (size_t i = 0; i < 5; i++) {
 		stats_add(&cell->a, 1 + 0.001 * (double)i);
 		stats_add(&cell->b, 1.05 + 0.001 * (double)i);
 	}
 	compare_judge(&c, COMPARE_THRESHOLD);
-	assert_true(c.items[0].threshold > 0.05);
-	assert_int_equal(c.items[0].verdict, COMPARE_SAME);
+	struct compare_cell judged = c.items[0];
 	compare_release(&c);
+	return judged;
+}
+
+/* What campaigns of history differ by among themselves can't be a finding. */
+static void test_compare__noise_floor_of_history(void **state)
+{
+	(void)state;
+	static const double before[] = {1.00, 1.06, 0.95, 1.08, 0.97, 1.04};
+	struct compare_cell c = judge_with_history(before, GRETA_COUNT(before));
+	assert_true(c.threshold > 0.05);
+	assert_int_equal(c.verdict, COMPARE_SAME);
+}
+
+/* A shift that lies in history, as between these two sides, is the finding and not the noise. */
+static void test_compare__a_shift_in_history_is_no_noise(void **state)
+{
+	(void)state;
+	static const double before[] = {1.000, 1.001, 0.999, 1.002, 1.050, 1.051, 1.049, 1.050};
+	struct compare_cell c = judge_with_history(before, GRETA_COUNT(before));
+	assert_true(c.threshold < 0.02);
+	assert_int_equal(c.verdict, COMPARE_SLOWER);
 }
 
 int main(void)
@@ -198,6 +216,7 @@ int main(void)
 		cmocka_unit_test(test_compare__one_run_is_never_more_than_suspected),
 		cmocka_unit_test(test_compare__one_outlier_makes_no_verdict),
 		cmocka_unit_test(test_compare__noise_floor_of_history),
+		cmocka_unit_test(test_compare__a_shift_in_history_is_no_noise),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
