@@ -264,19 +264,54 @@ bool regress_has_yardstick(const struct regress *r)
 
 /* ---- words */
 
+/* Where a campaign shifted many cells, it is said once. */
+struct shift {
+	const struct regress_series *first;
+	const struct regress_point *point;
+	size_t n_cells;
+	double least, most, p; /* ratios; the largest p */
+};
+
+static struct shift *shift_at(struct shift *all, size_t *n, const struct regress_series *s, const struct regress_point *p)
+{
+	for (size_t i = 0; i < *n; i++)
+		if (all[i].point->campaign_id == p->campaign_id)
+			return &all[i];
+	all[*n] = (struct shift){.first = s, .point = p, .least = INFINITY};
+	return &all[(*n)++];
+}
+
+static void say_shift(const struct shift *s, struct greta_buf *out)
+{
+	const struct regress_point *p = s->point;
+	char when[GRETA_ISO_LEN + 1];
+	greta_buf_addf(out, "%s at %" PRId64, s->first->variant, s->first->context);
+	if (s->n_cells == 1)
+		greta_buf_addf(out, ": its history shifts by %.3gx", s->most);
+	else
+		greta_buf_addf(out, " and %zu more: their history shifts by %.3gx to %.3gx", s->n_cells - 1, s->least, s->most);
+	greta_buf_addf(out, " with campaign %s (%" PRId64 ", %.10s), p %s %.3f\n", p->campaign, p->campaign_id,
+		       p->ended_ns ? greta_clock_iso(when, p->ended_ns) : "no date", s->n_cells == 1 ? "=" : "at most", s->p);
+}
+
 static void say_changes(const struct regress *r, struct greta_buf *out)
 {
-	for (size_t i = 0; i < r->n_series; i++) {
-		const struct regress_series *s = &r->series[i];
-		for (size_t k = 0; k < s->changes.n; k++) {
-			const struct change *c = &s->changes.items[k];
-			const struct regress_point *p = &s->points[c->at];
-			char when[GRETA_ISO_LEN + 1];
-			greta_buf_addf(out, "%s at %" PRId64 ": its history shifts by %.3gx with campaign %s (%" PRId64 ", %.10s), p = %.3f\n",
-				       s->variant, s->context, c->ratio, p->campaign, p->campaign_id,
-				       p->ended_ns ? greta_clock_iso(when, p->ended_ns) : "no date", c->p);
+	size_t n = 0, most = 0;
+	for (size_t i = 0; i < r->n_series; i++)
+		most += r->series[i].changes.n;
+	struct shift *all = greta_alloc((most + 1) * sizeof *all);
+	for (size_t i = 0; i < r->n_series; i++)
+		for (size_t k = 0; k < r->series[i].changes.n; k++) {
+			const struct change *c = &r->series[i].changes.items[k];
+			struct shift *s = shift_at(all, &n, &r->series[i], &r->series[i].points[c->at]);
+			s->n_cells++;
+			s->least = fmin(s->least, c->ratio);
+			s->most = fmax(s->most, c->ratio);
+			s->p = fmax(s->p, c->p);
 		}
-	}
+	for (size_t i = 0; i < n; i++)
+		say_shift(&all[i], out);
+	free(all);
 }
 
 static void say_differences(const struct regress *r, struct greta_buf *out)
@@ -315,7 +350,7 @@ void regress_words(const struct regress *r, struct greta_buf *out)
 		return;
 	}
 	if (!regress_has_yardstick(r))
-		greta_buf_addf(out, "there is nothing comparable to hold %s against: %s\n", r->campaign, r->against);
+		greta_buf_addf(out, "there is nothing comparable to hold %s against in %s\n", r->campaign, r->against);
 	else
 		compare_words(&r->cells, out);
 	if (r->n_unverified)
