@@ -1,9 +1,10 @@
 /* bench_db: how fast the database takes what nodes send, and how fast it answers. Prints figures; tests nothing.
  *
  *	bench_db     5,000 attempts of 20 events and 12 metrics; 1,000,000 telemetry samples; 256 MB of logs
- *	bench_db --attempts 1000000 --samples 100000000 --log-mb 10000 --db big.db
+ *	bench_db --bulk --attempts 1000000 --samples 100000000 --log-mb 10 --db big.db
  *
- * Events are committed in groups of 5 ms, with synchronous=FULL, as the controller does it. */
+ * Events are committed in groups of 5 ms, with synchronous=FULL, as the controller does it. With --bulk the database is made
+ * for its size: in groups of 2 s, and the samples are packed at once, spread over the attempts. */
 #include "base/clock.h"
 #include "base/fs.h"
 #include "base/mem.h"
@@ -19,6 +20,7 @@
 #include <unistd.h>
 
 #define GROUP_NS (5 * GRETA_NS_PER_MS)
+#define BULK_GROUP_NS (2 * GRETA_NS_PER_S)
 #define N_VARIANTS 4
 #define N_CONTEXTS 10
 #define N_COLUMNS 8
@@ -27,6 +29,7 @@
 struct values {
 	int64_t attempts, per_campaign, samples, log_mb;
 	const char *db;
+	bool bulk;
 };
 
 struct bench {
@@ -86,7 +89,7 @@ static void group_tick(struct bench *b)
 	if (b->txn.db)
 		return;
 	must(b, greta_txn_begin(b->db, &b->txn, &b->e));
-	b->group_end_ns = greta_clock_mono_ns() + GROUP_NS;
+	b->group_end_ns = greta_clock_mono_ns() + (b->v.bulk ? BULK_GROUP_NS : GROUP_NS);
 }
 
 /* ---- attempts */
@@ -149,6 +152,30 @@ static void send_outcome(struct bench *b, int64_t attempt, int64_t *seq, double 
 	send(b, attempt, seq, GRETA_EVENT_OUTCOME, text.data, NULL);
 }
 
+/* One a second, of eight readings. */
+static void add_samples(struct bench *b, int64_t attempt)
+{
+	static const char *const columns[N_COLUMNS] = {"gpu0.power_w",	  "gpu0.temp_c", "gpu0.sclk_mhz",  "gpu0.mclk_mhz",
+						       "gpu0.vram_bytes", "cpu_percent", "gpu0.throttle", "load1"};
+	int64_t n = b->v.samples / b->v.attempts, t = greta_clock_wall_ns();
+	struct greta_telemetry rows = {.columns = columns, .n_columns = N_COLUMNS, .n_rows = (size_t)n};
+	int64_t *times = greta_alloc((size_t)(n + 1) * sizeof *times);
+	double *values = greta_alloc((size_t)(n + 1) * N_COLUMNS * sizeof *values);
+
+	for (int64_t r = 0; r < n; r++) {
+		const double row[N_COLUMNS] = {600 + dice(b) % 1500 / 10.0, 55 + dice(b) % 20, 1900 + dice(b) % 200, 1300,
+					       3e9 + dice(b) % 4 * 1048576, dice(b) % 101, 0, dice(b) % 100 / 100.0};
+
+		times[r] = t + r * GRETA_NS_PER_S;
+		memcpy(&values[r * N_COLUMNS], row, sizeof row);
+	}
+	rows.t_ns = times;
+	rows.values = values;
+	must(b, greta_telemetry_add(b->db, attempt, &rows, &b->e));
+	free(times);
+	free(values);
+}
+
 /* 20 events, as an attempt of some minutes sends them. */
 static void run_attempt(struct bench *b, const struct greta_job_row *job)
 {
@@ -175,6 +202,8 @@ static void run_attempt(struct bench *b, const struct greta_job_row *job)
 	}
 	send(b, id, &seq, GRETA_EVENT_TELEMETRY,
 	     "{\"columns\":[\"gpu0.power_w\",\"gpu0.temp_c\"],\"rows\":[[1,700.5,60],[2,710,61],[3,705,61]]}", NULL);
+	if (b->v.bulk)
+		add_samples(b, id);
 	send_outcome(b, id, &seq, prefill_s);
 	must(b, greta_jobs_set_state(b->db, job->id, GRETA_JOB_DONE, NULL, &b->e));
 	if (!b->first_attempt)
@@ -354,6 +383,7 @@ int main(int argc, char **argv)
 		{"samples", 0, GRETA_OPT_I64, offsetof(struct values, samples), "N",
 		 "telemetry samples of 8 readings (1000000)"},
 		{"log-mb", 0, GRETA_OPT_I64, offsetof(struct values, log_mb), "N", "megabytes of output (256)"},
+		{"bulk", 0, GRETA_OPT_FLAG, offsetof(struct values, bulk), NULL, "for the size, not for the rate"},
 		{"db", 0, GRETA_OPT_STR, offsetof(struct values, db), "FILE", "where to make the database (bench.db)"},
 		{0},
 	};
@@ -377,7 +407,8 @@ int main(int argc, char **argv)
 	b.db = greta_db_open_writer(b.v.db, &b.e);
 	must(&b, b.db ? 0 : -1);
 	bench_attempts(&b);
-	bench_telemetry(&b);
+	if (!b.v.bulk)
+		bench_telemetry(&b);
 	bench_log_ingest(&b);
 	bench_grep(&b, "Memory access fault");
 	bench_grep(&b, "attn q_lds: 7777 us");

@@ -5,8 +5,11 @@
  * A campaign is two sets of 12 cells (2 variants, 6 contexts), so many runs each, with normal noise. `found` is the share
  * of cells with a planted shift that are judged slower; `false, cells` is the share of cells without one that are judged
  * slower or faster; `false, campaigns` is the share of campaigns where some such cell is. Where every second cell is
- * shifted, false discoveries are harder to hold. In the last table one run in twenty takes 20 % longer. */
+ * shifted, false discoveries are harder to hold. Then one run in twenty takes 20 % longer. The last table is of histories:
+ * a cell's medians in 20 campaigns, shifted from the 11th on; `found` is the share where a change point stands there, give or
+ * take one campaign, and `false` that of histories where one stands elsewhere. */
 #include "base/mem.h"
+#include "orchestrator/analysis/changes.h"
 #include "orchestrator/analysis/compare.h"
 #include <gsl/gsl_randist.h>
 #include <gsl/gsl_rng.h>
@@ -14,6 +17,10 @@
 #include <stdlib.h>
 
 #define N_CELLS 12
+#define N_HISTORY 20
+#define SHIFTS_AT (N_HISTORY / 2)
+
+static const double noises[] = {0.005, 0.01, 0.03}, shifts[] = {0, 0.02, 0.05, 0.10};
 
 struct setup {
 	int n_runs;
@@ -81,7 +88,6 @@ static void percent(double x)
 
 static void print_table(gsl_rng *rng, int n_runs, bool half, bool tail, int n_campaigns)
 {
-	static const double noises[] = {0.005, 0.01, 0.03}, shifts[] = {0, 0.02, 0.05, 0.10};
 	printf("\n%d runs a side%s%s\n", n_runs, half ? ", every second cell shifted" : "", tail ? ", heavy tail" : "");
 	printf("noise    shift            found     false, cells  false, campaigns\n");
 	for (size_t i = 0; i < GRETA_COUNT(noises); i++)
@@ -91,6 +97,51 @@ static void print_table(gsl_rng *rng, int n_runs, bool half, bool tail, int n_ca
 			printf("%4.1f %%  %4.0f %%", 100 * noises[i], 100 * shifts[k]);
 			percent(r.found);
 			percent(r.false_cells);
+			percent(r.false_campaigns);
+			puts("");
+		}
+}
+
+/* ---- histories */
+
+static double draw_campaign(gsl_rng *rng, const struct setup *s, double at)
+{
+	struct stats_sample runs = {0};
+	for (int k = 0; k < s->n_runs; k++)
+		stats_add(&runs, draw(rng, s, at));
+	double median = stats_median(&runs).median;
+	stats_release(&runs);
+	return median;
+}
+
+static struct rates run_histories(gsl_rng *rng, const struct setup *s, int n_histories)
+{
+	double found = 0, false_histories = 0, x[N_HISTORY];
+	for (int n = 0; n < n_histories; n++) {
+		struct changes c;
+		size_t near = 0;
+		for (size_t i = 0; i < N_HISTORY; i++)
+			x[i] = draw_campaign(rng, s, i < SHIFTS_AT ? 1 : 1 + s->shift);
+		changes_find(x, N_HISTORY, &c);
+		for (size_t i = 0; i < c.n; i++)
+			near += s->shift > 0 && c.items[i].at + 1 >= SHIFTS_AT && c.items[i].at <= SHIFTS_AT + 1;
+		found += near > 0;
+		false_histories += c.n > near;
+		changes_release(&c);
+	}
+	return (struct rates){s->shift > 0 ? found / n_histories : -1, -1, false_histories / n_histories};
+}
+
+static void print_histories(gsl_rng *rng, int n_runs, int n_histories)
+{
+	printf("\nhistories of %d campaigns, medians of %d runs\n", N_HISTORY, n_runs);
+	printf("noise    shift            found             false\n");
+	for (size_t i = 0; i < GRETA_COUNT(noises); i++)
+		for (size_t k = 0; k < GRETA_COUNT(shifts); k++) {
+			struct setup s = {n_runs, noises[i], shifts[k], false, false};
+			struct rates r = run_histories(rng, &s, n_histories);
+			printf("%4.1f %%  %4.0f %%", 100 * noises[i], 100 * shifts[k]);
+			percent(r.found);
 			percent(r.false_campaigns);
 			puts("");
 		}
@@ -106,6 +157,7 @@ int main(int argc, char **argv)
 	print_table(rng, 5, true, false, n_campaigns);
 	print_table(rng, 3, true, false, n_campaigns);
 	print_table(rng, 5, true, true, n_campaigns);
+	print_histories(rng, 5, n_campaigns);
 	gsl_rng_free(rng);
 	return 0;
 }
