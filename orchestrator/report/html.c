@@ -95,6 +95,12 @@ static int campaign(struct page *p, struct greta_err *e)
 	return 0;
 }
 
+/* Whether the statistics have it. */
+static bool is_taken(const struct page *p, const struct cell_job *j)
+{
+	return j->counted && (!j->excluded || p->cells.with_marked);
+}
+
 static void job(struct page *p, const struct cell_job *j)
 {
 	cleanup_buf struct greta_buf text = {0};
@@ -102,12 +108,36 @@ static void job(struct page *p, const struct cell_job *j)
 	greta_jsonw_object(&p->w, NULL);
 	greta_jsonw_i64(&p->w, "job", j->id);
 	greta_jsonw_i64(&p->w, "repeat", j->repeat + 1);
-	greta_jsonw_bool(&p->w, "counted", j->counted && !j->excluded);
+	greta_jsonw_bool(&p->w, "counted", is_taken(p, j));
 	greta_jsonw_bool(&p->w, "verified", j->verified);
 	greta_jsonw_str(&p->w, "text", greta_buf_str(&text));
 	greta_jsonw_f64(&p->w, "prefill_s", j->prefill_s);
 	greta_jsonw_str(&p->w, "node", j->node);
 	greta_jsonw_end_object(&p->w);
+}
+
+/* The median on each node, for the heat map. A node that is not known is null. */
+static void nodes(struct page *p, const struct cell *c)
+{
+	greta_jsonw_array(&p->w, "nodes");
+	for (size_t i = 0; i < c->n; i++) {
+		struct stats_sample runs = {0};
+		bool first = is_taken(p, &c->jobs[i]);
+		for (size_t k = 0; first && k < c->n; k++) {
+			if (!is_taken(p, &c->jobs[k]) || !greta_str_eq(c->jobs[k].node, c->jobs[i].node))
+				continue;
+			first = k >= i;
+			stats_add(&runs, c->jobs[k].prefill_s);
+		}
+		if (first) {
+			greta_jsonw_object(&p->w, NULL);
+			greta_jsonw_str(&p->w, "node", c->jobs[i].node);
+			greta_jsonw_f64(&p->w, "median", stats_median(&runs).median);
+			greta_jsonw_end_object(&p->w);
+		}
+		stats_release(&runs);
+	}
+	greta_jsonw_end_array(&p->w);
 }
 
 static void cells(struct page *p)
@@ -130,6 +160,7 @@ static void cells(struct page *p)
 		for (size_t k = 0; k < c->n; k++)
 			job(p, &c->jobs[k]);
 		greta_jsonw_end_array(&p->w);
+		nodes(p, c);
 		greta_jsonw_end_object(&p->w);
 	}
 	greta_jsonw_end_array(&p->w);
@@ -281,7 +312,10 @@ static void summary(struct page *p)
 			n_jobs++;
 			n_counted += p->cells.items[i].jobs[k].counted;
 		}
-	greta_buf_addf(&text, "%zu of %zu planned runs have a counted result\n", n_counted, n_jobs);
+	if (n_jobs)
+		greta_buf_addf(&text, "%zu of %zu planned runs have a counted result\n", n_counted, n_jobs);
+	else
+		greta_buf_adds(&text, "no run is planned in this campaign\n");
 	scaling_remarks(&p->scaling, &text);
 	greta_jsonw_lines(&p->w, "summary", greta_buf_str(&text));
 	greta_buf_clear(&text);

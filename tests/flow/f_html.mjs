@@ -1,10 +1,11 @@
-// f_html.mjs PAGE OUT MODULES [causes]: opens a report in Chromium, from disk and without a network, and holds it against its own
-// data; of a report on hangs only what was found of their causes. Screenshots land in OUT. Exit code 77: there is no Chromium.
-import { existsSync, mkdirSync } from "node:fs";
+// f_html.mjs PAGE OUT MODULES causes | RUN READINGS: opens a report in Chromium, from disk and without a network, and holds it
+// against its own data; of a report on hangs only what was found of their causes. Then that of a run against its READINGS, rows of
+// the view `telemetry`. Screenshots land in OUT. Exit code 77: there is no Chromium.
+import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import assert from "node:assert/strict";
 
-const [page_path, out, modules, only] = process.argv.slice(2);
+const [page_path, out, modules, run_path, readings_path] = process.argv.slice(2);
 const { chromium } = createRequire(`${modules}/`)("playwright-core");
 const browser_path = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].find(existsSync);
 if (!browser_path) {
@@ -16,13 +17,13 @@ mkdirSync(out, { recursive: true });
 const browser = await chromium.launch({ executablePath: browser_path, args: ["--no-sandbox", "--disable-gpu"] });
 const complaints = [];
 
-async function open(options) {
+async function open(options, path = page_path) {
   const context = await browser.newContext({ offline: true, ...options });
   const page = await context.newPage();
   page.on("console", (m) => { if (["error", "warning"].includes(m.type())) complaints.push(m.text()); });
   page.on("pageerror", (e) => complaints.push(String(e)));
   page.on("request", (r) => { if (!r.url().startsWith("file:") && !r.url().startsWith("data:")) complaints.push(`asks for ${r.url()}`); });
-  await page.goto(`file://${page_path}`);
+  await page.goto(`file://${path}`);
   await page.waitForSelector("#chart-scaling svg, #summary");
   return page;
 }
@@ -128,13 +129,27 @@ async function fits_the_window(page) {
   assert.ok(over <= 0, `the page is ${over} px wider than its window`);
 }
 
+// A reading and the progress of prefill, each on its own axis and in its unit.
+async function telemetry_has_the_readings(page) {
+  const rows = JSON.parse(readFileSync(readings_path, "utf8"));
+  const first = Math.min(...rows.map((r) => r.t_ns));
+  const points = (name, by = 1) => rows.filter((r) => r.name === name).map((r) => [(r.t_ns - first) / 1e9, r.value / by]);
+  const near = (a, b) => { // times of nanoseconds since 1970 are no doubles
+    assert.equal(a.length, b.length);
+    a.forEach((p, i) => p.forEach((x, k) => assert.ok(Math.abs(x - b[i][k]) < 1e-3 * (1 + Math.abs(x)), `${p} is not ${b[i]}`)));
+  };
+  const [watts, prefilled] = await series(page, "chart-telemetry-power_w");
+  assert.deepEqual([watts.name, prefilled.name], ["GPU 0", "prefilled"]);
+  assert.ok(watts.values.length >= 3 && watts.values.every((v) => v[1] === 650));
+  near(points("gpu0.power_w"), watts.values);
+  near(points("prefill_percent"), prefilled.values);
+  near(points("mem_available_bytes", 1e9), (await series(page, "chart-telemetry-mem_available_bytes"))[0].values);
+  const titles = await page.evaluate(() => window.greta.charts.find((x) => x.box.id === "chart-telemetry-power_w").chart.getOption().yAxis.map((y) => y.name));
+  assert.deepEqual(titles, ["W", "done, %"]);
+}
+
 const desktop = { viewport: { width: 1200, height: 900 } }, phone = { viewport: { width: 390, height: 844 }, isMobile: true, hasTouch: true };
-if (only === "causes") {
-  const page = await open({ ...desktop, colorScheme: "light" });
-  await fits_the_window(page);
-  await causes_are_told(page);
-  await page.context().close();
-} else for (const [name, options] of Object.entries({ light: { ...desktop, colorScheme: "light" }, dark: { ...desktop, colorScheme: "dark" }, phone: { ...phone, colorScheme: "light" } })) {
+async function report_is_right(name, options) {
   const page = await open(options);
   await fits_the_window(page);
   await page.screenshot({ path: `${out}/report-${name}.png`, fullPage: true });
@@ -149,6 +164,31 @@ if (only === "causes") {
   if (name === "dark")
     await prints(page);
   await page.context().close();
+}
+
+async function run_is_right(name, options) {
+  const page = await open(options, run_path);
+  await fits_the_window(page);
+  await telemetry_has_the_readings(page);
+  await page.screenshot({ path: `${out}/run-${name}.png`, fullPage: true });
+  await page.context().close();
+}
+
+async function causes_are_right() {
+  const page = await open({ ...desktop, colorScheme: "light" });
+  await fits_the_window(page);
+  await causes_are_told(page);
+  await page.context().close();
+}
+
+if (run_path === "causes") {
+  await causes_are_right();
+} else {
+  await report_is_right("light", { ...desktop, colorScheme: "light" });
+  await report_is_right("dark", { ...desktop, colorScheme: "dark" });
+  await report_is_right("phone", { ...phone, colorScheme: "light" });
+  await run_is_right("light", { ...desktop, colorScheme: "light" });
+  await run_is_right("phone", { ...phone, colorScheme: "dark" });
 }
 await browser.close();
 assert.deepEqual(complaints, []);

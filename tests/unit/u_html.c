@@ -55,16 +55,33 @@ static void test_html__data_has_the_readings_of_a_run(void **state)
 	greta_json_destroy(doc);
 }
 
+static double number_of(const struct greta_json_val *object, const char *key)
+{
+	double v = NAN;
+	assert_int_equal(greta_json_f64(greta_json_get(object, key), &v), 0);
+	return v;
+}
+
+/* What the first cell's statistics rest on is what the charts of its repeats and of its nodes show. */
 static int64_t cell_runs(struct help *h, bool with_marked)
 {
 	struct greta_err e = {0};
 	cleanup_buf struct greta_buf text = {0};
-	int64_t n = -1;
+	int64_t n_shown = 0;
 	assert_ok(html_data(h->db, h->campaign_id, with_marked, &text, &e));
 	struct greta_json *doc = greta_json_parse("page", text.data, text.len, &e);
-	greta_json_i64(greta_json_get(greta_json_first(greta_json_get(greta_json_root(doc), "cells")), "n"), &n);
+	const struct greta_json_val *cell = greta_json_first(greta_json_get(greta_json_root(doc), "cells"));
+	const struct greta_json_val *node = greta_json_get(cell, "nodes");
+	for (const struct greta_json_val *r = greta_json_first(greta_json_get(cell, "runs")); r; r = greta_json_next(r)) {
+		bool counted = false;
+		greta_json_bool(greta_json_get(r, "counted"), &counted);
+		n_shown += counted;
+	}
+	assert_int_equal(n_shown, (int)number_of(cell, "n"));
+	assert_int_equal(greta_json_size(node), 1);
+	assert_true(number_of(greta_json_first(node), "median") == number_of(cell, "median"));
 	greta_json_destroy(doc);
-	return n;
+	return n_shown;
 }
 
 /* The engine counts 1e12 operations in 2 s on a device that reaches 2 TFLOP/s: a quarter of it. */

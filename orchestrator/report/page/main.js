@@ -143,7 +143,7 @@ function base() {
     color: palette(),
     textStyle: { color: ink, fontFamily: "system-ui, sans-serif" },
     grid: { left: 64, right: 24, top: 40, bottom: 48 },
-    legend: { top: 0, textStyle: { color: ink }, type: "plain" },
+    legend: { top: 0, textStyle: { color: ink }, type: "plain", itemWidth: 20, itemHeight: 10 },
     tooltip: { trigger: "item", confine: true, backgroundColor: dark() ? "#22262b" : "#ffffff", textStyle: { color: ink } },
     ink,
     axis: (name, more = {}) => ({ name, nameLocation: "middle", nameGap: 32, axisLine: { lineStyle: { color: ink } },
@@ -196,6 +196,12 @@ function fitBand(fit) {
     } };
 }
 
+// A logarithmic axis has its ticks at powers of its base: of 2 where times are too close for those of 10.
+function timesBase() {
+  const t = data.cells.filter((c) => c.n > 0).map((c) => c.median);
+  return Math.max(...t) / Math.min(...t) < 20 ? 2 : 10;
+}
+
 function scalingChart(b) {
   const series = [];
   for (const v of variants) {
@@ -209,7 +215,7 @@ function scalingChart(b) {
     series.push({ type: "line", name: v, showSymbol: false, silent: true, z: 2, lineStyle: { color: color(v), width: 1.5, type: fit.broke ? "dashed" : "solid" },
       data: fit.curve.map((p) => [p[0], p[1]]) });
   }
-  return { ...b, xAxis: contextAxis(b), yAxis: b.axis("prefill, s", { type: "log", nameGap: 48 }), series,
+  return { ...b, xAxis: contextAxis(b), yAxis: b.axis("prefill, s", { type: "log", logBase: timesBase(), nameGap: 48 }), series,
     legend: { ...b.legend, data: variants },
     tooltip: { ...b.tooltip, formatter: ({ data: d }) => d?.cell ? cellText(d.cell) : "" } };
 }
@@ -229,30 +235,16 @@ function lineChart(key, name) {
       data: data.cells.filter((c) => c.variant === v && c.n > 0 && c[key] !== null).map((c) => ({ value: [c.context, c[key]], cell: c })) })) });
 }
 
-const median = (x) => {
-  const s = [...x].sort((a, b) => a - b), m = s.length >> 1;
-  return s.length % 2 ? s[m] : (s[m - 1] + s[m]) / 2;
-};
-
 // Rows are variant and node; a square's colour is how much slower it is than the fastest of its context.
-function heatRows() {
-  const rows = new Map();
-  for (const c of data.cells)
-    for (const r of c.runs.filter((run) => run.counted && run.prefill_s !== null)) {
-      const name = r.node ? `${c.variant} · ${r.node}` : c.variant;
-      if (!rows.has(name)) rows.set(name, new Map());
-      if (!rows.get(name).has(c.context)) rows.get(name).set(c.context, []);
-      rows.get(name).get(c.context).push(r.prefill_s);
-    }
-  return rows;
-}
+const heatName = (cell, node) => (node.node ? `${cell.variant} · ${node.node}` : cell.variant);
+const heatRows = () => [...new Set(data.cells.flatMap((c) => c.nodes.map((n) => heatName(c, n))))];
 
 function heatChart(b) {
-  const rows = heatRows(), names = [...rows.keys()], cells = [];
+  const names = heatRows(), cells = [];
   contexts.forEach((n, x) => {
-    const at = names.map((name) => rows.get(name).get(n)).map((t) => (t ? median(t) : null));
-    const best = Math.min(...at.filter((t) => t !== null));
-    at.forEach((t, y) => { if (t !== null) cells.push({ value: [x, y, Math.log2(t / best)], t, ratio: t / best, name: names[y], n }); });
+    const at = data.cells.filter((c) => c.context === n).flatMap((c) => c.nodes.map((node) => ({ name: heatName(c, node), t: node.median })));
+    const best = Math.min(...at.map((s) => s.t));
+    for (const { name, t } of at) cells.push({ value: [x, names.indexOf(name), Math.log2(t / best)], t, ratio: t / best, name, n });
   });
   // The text of a square is dark on light ones and light on dark ones.
   const most = Math.max(0.1, ...cells.map((c) => c.value[2]));
@@ -260,7 +252,7 @@ function heatChart(b) {
   for (const c of cells) c.label = { color: (c.value[2] > turn) === dark() ? "#111111" : "#ffffff" };
   return { ...b, legend: undefined, grid: { ...b.grid, left: 150, top: 16, bottom: 96 },
     xAxis: b.axis("context, tokens", { type: "category", data: contexts.map(contextLabel) }),
-    yAxis: b.axis("", { type: "category", data: names, axisLabel: { color: b.ink, width: 136, overflow: "truncate" } }),
+    yAxis: b.axis("", { type: "category", data: names, inverse: true, axisLabel: { color: b.ink, width: 136, overflow: "truncate" } }),
     visualMap: { min: 0, max: most, orient: "horizontal", left: "center", bottom: 0,
       textStyle: { color: b.ink }, text: ["slower", "fastest of its context"], calculable: false,
       inRange: { color: dark() ? ["#14324a", "#d98a3d", "#ffe08a"] : ["#e8f3fb", "#f4b26b", "#b3470b"] } },
@@ -294,23 +286,59 @@ function historyChart(pick) {
   };
 }
 
-// How far the engine was, by phase: behind every reading of its run, on an axis of its own.
-const PROGRESS = { load_percent: "load", prefill_percent: "prefill", decode_percent: "decode" };
+// What a run's readings are called and measured in, in the order of their charts. Those of GPUs share a chart. What is not
+// here comes after them under its own name.
+const READINGS = {
+  power_w: { title: "Power", unit: "W" },
+  sclk_mhz: { title: "Core clock", unit: "MHz" },
+  mclk_mhz: { title: "Memory clock", unit: "MHz" },
+  temp_c: { title: "Temperature", unit: "°C" },
+  vram_bytes: { title: "VRAM in use", unit: "B" },
+  busy_percent: { title: "GPU busy", unit: "%", max: 100 },
+  mem_busy_percent: { title: "GPU memory busy", unit: "%", max: 100 },
+  throttle: { title: "Throttling, as the driver counts it", unit: "" },
+  cpu_percent: { title: "The node's CPUs busy", unit: "%", max: 100 },
+  engine_cpu_percent: { title: "CPU of the engine", unit: "% of a core" },
+  engine_rss_bytes: { title: "Memory of the engine", unit: "B" },
+  mem_available_bytes: { title: "Memory free on the node", unit: "B" },
+  load1: { title: "Load of the node, mean of a minute", unit: "" },
+};
+const PROGRESS = { load_percent: "loaded", prefill_percent: "prefilled", decode_percent: "decoded" };
+const quantity = (name) => name.replace(/^gpu\d+\./, "");
+const readingOf = (key) => READINGS[key] || { title: key, unit: "" };
 
+function quantities() {
+  const found = new Set(data.telemetry.flatMap((t) => Object.keys(t.readings)).map(quantity).filter((key) => !PROGRESS[key]));
+  const known = Object.keys(READINGS).filter((key) => found.has(key));
+  return [...known, ...[...found].filter((key) => !READINGS[key]).sort()];
+}
+
+// Bytes in the unit that fits the largest of them.
+function scaled(reading, lines) {
+  if (reading.unit !== "B") return { unit: reading.unit, by: 1 };
+  const most = Math.max(0, ...lines.flatMap(([, points]) => points.map((p) => p[1])));
+  return most >= 1e9 ? { unit: "GB", by: 1e9 } : { unit: "MB", by: 1e6 };
+}
+
+// How far the engine was, by phase: behind every reading of its run, on an axis of its own.
 function progressSeries(b, readings) {
-  return Object.entries(PROGRESS).filter(([key]) => readings[key]).map(([key, name], i) => ({ type: "line", name, yAxisIndex: 1, showSymbol: false, z: 1,
+  return Object.entries(PROGRESS).filter(([key]) => readings[key]).map(([key, name], i) => ({ type: "line", name, yAxisIndex: 1, symbol: "none", z: 1,
     lineStyle: { width: 1, type: ["dotted", "dashed", "dotted"][i], color: b.ink }, itemStyle: { color: b.ink }, data: readings[key] }));
 }
 
-function telemetryChart(pick, reading) {
+function telemetryChart(pick, key) {
   return (b) => {
-    const readings = data.telemetry[pick()].readings, progress = progressSeries(b, readings);
-    return { ...b, grid: { ...b.grid, right: progress.length ? 56 : 24 }, legend: progress.length ? { ...b.legend, data: [reading, ...progress.map((s) => s.name)] } : undefined,
-      tooltip: { ...b.tooltip, trigger: "axis" },
-      xAxis: b.axis("s since its first sample", { type: "value" }),
-      yAxis: [b.axis(progress.length ? "" : reading, { type: "value", scale: true, nameGap: 48 }),
+    const { readings } = data.telemetry[pick()], reading = readingOf(key), progress = progressSeries(b, readings);
+    const lines = Object.entries(readings).filter(([name]) => quantity(name) === key);
+    const { unit, by } = scaled(reading, lines);
+    const named = lines.map(([name, points]) => ({ type: "line", name: name === key ? reading.title : name.replace(/^gpu(\d+)\..*/, "GPU $1"), symbol: "none", z: 2,
+      lineStyle: { width: 1.5 }, data: points.map(([t, v]) => [t, v / by]) }));
+    return { ...b, grid: { ...b.grid, right: progress.length ? 56 : 24 }, legend: { ...b.legend, icon: "roundRect", itemHeight: 3, data: [...named, ...progress].map((s) => s.name) },
+      tooltip: { ...b.tooltip, trigger: "axis", valueFormatter: (v) => (typeof v === "number" ? signif(v, 4) : "–") },
+      xAxis: b.axis("s from the first reading", { type: "value", max: "dataMax" }),
+      yAxis: [b.axis(unit, { type: "value", scale: true, nameGap: 44, ...(reading.max ? { min: 0, max: reading.max } : {}) }),
         b.axis("done, %", { type: "value", min: 0, max: 100, show: progress.length > 0, splitLine: { show: false }, nameGap: 34 })],
-      series: [{ type: "line", name: reading, showSymbol: false, z: 2, lineStyle: { width: 1.5 }, data: readings[reading] || [] }, ...progress] };
+      series: [...named, ...progress] };
   };
 }
 
@@ -365,7 +393,7 @@ function addSpeed() {
     known("limit_percent") ? chart("limit", "Share of what the device reaches at most, against context.",
       lineChart("limit_percent", "of the limit, %")) : null);
   section("matrix", "Variant, context, node",
-    chart("heat", "How much slower than the fastest of its context.", heatChart, 140 + 44 * heatRows().size));
+    chart("heat", "How much slower than the fastest of its context.", heatChart, 140 + 44 * heatRows().length));
   section("repeats", "Repeats", chart("repeats", "Each run against its cell's median.", repeatsChart));
 }
 
@@ -378,10 +406,9 @@ function addHistory() {
 
 function addTelemetry() {
   const p = picker("telemetry-run", "run", data.telemetry.map((t) => `${t.variant} at ${t.context} #${t.repeat} (${t.outcome})`));
-  const names = [...new Set(data.telemetry.flatMap((t) => Object.keys(t.readings)))].filter((n) => !PROGRESS[n]);
-  section("telemetry", "Telemetry", el("p", {}, "Readings while the engine ran; dashed and dotted: how much of loading, prefill (its "
-    + "layers) and decoding was done."), p.element,
-    el("div", { class: "grid" }, ...names.map((n, i) => chart(`telemetry-${i}`, n, telemetryChart(p.pick, n), 240))));
+  section("telemetry", "Telemetry", el("p", {}, "Readings while the engine ran. Dashed and dotted, on the right: how much of "
+    + "loading, prefill (its layers) and decoding was done."), p.element,
+    el("div", { class: "grid" }, ...quantities().map((key) => chart(`telemetry-${key}`, readingOf(key).title, telemetryChart(p.pick, key), 240))));
 }
 
 function addMarks() {
