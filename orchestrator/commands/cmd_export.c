@@ -4,6 +4,7 @@
 #include "db/campaigns.h"
 #include "orchestrator/cmd.h"
 #include "orchestrator/report/export.h"
+#include <inttypes.h>
 #include <stdio.h>
 
 struct export_values {
@@ -37,13 +38,18 @@ static int export_exec(struct cmd_ctx *ctx, const void *values, struct greta_err
 		i++;
 	if (i == GRETA_COUNT(formats))
 		return greta_err_set(e, GRETA_EINVAL, "there is no format '%s'", wanted);
-	if (greta_campaigns_find(ctx->db, ctx->operands.n ? ctx->operands.items[0] : NULL, &id, e) ||
-	    formats[i].write(ctx->db, id, &out, e))
+	if (greta_campaigns_find(ctx->db, ctx->operands.n ? ctx->operands.items[0] : NULL, &id, e))
 		return -1;
-	if (v->output)
-		return greta_fs_write_atomic(v->output, out.data, out.len, 0644, e) ? -1 : CMD_OK;
-	fwrite(greta_buf_str(&out), 1, out.len, stdout);
-	return CMD_OK;
+	int n = formats[i].write(ctx->db, id, &out, e);
+	if (n < 0 || (v->output && greta_fs_write_atomic(v->output, out.data, out.len, 0644, e)))
+		return -1;
+	if (!v->output)
+		fwrite(greta_buf_str(&out), 1, out.len, stdout);
+	if (n)
+		return CMD_OK;
+	fprintf(stderr, "campaign %" PRId64 " has nothing that %s could hold (greta-orch results %" PRId64 " shows what became of it)\n", id,
+		wanted, id);
+	return CMD_NOT_ALL_OK;
 }
 
 static const struct greta_opt export_opts[] = {
@@ -61,7 +67,7 @@ const struct cmd cmd_export = {
 	.operands = "[CAMPAIGN]",
 	.max_operands = 1,
 	.details = "csv and jsonl have one row an attempt, whatever became of it; prometheus and llama-bench have one for each cell,\n"
-		   "over its counted runs.\n\n"
+		   "over its counted runs. Exit code 1 says that there is none.\n\n"
 		   "  greta-orch export b3_89 -f jsonl | jq -s 'map(select(.counted == 1)) | group_by(.variant)'\n"
 		   "  greta-orch export -f prometheus -o /var/lib/node_exporter/textfile/greta.prom\n",
 	.opts = export_opts,

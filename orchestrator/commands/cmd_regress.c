@@ -62,12 +62,13 @@ static void print(const struct output *o, const struct regress *r)
 		struct table *cells = compare_table(&r->cells);
 		output_say(o, "B is campaign %" PRId64 " %s, A is %s\n", r->campaign_id, r->campaign,
 			   r->against ? r->against : "nothing");
-		output_table(o, cells);
-		table_destroy(cells);
+		if (table_rows(cells) || o->form == OUTPUT_CSV)
+			output_table(o, cells);
 		if (o->form == OUTPUT_TEXT) {
-			greta_buf_addc(&out, '\n');
+			greta_buf_adds(&out, table_rows(cells) ? "\n" : "");
 			regress_words(r, &out);
 		}
+		table_destroy(cells);
 	}
 	fwrite(greta_buf_str(&out), 1, out.len, stdout);
 }

@@ -200,8 +200,11 @@ static int results_exec(struct cmd_ctx *ctx, const void *values, struct greta_er
 	bool data = o.form == OUTPUT_JSON || o.form == OUTPUT_CSV, runs = v->runs || v->outcome || data;
 	struct table *t = runs ? runs_table(v, &cells, data || cells.marked.total) : cells_table(v, &cells);
 	output_say(&o, "campaign %" PRId64 " %s (%s, %s)\n", id, cells.campaign, cells.mode, cells.state);
-	output_table(&o, t);
-	if (table_rows(t) == 0)
+	if (table_rows(t) || o.form != OUTPUT_TEXT)
+		output_table(&o, t);
+	if (cells.n == 0)
+		output_say(&o, "no run is planned in it\n");
+	else if (table_rows(t) == 0)
 		output_say(&o, "nothing in this campaign matches\n");
 	else if (!runs)
 		output_say(&o, "prefill s: median over n counted runs; from..to covers the true median with the probability given\n");

@@ -105,7 +105,9 @@ static int scaling_exec(struct cmd_ctx *ctx, const void *values, struct greta_er
 	for (size_t i = 0; i < s.n; i++)
 		if (s.lines[i].n)
 			code = CMD_OK;
-	if (s.n == 0 && o.form != OUTPUT_JSON) {
+	if (cells.n == 0 && o.form != OUTPUT_JSON) {
+		output_say(&o, "no run is planned in %s, so nothing can be said about scaling\n", cells.campaign);
+	} else if (s.n == 0 && o.form != OUTPUT_JSON) {
 		output_say(&o, "no cell matches%s%s\n", v->variant ? ": there is no variant " : "", v->variant ? v->variant : "");
 	} else {
 		cleanup_buf struct greta_buf remarks = {0};

@@ -5,8 +5,10 @@
 #include "db/db.h"
 #include "orchestrator/analysis/cells.h"
 #include "orchestrator/analysis/history.h"
+#include <gsl/gsl_statistics_double.h>
 #include <inttypes.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -55,25 +57,25 @@ static void csv_value(struct greta_query *q, int c, struct greta_buf *out)
 int export_csv(struct greta_db *db, int64_t campaign_id, struct greta_buf *out, struct greta_err *e)
 {
 	cleanup_query struct greta_query *q = greta_query_open(db, e, result_sql, "i", campaign_id);
-	int rc = q ? 0 : -1;
+	int rc = q ? 0 : -1, n = 0;
 	for (int c = 0; q && c < greta_query_columns(q); c++)
 		greta_buf_addf(out, "%s%s", c ? "," : "", greta_query_name(q, c));
 	greta_buf_adds(out, "\r\n");
-	while (q && (rc = greta_query_step(q, e)) == 1) {
+	for (; q && (rc = greta_query_step(q, e)) == 1; n++) {
 		for (int c = 0; c < greta_query_columns(q); c++) {
 			greta_buf_adds(out, c ? "," : "");
 			csv_value(q, c, out);
 		}
 		greta_buf_adds(out, "\r\n");
 	}
-	return rc;
+	return rc < 0 ? -1 : n;
 }
 
 int export_jsonl(struct greta_db *db, int64_t campaign_id, struct greta_buf *out, struct greta_err *e)
 {
 	cleanup_query struct greta_query *q = greta_query_open(db, e, result_sql, "i", campaign_id);
-	int rc = q ? 0 : -1;
-	while (q && (rc = greta_query_step(q, e)) == 1) {
+	int rc = q ? 0 : -1, n = 0;
+	for (; q && (rc = greta_query_step(q, e)) == 1; n++) {
 		struct greta_jsonw w = greta_jsonw(out);
 		greta_jsonw_object(&w, NULL);
 		for (int c = 0; c < greta_query_columns(q); c++) {
@@ -89,7 +91,7 @@ int export_jsonl(struct greta_db *db, int64_t campaign_id, struct greta_buf *out
 		greta_jsonw_end_object(&w);
 		greta_buf_addc(out, '\n');
 	}
-	return rc;
+	return rc < 0 ? -1 : n;
 }
 
 /* ---- Prometheus */
@@ -192,8 +194,9 @@ int export_prometheus(struct greta_db *db, int64_t campaign_id, struct greta_buf
 	add_gauge(&all, "greta_prefill_tokens_per_second", "Context over median prefill time.", speed_of, out);
 	add_gauge(&all, "greta_prefill_counted_runs", "Runs that the median rests on.", runs_of, out);
 	add_outcomes(&all, out);
+	int n = (int)all.n;
 	cells_release(&all);
-	return 0;
+	return n;
 }
 
 /* ---- llama-bench */
@@ -210,15 +213,15 @@ static void add_sample_list(struct greta_jsonw *w, const char *key, const struct
 	greta_jsonw_end_array(w);
 }
 
+/* Nanoseconds, or tokens a second where tokens are given. */
 static void mean_and_deviation(const struct stats_sample *s, double tokens, double *mean, double *deviation)
 {
-	double sum = 0, squares = 0;
+	double *x = greta_alloc((s->n + 1) * sizeof *x);
 	for (size_t i = 0; i < s->n; i++)
-		sum += tokens > 0 ? tokens / s->x[i] : s->x[i] * 1e9;
-	*mean = sum / (double)s->n;
-	for (size_t i = 0; i < s->n; i++)
-		squares += pow((tokens > 0 ? tokens / s->x[i] : s->x[i] * 1e9) - *mean, 2);
-	*deviation = s->n > 1 ? sqrt(squares / (double)(s->n - 1)) : 0;
+		x[i] = tokens > 0 ? tokens / s->x[i] : s->x[i] * 1e9;
+	*mean = gsl_stats_mean(x, 1, s->n);
+	*deviation = s->n > 1 ? gsl_stats_sd_m(x, 1, s->n, *mean) : 0;
+	free(x);
 }
 
 static void add_test_time(struct greta_jsonw *w, int64_t ended_ns)
@@ -259,7 +262,7 @@ int export_llama_bench(struct greta_db *db, int64_t campaign_id, struct greta_bu
 	struct history runs = {0};
 	struct cells all = {0};
 	struct greta_jsonw w = greta_jsonw(out);
-	int rc = history_load(db, &f, &runs, e) || cells_load(db, campaign_id, &all, e) ? -1 : 0;
+	int rc = history_load(db, &f, &runs, e) || cells_load(db, campaign_id, &all, e) ? -1 : 0, n = 0;
 	greta_jsonw_array(&w, NULL);
 	for (size_t i = 0; rc == 0 && i < all.n; i++) {
 		const struct cell *c = &all.items[i];
@@ -267,12 +270,14 @@ int export_llama_bench(struct greta_db *db, int64_t campaign_id, struct greta_bu
 		for (size_t k = 0; k < runs.n; k++)
 			if (runs.items[k].context == c->context && greta_str_eq(runs.items[k].kind->variant, c->variant))
 				last = &runs.items[k];
-		if (c->runs.n)
-			add_test(&w, c, last);
+		if (!c->runs.n)
+			continue;
+		add_test(&w, c, last);
+		n++;
 	}
 	greta_jsonw_end_array(&w);
 	greta_buf_addc(out, '\n');
 	cells_release(&all);
 	history_release(&runs);
-	return rc;
+	return rc ? -1 : n;
 }

@@ -14,6 +14,7 @@
 
 struct greta_db;
 
+/* Each returns how many attempts, or cells, it wrote; -1: an error. */
 int export_csv(struct greta_db *db, int64_t campaign_id, struct greta_buf *out, struct greta_err *e);
 int export_jsonl(struct greta_db *db, int64_t campaign_id, struct greta_buf *out, struct greta_err *e);
 int export_prometheus(struct greta_db *db, int64_t campaign_id, struct greta_buf *out, struct greta_err *e);

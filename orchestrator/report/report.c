@@ -141,7 +141,10 @@ static void key_metrics(struct report *r)
 			n_counted += r->cells.items[i].jobs[k].counted;
 		}
 	heading(r, "Key metrics");
-	greta_buf_addf(r->out, "- %zu of %zu planned runs have a counted result\n", n_counted, n_jobs);
+	if (n_jobs)
+		greta_buf_addf(r->out, "- %zu of %zu planned runs have a counted result\n", n_counted, n_jobs);
+	else
+		greta_buf_adds(r->out, "- no run is planned in this campaign\n");
 	const struct cell *best = fastest_at_largest(&r->cells);
 	if (best)
 		greta_buf_addf(r->out,

@@ -65,12 +65,34 @@ expect 0 '0 of 2' greta-orch report failed
 says 2 "'failed' has no counted run" greta-orch compare failed failed
 says 2 'campaign 1 has no counted result: nothing to compare with' greta-orch baseline set b failed
 
+for format in csv jsonl prometheus; do expect 0 'failed' greta-orch export failed -f $format; done
+says 1 'campaign 1 has nothing that llama-bench could hold' greta-orch export failed -f llama-bench -o failed.json
+[ "$(cat failed.json)" = "[]" ] || fail "an export of nothing: $(cat failed.json)"
+
+# --- an empty campaign, as one is left where planning it went wrong
+sqlite3 "$GRETA_DB" "INSERT INTO campaign (uuid, name, text, text_sha256, mode, state, submitted_ns) VALUES ('e', 'empty', '{}', '', 'perf', 'done', 1)"
+expect 1 'no run is planned in it' greta-orch results empty
+says 1 'no run is planned in empty, so nothing can be said about scaling' greta-orch scaling empty
+expect 1 'empty has no counted run, so nothing can be said about it' greta-orch regress empty
+expect 0 'no run is planned in this campaign' greta-orch report empty
+says 2 "'empty' has no counted run" greta-orch compare empty failed
+for format in csv jsonl prometheus llama-bench; do
+	says 1 "campaign 2 has nothing that $format could hold" greta-orch export empty -f $format -o empty.out
+done
+
 # --- a single context
 file one.jsonl "$one" '{"variant":"x","context":4096,"prefill_s":1.1}'
 expect 0 '2 ok' greta-orch import one.jsonl --name one
 expect 0 'x: no fit: it has 1 context with a result, and a fit needs 3' greta-orch scaling one
 expect 0 'there is nothing comparable to hold one against' greta-orch regress one
 expect 0 'no fit: it has 1 context' greta-orch report one
+expect 0 '4096  2 of 2' greta-orch results one
+expect 0 "1 cell: 1 can't tell" greta-orch compare one one
+for format in csv jsonl prometheus llama-bench; do expect 0 4096 greta-orch export one -f $format; done
+file two.jsonl '{"variant":"x","context":8192,"prefill_s":2}'
+expect 0 '1 ok' greta-orch import two.jsonl --name two
+expect 0 'no cell has a run on both sides, so nothing is compared' greta-orch compare one two
+expect 0 'nothing comparable to hold one against in 0 earlier campaigns' greta-orch regress one
 
 # --- selections that match nothing, or mean nothing
 for selection in one:y variant=none context=77 node=none build=none date=2020-01-01 since=2100-01-01; do
