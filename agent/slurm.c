@@ -65,7 +65,9 @@ void slurm_jobs_release(struct slurm_jobs *jobs)
 /* The first line that says something, in place. */
 static const char *first_line(struct greta_buf *out)
 {
-	char *at = out->data ? out->data : (char *)"";
+	char *at = out->data;
+	if (!out->len)
+		return "";
 	while (isspace((unsigned char)*at))
 		at++;
 	at[strcspn(at, "\n")] = '\0';

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# What Slurm refuses when a pool is added: one clear line each. By a real Slurm of one node, with accounts where slurmdbd
-# and its database are installed; by programs that stand before Slurm's own where ours can't do it.
+# What Slurm refuses, when a pool is added and amid a campaign: one clear line each; jobs that it has forgotten.
+# By a real Slurm of one node, with accounts where slurmdbd and its database are installed; by programs that
+# stand before Slurm's own where ours can't do it.
 # usage: f_slurm_refused.sh FOLDER-OF-PROGRAMS
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/slurm.sh"
@@ -17,7 +18,8 @@ if [ "${slurm_storage:-}" ]; then
 	wait_for 20 sbatch -Q --test-only --wrap true || fail "the account did not reach slurmctld"
 fi
 
-# --- refused: by words in a file where Slurm can't be brought to say them
+
+# --- what stands before Slurm's programs: words in files where Slurm can't be brought to say them
 mkdir before
 cat >before/sbatch <<SH
 #!/bin/sh
@@ -29,14 +31,49 @@ cat >before/squeue <<SH
 [ ! -e $dir/is-old ] || case "\$*" in *--json*) echo "squeue: unrecognized option '--json'" >&2; exit 1 ;; *) echo slurm 19.05.5; exit ;; esac
 exec $(command -v squeue) "\$@"
 SH
+cat >before/sacct <<SH
+#!/bin/sh
+[ ! -s $dir/unknown ] || case " \$* " in *" \$(cat $dir/unknown) "*) exit 0 ;; esac
+exec $(command -v sacct) "\$@"
+SH
 chmod +x before/*
-PATH=$dir/before:$PATH greta-orch controller --stay >/dev/null 2>&1 &
+slurm_path=$PATH
+export PATH=$dir/before:$PATH
+
+# --- amid a campaign the queue is full; then its jobs die, while nobody looks (more of that below)
+limit() { sacctmgr -iQ modify user root set "maxsubmitjobs=$1" >/dev/null; }
+limited() { scontrol show assoc_mgr flags=assoc users=root | grep -q "MaxSubmitJobs=$1("; }
+holds() { is "SELECT count(*) FROM attempt WHERE state = 'running'" "$1"; }
+if [ "${slurm_storage:-}" ]; then
+	expect 0 'added' greta-orch node add pool --slurm --spool "$dir/pool" --cpus 1 --nodes 2 --idle 2
+	campaign late.json 128 1 ok --layers 2900 --layer-ms 100 --until "$dir/go"
+	sed -i 's|"slot": "cpu"|"slot": {"cpus": 1}, "timeout_s": 300|' late.json
+	limit 1
+	wait_for 20 limited 1 || fail "the limit did not reach slurmctld"
+	greta-orch submit late.json >late.out 2>&1 &
+	submit=$!
+	wait_for 30 grep -q 'pool: the queue takes no more from us for now: .*AssocMaxSubmitJobLimit' late.out ||
+		fail "a full queue is not told: $(cat late.out)"
+	wait_for 30 holds 1 || fail "what was in the queue does not run: $(squeue)"
+	equal "attempts that ended at a full queue" "SELECT count(*) FROM attempt WHERE state = 'ended'" 0
+	limit 1000
+	wait_for 30 holds 2 || fail "it did not go on when there was room: $(squeue; cat late.out)"
+	jobs=($(squeue -h -n greta-pool -o %A))
+	kill -KILL "$(controller_pid)" $submit
+	wait $submit 2>/dev/null
+	for job in "${jobs[@]}"; do slurm_job_die "$job"; done
+fi
+
+# --- refused when a pool is added
+late_db=$GRETA_DB
+export GRETA_DB=$dir/bad.db
+greta-orch controller --stay >/dev/null 2>&1 &
 controller=$!
 wait_for 20 test -S "$GRETA_DB.sock" || fail "the controller does not listen"
 refused() { # PATTERN [OPTIONS...]: in one line
 	expect 3 "$1" greta-orch node add "bad$((++k))" --slurm --spool "$dir/bad" "${@:2}"
 	[ "$(grep -vc ' added$' <<<"$said")" = 1 ] || fail "more than a line: $said"
-	greta-orch node remove "bad$k" >/dev/null 2>&1
+	expect 0 "bad$k: removed" greta-orch node remove "bad$k"
 }
 k=0
 refused 'Slurm has no partition "nowhere": `sinfo' --partition nowhere
@@ -71,4 +108,21 @@ refused 'Slurm 19.05.5 is too old: its squeue knows no --json; 21.08 or a newer 
 rm is-old
 kill $controller
 wait $controller
+expect 3 'there is no squeue in the PATH of a login here' \
+	env PATH="$bin" GRETA_DB="$dir/other.db" greta-orch node add nowhere --slurm --spool "$dir/bad"
+
+# --- jobs that slurmctld has forgotten by now: one that slurmdbd knows, and one that nobody knows
+[ "${slurm_storage:-}" ] || done_testing
+export GRETA_DB=$late_db
+forgotten() { ! PATH=$slurm_path scontrol show job "$1"; }
+for job in "${jobs[@]}"; do
+	wait_for 90 forgotten "$job" || fail "slurmctld still knows of job $job"
+done
+echo "${jobs[1]}" >unknown
+touch go
+expect 0 '2 of 2 jobs have a counted result' timeout 60 greta-orch resume
+equal "an end that only slurmdbd knew" "SELECT count(*) FROM attempt WHERE outcome = 'lost' AND reason LIKE
+	'Slurm ended job ${jobs[0]}, which ran it: FAILED%'" 1
+equal "an end that nobody knew" "SELECT count(*) FROM attempt WHERE outcome = 'lost' AND reason =
+	'Slurm no longer knows job ${jobs[1]}, which ran it'" 1
 done_testing

@@ -121,15 +121,18 @@ slurm_config() { # N GPUS [LINE...]
 
 slurm_accounting() {
 	[ -x /usr/sbin/slurmdbd ] && command -v mariadbd >/dev/null || return 1
-	slurm_storage=slurmdbd slurm_enforce=associations
+	slurm_storage=slurmdbd slurm_enforce=associations,limits
 }
 
-# Without tables of its own the database lets everybody in, by a socket in our folder.
+# Without tables of users the database lets everybody in, by a socket in our folder. It needs one for procedures: slurmdbd
+# asks one for limits, and takes no answer for limits of 0.
 slurm_accounting_start() { # N
 	mkdir -p "$slurm_dir/db"
+	(printf '%s;\n' "CREATE DATABASE mysql" "USE mysql"
+		grep '^CREATE TABLE IF NOT EXISTS proc ' /usr/share/mysql/mysql_system_tables.sql) >"$slurm_dir/db.sql"
 	export MYSQL_UNIX_PORT=$slurm_dir/db.sock
 	mariadbd --no-defaults --user=root --datadir="$slurm_dir/db" --socket="$MYSQL_UNIX_PORT" --pid-file="$slurm_dir/db.pid" \
-		--skip-networking --skip-grant-tables --skip-log-bin --innodb-flush-log-at-trx-commit=0 \
+		--init-file="$slurm_dir/db.sql" --skip-networking --skip-grant-tables --skip-log-bin --innodb-flush-log-at-trx-commit=0 \
 		--innodb-buffer-pool-size=32M --innodb-log-file-size=8M >"$slurm_dir/db.out" 2>&1 &
 	slurm_helper_pids="$!"
 	wait_for 30 test -S "$MYSQL_UNIX_PORT" || return 1
