@@ -535,6 +535,22 @@ void fleet_release(struct ctl *c)
 	c->n_nodes = c->cap_nodes = 0;
 }
 
+/* Of a removed node: nothing runs there, else it would not have been removed. */
+static void part(struct ctl_node *n)
+{
+	struct greta_err why = {0};
+
+	if (n->link)
+		link_stop(n->link);
+	prepare_release(n);
+	greta_watch_remove(n->lease);
+	n->lease = NULL;
+	n->list_re = n->probe_re = n->quarantine_re = n->ack_re = 0;
+	n->wanted = n->resuming = n->facts_known = false;
+	greta_err_set(&why, GRETA_ECLOSED, "node %s was removed meanwhile", n->name);
+	control_node_failed(n->ctl, n, &why);
+}
+
 int fleet_set_state(struct ctl *c, struct ctl_node *n, enum greta_alias_state state, const char *reason,
 		    struct greta_err *e)
 {
@@ -546,6 +562,8 @@ int fleet_set_state(struct ctl *c, struct ctl_node *n, enum greta_alias_state st
 	free(n->state_reason);
 	n->state_reason = greta_strdup(reason);
 	n->n_infra = 0;
+	if (state == GRETA_ALIAS_REMOVED)
+		part(n);
 	news_add(c, 0, "%s: %s%s%s", n->name, greta_alias_state_name(state), reason ? ": " : "", reason ? reason : "");
 	judge_open(n);
 	return 0;

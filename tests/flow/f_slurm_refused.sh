@@ -64,16 +64,19 @@ if [ "${slurm_storage:-}" ]; then
 	for job in "${jobs[@]}"; do slurm_job_die "$job"; done
 fi
 
-# --- refused when a pool is added
+# --- refused when a pool is added; a removed one's session ends, though the controller stays
 late_db=$GRETA_DB
 export GRETA_DB=$dir/bad.db
 greta-orch controller --stay >/dev/null 2>&1 &
 controller=$!
 wait_for 20 test -S "$GRETA_DB.sock" || fail "the controller does not listen"
+sessions() { [ "$(pgrep -fc "greta-agent session .*$dir/bad")" = "$1" ]; }
 refused() { # PATTERN [OPTIONS...]: in one line
 	expect 3 "$1" greta-orch node add "bad$((++k))" --slurm --spool "$dir/bad" "${@:2}"
 	[ "$(grep -vc ' added$' <<<"$said")" = 1 ] || fail "more than a line: $said"
+	sessions 1 || fail "not one session but: $(pgrep -fa "session .*$dir/bad")"
 	expect 0 "bad$k: removed" greta-orch node remove "bad$k"
+	wait_for 10 sessions 0 || fail "the session of a removed node stays: $(pgrep -fa "session .*$dir/bad")"
 }
 k=0
 refused 'Slurm has no partition "nowhere": `sinfo' --partition nowhere
