@@ -30,6 +30,16 @@ int allocation_name(char out[64], struct greta_err *e)
 	return 0;
 }
 
+void allocation_machine(char out[64])
+{
+	const char *name = getenv("SLURMD_NODENAME");
+	out[0] = '\0';
+	if (name && *name && !strchr(name, '/'))
+		greta_str_copy(out, 64, name);
+	else
+		gethostname(out, 63);
+}
+
 /* devices */
 
 static const char *value_of(const char *const *env, const char *name)

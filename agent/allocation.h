@@ -10,6 +10,9 @@
 /* "<job>.<restarts>" as the pilot is called; ENOENT outside of a job. */
 int allocation_name(char out[64], struct greta_err *e);
 
+/* What Slurm calls the machine, else its host name. */
+void allocation_machine(char out[64]);
+
 /* Those GPUs of the node that Slurm gave us, as a list of UUIDs with commas; "" if none. The caller owns it. */
 char *allocation_devices(const struct greta_facts *found, const char *const *env);
 

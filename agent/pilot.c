@@ -4,6 +4,7 @@
 #include "agent/facts.h"
 #include "agent/files.h"
 #include "agent/launch.h"
+#include "agent/pool_quarantine.h"
 #include "agent/quarantine.h"
 #include "agent/queue.h"
 #include "agent/spool.h"
@@ -24,11 +25,13 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/inotify.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* Inotify tells of what this machine did to the queue; what others did is seen by looking, less often when idle. */
 #define LOOK_MS 200
 #define LOOK_IDLE_MS 1000
+#define QUARANTINE_NS GRETA_NS_PER_S /* what a person lets go is used again so soon */
 
 extern char **environ;
 
@@ -38,10 +41,11 @@ struct pilot {
 	struct greta_loop *loop;
 	struct greta_watch *look;
 	int inotify;
-	char name[64];
+	char name[64], machine[64];
 	int64_t n_gpus, n_cpus;
 	struct tickets running;
-	int64_t begun_ns, worked_ns;   /* monotonic */
+	int64_t begun_ns, worked_ns, seen_ns;   /* monotonic; the last: when quarantine was looked at */
+	struct timespec quarantine;    /* when it changed last */
 	bool landing;
 };
 
@@ -80,6 +84,12 @@ static int64_t cpus_of(const struct pilot *p, const struct ticket *t)
 	return t->slot != GRETA_SLOT_CPU || t->cpus > 0 ? t->cpus : p->n_cpus;
 }
 
+/* When nothing else runs. */
+static bool fits(const struct pilot *p, const struct ticket *t)
+{
+	return t->gpus <= p->n_gpus && cpus_of(p, t) <= p->n_cpus;
+}
+
 static bool has_room(const struct pilot *p, const struct ticket *t)
 {
 	int64_t gpus = p->n_gpus, cpus = p->n_cpus;
@@ -106,7 +116,7 @@ static bool is_over(const char *dir)
 }
 
 /* A supervisor for it: one that runs it, or, if something of it has run already, one that ends it. */
-static void see_to(const struct pilot *p, const struct ticket *t)
+static void see_to(struct pilot *p, const struct ticket *t)
 {
 	struct greta_err e = {0};
 	cleanup_free char *dir = spool_attempt_dir(p->options->spool, t->attempt);
@@ -115,18 +125,38 @@ static void see_to(const struct pilot *p, const struct ticket *t)
 		greta_error("attempt %s: %s", t->attempt, e.text);
 }
 
-static void collect(struct pilot *p)
+/* A machine that is in quarantine as a whole takes no more; the pool asks for another one. */
+static void see_quarantine(struct pilot *p, int64_t now)
+{
+	char reason[QUARANTINE_REASON_MAX], dir[FILE_PATH_MAX];
+	struct stat st = {0};
+	stat(file_path(dir, "%s/" QUARANTINE_FOLDER, p->paths->slots), &st);
+	bool same = st.st_mtim.tv_sec == p->quarantine.tv_sec && st.st_mtim.tv_nsec == p->quarantine.tv_nsec;
+	if (same && p->seen_ns && now - p->seen_ns < QUARANTINE_NS)
+		return;
+	p->seen_ns = now;
+	p->quarantine = st.st_mtim;
+	pool_quarantine_share(p->options->spool, p->machine, p->paths->slots);
+	p->n_gpus = count_gpus(p->paths);
+	if (p->landing || !quarantine_is(p->paths->slots, "node", reason))
+		return;
+	p->landing = true;
+	printf("%s is in quarantine %s\n", p->machine, reason);
+	fflush(stdout);
+}
+
+static void tend(struct pilot *p)
 {
 	launch_reap();
 	for (size_t i = 0; i < p->running.n;) {
 		struct ticket *t = &p->running.items[i];
 		cleanup_free char *dir = spool_attempt_dir(p->options->spool, t->attempt);
+		see_to(p, t); /* nothing to do here, as long as its supervisor lives */
 		if (is_over(dir)) {
 			queue_done(p->options->spool, p->name, t);
 			*t = p->running.items[--p->running.n];
 			continue;
 		}
-		see_to(p, t); /* nothing, as long as its supervisor lives */
 		i++;
 	}
 }
@@ -139,7 +169,7 @@ static bool take(struct pilot *p)
 	queue_list(p->options->spool, &waiting);
 	for (size_t i = 0; i < waiting.n; i++) {
 		const struct ticket *t = &waiting.items[i];
-		if (!has_time(p, t))
+		if (!has_time(p, t) || !fits(p, t))
 			continue;
 		some = true;
 		if (!has_room(p, t) || !queue_take(p->options->spool, p->name, t))
@@ -156,7 +186,8 @@ static bool take(struct pilot *p)
 static void turn(struct pilot *p)
 {
 	int64_t now = greta_clock_mono_ns();
-	collect(p);
+	tend(p);
+	see_quarantine(p, now);
 	bool some = !p->landing && take(p);
 	if (some || p->running.n)
 		p->worked_ns = now;
@@ -242,7 +273,7 @@ static int64_t count_cpus(void)
 
 static void know_allocation(struct pilot *p, const struct agent_paths *paths)
 {
-	char log[PATH_MAX], host[64] = "";
+	char log[PATH_MAX];
 	ssize_t n = readlink("/proc/self/fd/1", log, sizeof log - 1);
 	struct greta_facts found = {0};
 	devices_find(paths->sys, paths->proc, paths->dev, &found);
@@ -252,10 +283,9 @@ static void know_allocation(struct pilot *p, const struct agent_paths *paths)
 	greta_facts_release(&found);
 	log[n > 0 ? n : 0] = '\0';
 	setenv(ALLOCATION_LOG, log, 1);
-	p->n_gpus = count_gpus(paths);
 	p->n_cpus = count_cpus();
-	gethostname(host, sizeof host - 1);
-	printf(ALLOCATION_BEGINS ": %s on %s, GPUs %s\n", p->name, host, *ours ? ours : "none");
+	allocation_machine(p->machine);
+	printf(ALLOCATION_BEGINS ": %s on %s, GPUs %s\n", p->name, p->machine, *ours ? ours : "none");
 	fflush(stdout);
 }
 

@@ -1,5 +1,6 @@
 #include "agent/pool.h"
 #include "agent/allocation.h"
+#include "agent/pool_quarantine.h"
 #include "agent/queue.h"
 #include "agent/slurm.h"
 #include "agent/spool.h"
@@ -350,7 +351,12 @@ static int64_t squeue_every_ns(void)
 static bool submit_one(struct pool *p, double limit_s)
 {
 	struct greta_err e = {0};
-	int64_t id = slurm_submit(p->settings, p->spool, p->agent, limit_s, &e);
+	cleanup_free char *without = pool_quarantine_machines(p->spool, greta_slurm_gpus(p->settings));
+	int64_t id = slurm_submit(p->settings, p->spool, p->agent, limit_s, without, &e);
+	if (id < 0 && *without) {
+		greta_err_wrap(&e, "without %s, in quarantine (`greta-orch node resume %s`)", without, p->settings->name);
+		e.code = GRETA_EBUSY; /* a person may let them go at any time */
+	}
 	if (id < 0) {
 		say(p, "%s", e.text);
 		p->next_submit_ns = greta_clock_mono_ns() + RETRY_LOOKS * squeue_every_ns();

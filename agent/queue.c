@@ -1,5 +1,6 @@
 #include "agent/queue.h"
 #include "agent/files.h"
+#include "agent/pool_quarantine.h"
 #include "agent/spool.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
@@ -32,7 +33,7 @@ int queue_prepare(const char *spool, struct greta_err *e)
 		if (spool_own_folder(path, e) != 0)
 			return -1;
 	}
-	return 0;
+	return pool_quarantine_prepare(spool, e);
 }
 
 static void place(char out[FILE_PATH_MAX], const char *spool, const char *pilot, const char *name)

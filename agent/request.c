@@ -1,6 +1,7 @@
 #include "agent/request.h"
 #include "agent/helper.h"
 #include "agent/launch.h"
+#include "agent/pool_quarantine.h"
 #include "agent/quarantine.h"
 #include "agent/queue.h"
 #include "agent/spool.h"
@@ -318,7 +319,9 @@ static int let_go(struct session *s, const struct greta_strs *names, struct gret
 		return -1;
 	for (size_t i = 0; i < names->n; i++) {
 		struct greta_err why = {0};
-		if (quarantine_release(s->paths->slots, names->items[i], &why) == 0 || why.code == GRETA_ENOENT)
+		int rc = s->pool ? pool_quarantine_release(s->paths->spool, names->items[i], &why)
+				 : quarantine_release(s->paths->slots, names->items[i], &why);
+		if (rc == 0 || why.code == GRETA_ENOENT)
 			continue;
 		*e = why;
 		return -1;
@@ -326,7 +329,26 @@ static int let_go(struct session *s, const struct greta_strs *names, struct gret
 	return 0;
 }
 
-/* The slots of a pool are those of its compute nodes, which are not seen from here. */
+/* That of a pool changes on compute nodes, of which nobody asks. */
+void request_tell_quarantine(struct session *s)
+{
+	struct greta_msg news = {.type = GRETA_MSG_QUARANTINED};
+	cleanup_strs struct greta_strs names = {0};
+	cleanup_buf struct greta_buf now = {0};
+	if (!s->quarantine)
+		return;
+	quarantine_list(s->paths->spool, &names);
+	for (size_t i = 0; i < names.n; i++)
+		greta_buf_addf(&now, "%s\n", names.items[i]);
+	if (strcmp(greta_buf_str(&now), s->quarantine) == 0)
+		return;
+	free(s->quarantine);
+	s->quarantine = greta_buf_steal(&now);
+	quarantine_tell(s->paths->spool, &news);
+	session_send(s, &news);
+	greta_msg_release(&news);
+}
+
 static int on_quarantine(struct session *s, const struct greta_msg *m, struct greta_err *e)
 {
 	struct greta_err why = {0};
@@ -336,9 +358,10 @@ static int on_quarantine(struct session *s, const struct greta_msg *m, struct gr
 		refused(s, m, &why);
 		return 0;
 	}
-	if (!s->pool)
-		quarantine_tell(s->paths->slots, &answer);
+	quarantine_tell(s->pool ? s->paths->spool : s->paths->slots, &answer);
 	session_send(s, &answer);
+	if (s->pool && !s->quarantine)
+		s->quarantine = greta_strdup("");
 	greta_msg_release(&answer);
 	return 0;
 }
@@ -367,6 +390,7 @@ void request_release(struct session *s)
 		free(s->pending[i]);
 	}
 	free(s->pending);
+	free(s->quarantine);
 }
 
 static void on_helper(void *arg, struct greta_buf *out, const struct greta_err *e)

@@ -126,6 +126,7 @@ static void on_look(struct greta_watch *w, uint32_t events, void *arg)
 	for (size_t i = 0; i < s->relays.n && !s->pool; i++)
 		launch_adopt(s->paths, s->relays.items[i]->dir, NULL);
 	relays_wake(&s->relays, s->relays.inotify < 0 || s->pool);
+	request_tell_quarantine(s);
 	session_flush(s);
 }
 

@@ -34,6 +34,7 @@ struct session {
 	struct fence fence;
 	struct pending **pending; /* requests that a helper works on */
 	size_t n_pending, cap_pending;
+	char *quarantine;         /* of a pool: as it was told last; NULL: nobody asked yet */
 	struct pool_child *pool;  /* attempts wait for pilots, which somebody looks after; NULL: they run on this machine */
 };
 

@@ -304,14 +304,14 @@ static int script_fd(const struct greta_buf *script, struct greta_err *e)
 }
 
 /* 0, with what it said; -1 with the refusal. */
-static int sbatch(const struct greta_slurm *s, const char *spool, const char *agent, double limit_s, bool test,
+static int sbatch(const struct greta_slurm *s, const char *spool, const char *agent, double limit_s, const char *option,
 		  struct greta_buf *out, struct greta_err *e)
 {
 	cleanup_strs struct greta_strs argv = {0};
 	cleanup_buf struct greta_buf script = {0};
 	greta_slurm_argv(s, spool, limit_s, &argv);
-	if (test)
-		greta_strs_add(&argv, "--test-only");
+	if (option)
+		greta_strs_add(&argv, option);
 	greta_slurm_script(s, agent, spool, limit_s, &script);
 	cleanup_fd int in = script_fd(&script, e);
 	int code = in < 0 ? -1 : call((const char *const *)argv.items, in, out, e);
@@ -329,11 +329,12 @@ static int sbatch(const struct greta_slurm *s, const char *spool, const char *ag
 }
 
 int64_t slurm_submit(const struct greta_slurm *s, const char *spool, const char *agent, double limit_s,
-		     struct greta_err *e)
+		     const char *without, struct greta_err *e)
 {
 	cleanup_buf struct greta_buf out = {0};
+	cleanup_free char *exclude = *without ? greta_format("--exclude=%s", without) : NULL;
 	int64_t id = -1;
-	if (sbatch(s, spool, agent, limit_s, false, &out, e) != 0)
+	if (sbatch(s, spool, agent, limit_s, exclude, &out, e) != 0)
 		return -1;
 	/* "123", "123;cluster", perhaps after a warning */
 	for (char *save = NULL, *line = strtok_r(out.data, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
@@ -359,5 +360,5 @@ int slurm_try(const struct greta_slurm *s, const char *spool, struct greta_err *
 	double limit_s = 0;
 	if (greta_slurm_limit_s(s, s->limit_s > 0 ? s->limit_s - GRETA_SLURM_MARGIN_S : 60, &limit_s, e) != 0)
 		return -1;
-	return sbatch(s, spool, "greta-agent", limit_s, true, &out, e);
+	return sbatch(s, spool, "greta-agent", limit_s, "--test-only", &out, e);
 }

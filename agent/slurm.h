@@ -66,9 +66,9 @@ int slurm_list_parse(const char *json, size_t n, const char *job_name, struct sl
 void slurm_find(int64_t id, struct slurm_job *out);
 
 /* Submits one allocation; the job's id, or -1. EBUSY: not now, later perhaps (a full queue, no answer); any other code:
- * not as it is asked for, and the text says in one line what to change. */
+ * not as it is asked for, and the text says in one line what to change. without: machines with commas; "": on any. */
 int64_t slurm_submit(const struct greta_slurm *s, const char *spool, const char *agent, double limit_s,
-		     struct greta_err *e);
+		     const char *without, struct greta_err *e);
 int slurm_try(const struct greta_slurm *s, const char *spool, struct greta_err *e); /* sbatch --test-only */
 
 int slurm_cancel(int64_t id); /* 0: done, or gone already */

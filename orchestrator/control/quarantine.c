@@ -139,7 +139,8 @@ void quarantine_told(struct ctl_node *n, struct greta_msg *m)
 	n->quarantine = (struct greta_quarantines){m->slots, m->n_slots, m->cap_slots};
 	m->slots = NULL;
 	m->n_slots = m->cap_slots = 0;
-	n->quarantine_re = 0;
+	if (m->re == n->quarantine_re) /* else a pool tells what has changed there */
+		n->quarantine_re = 0;
 	n->quarantine_told = true;
 	describe(n);
 	tell_news(n, &before);

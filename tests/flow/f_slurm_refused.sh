@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What Slurm refuses, when a pool is added and amid a campaign: one clear line each; jobs that it has forgotten.
-# By a real Slurm of one node, with accounts where slurmdbd and its database are installed; by programs that
+# What Slurm refuses, when a pool is added and amid a campaign: one clear line each; jobs that it has forgotten; machines in
+# quarantine. By a real Slurm of one node, with accounts where slurmdbd and its database are installed; by programs that
 # stand before Slurm's own where ours can't do it.
 # usage: f_slurm_refused.sh FOLDER-OF-PROGRAMS
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -113,6 +113,36 @@ kill $controller
 wait $controller
 expect 3 'there is no squeue in the PATH of a login here' \
 	env PATH="$bin" GRETA_DB="$dir/other.db" greta-orch node add nowhere --slurm --spool "$dir/bad"
+
+# --- machines in quarantine: a GPU, then the whole; a person lets them go
+export GRETA_DB=$dir/gpus.db
+quarantine=$slurm_dir/n1/slots/quarantine
+expect 0 'added' greta-orch node add gpus --slurm --spool "$dir/gpus" --gres gpu:2 --idle 1
+burn() { echo "since 2026-01-02T03:04:05Z: smells burnt" >"$quarantine/$1"; }
+gpu_campaign() { # NAME
+	campaign "$1.json" 128 1 ok
+	sed -i 's|"slot": "cpu"|"slot": "gpu", "timeout_s": 60|' "$1.json"
+}
+used() { sql "SELECT group_concat(d.uuid, ' ') FROM (SELECT DISTINCT d.uuid FROM attempt a JOIN job j ON j.id = a.job_id
+	JOIN campaign c ON c.id = j.campaign_id JOIN attempt_device x ON x.attempt_id = a.id JOIN device d ON d.id = x.device_id
+	WHERE c.name = '$1' ORDER BY d.uuid) d"; }
+for name in both one none; do gpu_campaign $name; done
+expect 0 '2 of 2' greta-orch submit both.json
+burn gpu-GPU-n1-0
+expect 0 '2 of 2' greta-orch submit one.json
+[ "$(used one)" = GPU-n1-1 ] || fail "one is in quarantine, but used are: $(used one)"
+expect 0 'n1:gpu-GPU-n1-0 .*n1:gpu-GPU-n1-0 since .*: smells burnt' greta-orch node list
+expect 0 'n1:gpu-GPU-n1-0 is out of quarantine' greta-orch node resume gpus
+burn node
+greta-orch submit none.json >none.out 2>&1 &
+submit=$!
+wait_for 30 grep -q 'without n1, in quarantine (`greta-orch node resume gpus`): ' none.out ||
+	fail "a machine in quarantine was not left out: $(cat none.out)"
+expect 0 'n1:node is out of quarantine' greta-orch node resume gpus
+wait $submit || fail "it did not go on: $(cat none.out)"
+[ -z "$(ls "$quarantine")" ] || fail "still in quarantine: $(ls "$quarantine")"
+equal "in quarantine" "SELECT count(*) FROM quarantine" 0
+equal "attempts" "SELECT count(*), sum(outcome = 'ok') FROM attempt" "6|6"
 
 # --- jobs that slurmctld has forgotten by now: one that slurmdbd knows, and one that nobody knows
 [ "${slurm_storage:-}" ] || done_testing

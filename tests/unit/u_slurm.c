@@ -1,12 +1,16 @@
-/* slurm, allocation and queue of the agent; what of Slurm's words means what. */
+/* slurm, allocation, queue and pool_quarantine of the agent; what of Slurm's words means what. */
 #include "agent/allocation.h"
+#include "agent/pool_quarantine.h"
+#include "agent/quarantine.h"
 #include "agent/queue.h"
 #include "agent/slurm.h"
 #include "agent/spool.h"
+#include "base/cleanup.h"
 #include "base/mem.h"
 #include "tests/unit/unit.h"
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 static void test_slurm__states(void **state)
 {
@@ -275,6 +279,79 @@ static void test_queue__order_of_coming(void **state)
 	tickets_release(&all);
 }
 
+/* what machines keep out of use */
+
+static void put(const char *slots, const char *slot)
+{
+	struct greta_err e = {0};
+	mkdir(slots, 0700);
+	cleanup_free char *dir = greta_format("%s/quarantine", slots);
+	mkdir(dir, 0700);
+	assert_ok(quarantine_put(slots, slot, "smells burnt", &e));
+}
+
+static void told_are(const char *expected)
+{
+	cleanup_strs struct greta_strs names = {0};
+	cleanup_buf struct greta_buf all = {0};
+	quarantine_list(".", &names);
+	for (size_t i = 0; i < names.n; i++)
+		greta_buf_addf(&all, "%s%s", i ? " " : "", names.items[i]);
+	assert_string_equal(greta_buf_str(&all), expected);
+}
+
+static void test_pool_quarantine__is_told_and_let_go(void **state)
+{
+	struct greta_err e = {0};
+	char reason[QUARANTINE_REASON_MAX];
+	(void)state;
+	assert_ok(pool_quarantine_prepare(".", &e));
+	put("one", "gpu-a");
+	put("ten", "gpu-b");
+	pool_quarantine_share(".", "n1", "one");
+	pool_quarantine_share(".", "n10", "ten");
+	told_are("n1:gpu-a n10:gpu-b");
+	assert_true(quarantine_is(".", "n1:gpu-a", reason));
+	assert_non_null(strstr(reason, "smells burnt"));
+	assert_fails(pool_quarantine_release(".", "n1:gpu-b", &e), GRETA_ENOENT);
+	assert_fails(pool_quarantine_release(".", "../n1", &e), GRETA_EINVAL);
+	assert_ok(pool_quarantine_release(".", "n1:gpu-a", &e));
+	told_are("n10:gpu-b");
+	pool_quarantine_share(".", "n10", "ten"); /* not meant */
+	assert_true(quarantine_is("one", "gpu-a", reason));
+	pool_quarantine_share(".", "n1", "one");
+	assert_false(quarantine_is("one", "gpu-a", reason));
+	put("one", "gpu-a"); /* again, and the person's word was for the first time */
+	pool_quarantine_share(".", "n1", "one");
+	told_are("n1:gpu-a n10:gpu-b");
+	assert_ok(quarantine_release("ten", "gpu-b", &e)); /* on the machine itself */
+	pool_quarantine_share(".", "n10", "ten");
+	told_are("n1:gpu-a");
+}
+
+static void left_out_are(int64_t gpus, const char *expected)
+{
+	cleanup_free char *machines = pool_quarantine_machines(".", gpus);
+	assert_string_equal(machines, expected);
+}
+
+static void test_pool_quarantine__machines_with_nothing_to_use(void **state)
+{
+	struct greta_err e = {0};
+	(void)state;
+	assert_ok(pool_quarantine_prepare(".", &e));
+	left_out_are(1, "");
+	put("one", "gpu-a");
+	put("one", "gpu-b");
+	put("two", "gpu-c");
+	put("two", "node");
+	pool_quarantine_share(".", "n1", "one");
+	pool_quarantine_share(".", "n2", "two");
+	left_out_are(3, "n2");
+	left_out_are(2, "n1,n2");
+	left_out_are(0, "n2"); /* a pool of CPUs */
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -288,6 +365,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_allocation__last_words_to_each_pilot, unit_tmp_create, unit_tmp_remove),
 		cmocka_unit_test_setup_teardown(test_queue__one_alone_gets_a_ticket, unit_tmp_create, unit_tmp_remove),
 		cmocka_unit_test_setup_teardown(test_queue__order_of_coming, unit_tmp_create, unit_tmp_remove),
+		cmocka_unit_test_setup_teardown(test_pool_quarantine__is_told_and_let_go, unit_tmp_create, unit_tmp_remove),
+		cmocka_unit_test_setup_teardown(test_pool_quarantine__machines_with_nothing_to_use, unit_tmp_create, unit_tmp_remove),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
