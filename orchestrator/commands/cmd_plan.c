@@ -19,10 +19,12 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 struct planning {
 	const struct plan_values *values;
 	struct output output;
+	struct term progress;       /* standard error */
 	const char *file, *db_path;
 	struct greta_campaign campaign;
 	struct greta_buf text;      /* of the file */
@@ -229,13 +231,31 @@ static int print_text(const struct planning *p, const struct table *cells, const
 	return slurm_plan_print(p->db, &p->campaign, p->values->scripts, e);
 }
 
+/* Who waits is told for what: on a terminal by a line that goes away again. */
+static void say_trying(const struct term *t, const struct planning *p, size_t v, double deadline_s)
+{
+	char limit[32];
+	if (!t)
+		return;
+	fprintf(stderr, "%sverifying %s (%zu of %zu), at most %s%s", t->tty ? "\r\033[K" : "", p->campaign.variants[v].name, v + 1,
+		p->campaign.n_variants, greta_str_seconds(limit, sizeof limit, deadline_s), t->tty ? "" : "\n");
+	fflush(stderr);
+}
+
 static int verify_builds(struct planning *p)
 {
 	bool good = true;
+	double deadline_s = p->values->verify_s > 0 ? p->values->verify_s : VERIFY_DEADLINE_S;
+	const struct term *progress = p->progress.tty || p->output.form != OUTPUT_JSON ? &p->progress : NULL;
+	const struct verify_trial trial = {&p->campaign, &p->text, deadline_s, progress};
 	p->builds = greta_alloc(p->campaign.n_variants * sizeof *p->builds);
-	for (size_t v = 0; v < p->campaign.n_variants; v++)
-		verify_build(&p->campaign, v, &p->builds[v]);
-	if (verify_there(p->db, &p->campaign, &p->text, p->builds))
+	for (size_t v = 0; v < p->campaign.n_variants; v++) {
+		say_trying(progress, p, v, deadline_s);
+		verify_build(&p->campaign, v, deadline_s, &p->builds[v]);
+	}
+	if (p->progress.tty)
+		fputs("\r\033[K", stderr);
+	if (verify_there(p->db, &trial, p->builds))
 		return CMD_INTERRUPTED;
 	for (size_t v = 0; v < p->campaign.n_variants; v++)
 		good &= p->builds[v].state != VERIFY_BAD;
@@ -260,8 +280,8 @@ static int show(struct planning *p, struct greta_err *e)
 
 static int plan_exec(struct cmd_ctx *ctx, const void *values, struct greta_err *e)
 {
-	struct planning p = {.values = values, .output = output_of(ctx, NULL), .file = ctx->operands.items[0],
-			     .db_path = ctx->db_path};
+	struct planning p = {.values = values, .output = output_of(ctx, NULL), .progress = term_of(STDERR_FILENO, ctx->color),
+			     .file = ctx->operands.items[0], .db_path = ctx->db_path};
 	int code = CMD_USAGE;
 	bool readable = greta_campaign_load(p.file, &p.campaign, &p.problems, &p.text) == 0;
 	size_t n = greta_problems_errors(&p.problems);
@@ -290,6 +310,8 @@ static const struct greta_opt plan_opts[] = {
 	{"order", 0, GRETA_OPT_FLAG, offsetof(struct plan_values, order), NULL, "print every job in its order"},
 	{"skip-verify", 0, GRETA_OPT_FLAG, offsetof(struct plan_values, no_verify), NULL,
 	 "do not run the engines to verify their builds"},
+	{"verify-timeout", 0, GRETA_OPT_SECONDS, offsetof(struct plan_values, verify_s), "TIME",
+	 "how long a build may take to be verified, here or on a node (default: 30 s)"},
 	{"script", 0, GRETA_OPT_FLAG, offsetof(struct plan_values, scripts), NULL,
 	 "print the batch scripts that Slurm would be given, too"},
 	{0},
@@ -304,6 +326,7 @@ const struct cmd cmd_plan = {
 	.max_operands = 1,
 	.details = "Reports all mistakes at once, each with its place. Verifies every build by a prefill of a few\n"
 		   "tokens: that it runs, keeps the contract, and its hash; here, or on a node where only nodes have it.\n"
+		   "One that takes longer than --verify-timeout is named as not verified.\n"
 		   "Where nodes are pools of Slurm, shows what would be submitted there.\n"
 		   "Exit code 2: the file is bad. 3: a build does not run.\n",
 	.opts = plan_opts,

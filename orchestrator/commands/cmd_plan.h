@@ -9,6 +9,7 @@ struct plan_values {
 	bool order;
 	bool no_verify;
 	bool scripts;
+	double verify_s;            /* for each build; 0: VERIFY_DEADLINE_S */
 };
 extern const struct cmd cmd_plan;
 

@@ -14,7 +14,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define VERIFY_DEADLINE_MS 120000  /* a large model takes its time to load */
 #define VERIFY_OUTPUT_MAX (4 << 20)
 
 const char *verify_state_name(enum verify_state s)
@@ -70,7 +69,7 @@ static char *find_executable(const struct greta_campaign *c, const struct greta_
 	return NULL;
 }
 
-static int run(const struct greta_spec *spec, const char *const *argv, struct greta_buf *out,
+static int run(const struct greta_spec *spec, const char *const *argv, double deadline_s, struct greta_buf *out,
 	       struct greta_child_result *result, struct greta_err *e)
 {
 	cleanup_strs struct greta_strs env = {0};
@@ -83,7 +82,7 @@ static int run(const struct greta_spec *spec, const char *const *argv, struct gr
 		.env = (const char *const *)env.items,
 		.new_group = true,
 	};
-	return greta_child_run(&child, VERIFY_DEADLINE_MS, VERIFY_OUTPUT_MAX, out, result, e);
+	return greta_child_run(&child, (int64_t)(deadline_s * 1e3), VERIFY_OUTPUT_MAX, out, result, e);
 }
 
 static void judge(const struct greta_spec *spec, const struct greta_buf *output, struct verify_result *r)
@@ -120,17 +119,24 @@ static const char *last_line(struct greta_buf *output)
 	return newline ? newline + 1 : text;
 }
 
-static void try_run(const struct greta_spec *spec, struct verify_result *r)
+static void say_late(struct verify_result *r, const char *what, double deadline_s)
+{
+	char limit[32];
+	say(r, VERIFY_UNKNOWN, "%s had not ended within %s; --verify-timeout gives it more", what,
+	    greta_str_seconds(limit, sizeof limit, deadline_s));
+	r->late = true;
+}
+
+static void try_run(const struct greta_spec *spec, double deadline_s, struct verify_result *r)
 {
 	struct greta_err err = {0};
 	struct greta_child_result result = {0};
 	cleanup_buf struct greta_buf output = {0};
 	char status[64];
-	if (run(spec, (const char *const *)spec->argv.items, &output, &result, &err))
+	if (run(spec, (const char *const *)spec->argv.items, deadline_s, &output, &result, &err))
 		say(r, VERIFY_BAD, "%s", err.text);
 	else if (result.timed_out)
-		say(r, VERIFY_BAD, "a prefill of %d tokens did not end within %d s", VERIFY_CONTEXT,
-		    VERIFY_DEADLINE_MS / 1000);
+		say_late(r, "a prefill of a few tokens", deadline_s);
 	else if (result.status != 0)
 		say(r, VERIFY_BAD, "%s: %s", greta_child_status_text(result.status, status), last_line(&output));
 	else
@@ -138,7 +144,7 @@ static void try_run(const struct greta_spec *spec, struct verify_result *r)
 }
 
 /* Which GPUs nodes have is not known here, so that kernels for all of them count. */
-static void check_kernels(const struct greta_spec *spec, struct verify_result *r)
+static void check_kernels(const struct greta_spec *spec, double deadline_s, struct verify_result *r)
 {
 	const char *const argv[] = {spec->argv.items[0], "--kernel-resources", "--json", NULL};
 	const struct greta_strs archs = {0};
@@ -146,14 +152,17 @@ static void check_kernels(const struct greta_spec *spec, struct verify_result *r
 	cleanup_buf struct greta_buf output = {0}, why = {0};
 	struct greta_child_result result = {0};
 	struct greta_err e = {0};
+	int rc = run(spec, argv, deadline_s, &output, &result, &e);
 
-	if (run(spec, argv, &output, &result, &e) || greta_kernels_parse(greta_buf_str(&output), output.len, &kernels, &e))
+	if (rc == 0 && result.timed_out)
+		say_late(r, "its --kernel-resources", deadline_s);
+	else if (rc || greta_kernels_parse(greta_buf_str(&output), output.len, &kernels, &e))
 		say(r, VERIFY_BAD, "gate: no_spill can't see: %s --kernel-resources --json: %s", argv[0], e.text);
 	else if (!greta_kernels_no_spill(&kernels, &archs, greta_spec_attn_impl(spec), &why))
 		say(r, VERIFY_BAD, "gate: %s", greta_buf_str(&why));
 }
 
-void verify_build(const struct greta_campaign *c, size_t variant, struct verify_result *out)
+void verify_build(const struct greta_campaign *c, size_t variant, double deadline_s, struct verify_result *out)
 {
 	const struct greta_engine *engine = greta_campaign_engine(c, &c->variants[variant]);
 	struct greta_err err = {0};
@@ -180,8 +189,8 @@ void verify_build(const struct greta_campaign *c, size_t variant, struct verify_
 	if (greta_spec_build(c, variant, VERIFY_CONTEXT, 1, &paths, &spec, &err))
 		say(out, VERIFY_BAD, "%s", err.text);
 	else
-		try_run(&spec, out);
+		try_run(&spec, deadline_s, out);
 	if (out->state == VERIFY_GOOD && spec.no_spill)
-		check_kernels(&spec, out);
+		check_kernels(&spec, deadline_s, out);
 	greta_spec_release(&spec);
 }

@@ -8,6 +8,7 @@
 #include "schemas/campaign.h"
 
 #define VERIFY_CONTEXT 16 /* tokens of the trial prefill */
+#define VERIFY_DEADLINE_S 30.0 /* of one build, loading its model included; `plan --verify-timeout` sets another */
 
 #define VERIFY_STATES(X)            \
 	X(UNKNOWN, "not verified")  \
@@ -25,8 +26,9 @@ struct verify_result {
 	enum verify_state state;
 	char sha256[GRETA_SHA256_HEX + 1]; /* of the executable; "" if it was not found */
 	char text[400];                    /* what was seen, for people */
+	bool late;                         /* UNKNOWN, since it had not ended in time: not to be tried elsewhere */
 };
 
-void verify_build(const struct greta_campaign *c, size_t variant, struct verify_result *out);
+void verify_build(const struct greta_campaign *c, size_t variant, double deadline_s, struct verify_result *out);
 
 #endif

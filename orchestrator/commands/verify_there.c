@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "db/nodes.h"
+#include "orchestrator/commands/live.h"
 #include "orchestrator/control/client.h"
 #include <signal.h>
 #include <stdio.h>
@@ -15,14 +16,15 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define TRY_BUDGET_S 120       /* of one trial: a large model takes its time to load */
-#define PATIENCE_NS (300 * GRETA_NS_PER_S)
+#define BEGIN_S 30.0           /* until nodes are connected, the agent is there and slots are free, or Slurm's queue has moved */
 #define CANCEL_NS (10 * GRETA_NS_PER_S)
 #define PERIOD_MS 200
 
 struct trial {
+	const struct verify_trial *asked;
 	const struct greta_campaign *campaign;
 	struct verify_result *builds;
+	struct live *live;
 	char folder[4096];
 	char *db_path;
 	struct client *client;
@@ -37,20 +39,26 @@ static void on_interrupt(int signo)
 	interrupted = 1;
 }
 
-/* For all builds that are not known yet. */
-static void say_unknown(struct trial *t, const char *why)
+static bool is_untried(const struct verify_result *b)
+{
+	return b->state == VERIFY_UNKNOWN && !b->late;
+}
+
+/* Of all builds that have not been tried. */
+static void say_untried(struct trial *t, const char *why)
 {
 	for (size_t v = 0; v < t->campaign->n_variants; v++)
-		if (t->builds[v].state == VERIFY_UNKNOWN)
+		if (is_untried(&t->builds[v]))
 			greta_str_copy(t->builds[v].text, sizeof t->builds[v].text, why);
 }
 
-static bool any_unknown(const struct trial *t)
+static size_t count_untried(const struct trial *t)
 {
+	size_t n = 0;
+
 	for (size_t v = 0; v < t->campaign->n_variants; v++)
-		if (t->builds[v].state == VERIFY_UNKNOWN)
-			return true;
-	return false;
+		n += is_untried(&t->builds[v]);
+	return n;
 }
 
 /* ---- the campaign of the trial: the user's, cut down */
@@ -81,7 +89,7 @@ static void add_variants(struct trial *t, const struct greta_json_val *variants,
 
 		greta_json_str(greta_json_get(v, "name"), &name);
 		b = build_of(t, name);
-		if (b && b->state == VERIFY_UNKNOWN)
+		if (b && is_untried(b))
 			add_raw(out, v);
 	}
 	greta_buf_addc(out, ']');
@@ -102,7 +110,8 @@ static void add_campaign(struct trial *t, const struct greta_json_val *root, str
 		if (is_kept(greta_json_key(v)))
 			add_raw(out, v);
 	add_variants(t, greta_json_get(root, "variants"), out);
-	greta_buf_addf(out, ",\"contexts\":[%d],\"repeats\":1,\"warmup\":0,\"timeout_s\":%d", VERIFY_CONTEXT, TRY_BUDGET_S);
+	greta_buf_addf(out, ",\"contexts\":[%d],\"repeats\":1,\"warmup\":0,\"timeout_s\":%g", VERIFY_CONTEXT,
+		       t->asked->deadline_s);
 	if (t->campaign->gates.no_spill)
 		greta_buf_adds(out, ",\"gates\":{\"no_spill\":true}");
 	greta_buf_adds(out, ",\"retries\":{\"infra\":0,\"lost\":0}}");
@@ -176,6 +185,17 @@ static void cancel(struct trial *t)
 	greta_json_destroy(client_call(t->client, "cancel", args, NULL));
 }
 
+static void draw(struct trial *t, const struct greta_json_val *status)
+{
+	struct status s;
+
+	if (!status || !t->live)
+		return;
+	status_parse(status, &s);
+	live_update(t->live, &s);
+	status_release(&s);
+}
+
 /* True when the controller told of the campaign's end. why is filled when it could not run. */
 static bool ended(struct trial *t, char *why, size_t cap, bool *gone)
 {
@@ -185,6 +205,8 @@ static bool ended(struct trial *t, char *why, size_t cap, bool *gone)
 	int rc = client_next(t->client, PERIOD_MS, &line, NULL);
 
 	*gone = rc < 0;
+	if (rc > 0)
+		draw(t, greta_json_get(greta_json_root(line), "status"));
 	end = rc > 0 ? greta_json_get(greta_json_root(line), "end") : NULL;
 	if (end && greta_json_str(greta_json_get(end, "why"), &reason) == 0)
 		snprintf(why, cap, "no node could try it: %s", reason);
@@ -196,8 +218,10 @@ static bool ended(struct trial *t, char *why, size_t cap, bool *gone)
 static void wait_for_end(struct trial *t, char *why, size_t cap)
 {
 	cleanup_free char *args = greta_format("{\"campaign\":%lld,\"period_ms\":%d}", (long long)t->id, PERIOD_MS);
-	int64_t give_up_ns = greta_clock_mono_ns() + PATIENCE_NS;
+	double patience_s = BEGIN_S + t->asked->deadline_s * (double)count_untried(t);
+	int64_t give_up_ns = greta_clock_mono_ns() + (int64_t)(patience_s * (double)GRETA_NS_PER_S);
 	bool cancelled = false, gone = false;
+	char patience[32];
 
 	greta_json_destroy(client_call(t->client, "watch", args, NULL));
 	while (!ended(t, why, cap, &gone)) {
@@ -205,8 +229,8 @@ static void wait_for_end(struct trial *t, char *why, size_t cap)
 			return;
 		if (cancelled || (!interrupted && greta_clock_mono_ns() < give_up_ns))
 			continue;
-		snprintf(why, cap, interrupted ? "interrupted" : "no node had tried it within %d s",
-			 (int)(PATIENCE_NS / GRETA_NS_PER_S));
+		snprintf(why, cap, interrupted ? "interrupted" : "no node had tried it within %s",
+			 greta_str_seconds(patience, sizeof patience, patience_s));
 		cancel(t);
 		cancelled = true;
 		give_up_ns = greta_clock_mono_ns() + CANCEL_NS;
@@ -215,13 +239,14 @@ static void wait_for_end(struct trial *t, char *why, size_t cap)
 
 /* ---- what came of it */
 
-static void take_result(struct verify_result *b, struct greta_query *q)
+static void take_result(const struct trial *t, struct verify_result *b, struct greta_query *q)
 {
 	const char *outcome = greta_query_str(q, 1), *reason = greta_query_str(q, 2), *sha = greta_query_str(q, 3);
 	const char *node = greta_query_str(q, 4);
 	bool good = greta_str_eq(outcome, "ok");
 	bool ran = good || greta_str_eq(outcome, "invalid") || greta_str_eq(outcome, "failed") ||
-		   greta_str_eq(outcome, "oom") || greta_str_eq(outcome, "timed_out") || greta_str_eq(outcome, "hung");
+		   greta_str_eq(outcome, "oom") || greta_str_eq(outcome, "hung");
+	char limit[32];
 
 	greta_str_copy(b->sha256, sizeof b->sha256, sha ? sha : "");
 	b->state = good ? VERIFY_GOOD : ran ? VERIFY_BAD : VERIFY_UNKNOWN;
@@ -229,6 +254,9 @@ static void take_result(struct verify_result *b, struct greta_query *q)
 		snprintf(b->text, sizeof b->text, "on %s: sha256 %.12s, prefilled %d tokens and kept the contract%s", node,
 			 b->sha256, VERIFY_CONTEXT,
 			 greta_query_i64(q, 5) ? "" : " (it does not say how many tokens it prefilled)");
+	else if (greta_str_eq(outcome, "timed_out"))
+		snprintf(b->text, sizeof b->text, "on %s: a prefill of a few tokens had not ended within %s; --verify-timeout gives it "
+			 "more", node, greta_str_seconds(limit, sizeof limit, t->asked->deadline_s));
 	else
 		snprintf(b->text, sizeof b->text, "on %s: %s: %s", node, outcome, reason ? reason : "no reason given");
 }
@@ -246,7 +274,7 @@ static void take_results(struct trial *t)
 		struct verify_result *b = build_of(t, greta_query_str(q, 0));
 
 		if (b)
-			take_result(b, q);
+			take_result(t, b, q);
 	}
 	greta_query_close(q);
 	greta_db_close(db);
@@ -262,7 +290,10 @@ static int run(struct trial *t, const struct greta_alias_rows *nodes, const stru
 		return -1;
 	if (add_nodes(t, nodes, e) < 0 || submit(t, text, e) < 0)
 		return -1;
+	t->live = t->asked->term ? live_create(*t->asked->term, 0) : NULL;
 	wait_for_end(t, why, cap);
+	if (t->live)
+		live_finish(t->live);
 	return 0;
 }
 
@@ -299,33 +330,32 @@ static void try_there(struct trial *t, const struct greta_alias_rows *nodes, con
 	char why[sizeof e.text + 64] = "it has not been tried";
 
 	if (make_folder(t, &e) < 0) {
-		say_unknown(t, e.text);
+		say_untried(t, e.text);
 		return;
 	}
 	if (run(t, nodes, text, why, sizeof why, &e) < 0)
 		snprintf(why, sizeof why, "can't be tried on a node: %s", e.text);
-	say_unknown(t, why);
+	say_untried(t, why);
 	take_results(t);
 	throw_away(t);
 }
 
-bool verify_there(struct greta_db *db, const struct greta_campaign *c, const struct greta_buf *text,
-		  struct verify_result *builds)
+bool verify_there(struct greta_db *db, const struct verify_trial *trial, struct verify_result *builds)
 {
 	struct sigaction catch = {.sa_handler = on_interrupt}, before;
-	struct trial t = {.campaign = c, .builds = builds};
+	struct trial t = {.asked = trial, .campaign = trial->campaign, .builds = builds};
 	struct greta_alias_rows nodes = {0};
 
-	if (!any_unknown(&t) || !db || greta_nodes_list(db, false, &nodes, NULL) < 0 || !nodes.n)
+	if (!count_untried(&t) || !db || greta_nodes_list(db, false, &nodes, NULL) < 0 || !nodes.n)
 		return false;
-	if (c->model.upload) {
-		say_unknown(&t, "it is not on this machine, and a trial on a node would upload the model: its first run will tell");
+	if (t.campaign->model.upload) {
+		say_untried(&t, "it is not on this machine, and a trial on a node would upload the model: its first run will tell");
 		greta_alias_rows_release(&nodes);
 		return false;
 	}
 	interrupted = 0;
 	sigaction(SIGINT, &catch, &before);
-	try_there(&t, &nodes, text);
+	try_there(&t, &nodes, trial->text);
 	sigaction(SIGINT, &before, NULL);
 	greta_alias_rows_release(&nodes);
 	return interrupted;

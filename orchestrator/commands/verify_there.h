@@ -7,10 +7,17 @@
 #include "base/buf.h"
 #include "db/db.h"
 #include "orchestrator/commands/verify.h"
+#include "orchestrator/print/term.h"
 
-/* Takes on those of builds (one a variant) that stand at UNKNOWN; those that no node could try stay so, with the reason.
- * db: where the nodes are; NULL: none are known. text: the campaign's file. True when Ctrl-C ended it. */
-bool verify_there(struct greta_db *db, const struct greta_campaign *c, const struct greta_buf *text,
-		  struct verify_result *builds);
+struct verify_trial {
+	const struct greta_campaign *campaign;
+	const struct greta_buf *text;      /* the campaign's file */
+	double deadline_s;                 /* of a build */
+	const struct term *term;           /* how it goes is drawn there; NULL: nowhere */
+};
+
+/* Takes on those of builds (one a variant) that have not been tried; those that no node could try stay UNKNOWN, with the
+ * reason. db: where the nodes are; NULL: none are known. True when Ctrl-C ended it. */
+bool verify_there(struct greta_db *db, const struct verify_trial *trial, struct verify_result *builds);
 
 #endif

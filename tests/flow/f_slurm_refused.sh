@@ -144,6 +144,15 @@ wait $submit || fail "it did not go on: $(cat none.out)"
 equal "in quarantine" "SELECT count(*) FROM quarantine" 0
 equal "attempts" "SELECT count(*), sum(outcome = 'ok') FROM attempt" "6|6"
 
+# --- a build that only nodes have, and that takes its time: bounded, and said to be not verified
+cat >slow.json <<-JSON
+	{"name": "slow", "slot": "gpu", "contexts": [128], "repeats": 1, "variants": [{"name": "v"}],
+	 "engine": {"command": ["env", "$bin/fake_engine", "ok", "--ctx", "{context}", "--layers", "290", "--layer-ms", "100"], "adapter": "perf_timing"}}
+JSON
+expect 0 'v +not verified: on gpus: a prefill of a few tokens had not ended within 2.0 s; --verify-timeout' \
+	greta-orch plan --verify-timeout 2s slow.json
+grep -q '^verifying v (1 of 1), at most 2.0 s' <<<"$said" || fail "no progress was told: $said"
+
 # --- jobs that slurmctld has forgotten by now: one that slurmdbd knows, and one that nobody knows
 [ "${slurm_storage:-}" ] || done_testing
 export GRETA_DB=$late_db

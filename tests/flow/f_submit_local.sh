@@ -195,6 +195,12 @@ equal "refused" "SELECT count(*) FROM result WHERE campaign = 'spill' AND varian
 equal "blind" "SELECT count(*) FROM attempt WHERE reason LIKE 'gate: no_spill can''t see: /bin/echo --kernel-resources --json: %'" 1
 equal "kept" "SELECT group_concat(kernel || ' ' || scratch_bytes) FROM kernel" "fits_f16 0,spills_f16 812"
 
+# --- a build that takes its time to be verified is bounded, and said to be not verified
+campaign slow.json 128 1 ok --layers 290 --layer-ms 100
+expect 0 'v3 +not verified: a prefill of a few tokens had not ended within 1.0 s; --verify-timeout' \
+	greta-orch plan --verify-timeout 1s slow.json
+grep -q '^verifying v3 (2 of 2), at most 1.0 s' <<<"$said" || fail "no progress was told: $said"
+
 # --- secrets reach the engine out of the controller's environment, and nothing that is kept
 cat >asks <<'SH'
 #!/bin/sh
