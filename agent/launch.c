@@ -14,6 +14,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -29,11 +30,16 @@ struct launched {
 	pid_t pid;
 	int call;        /* -1: it takes no other attempt */
 	int64_t idle_ns; /* since when it waits for one; 0: it is at work */
+	struct greta_watch *watch;
 };
 
 static struct {
 	struct launched *items;
 	size_t n, cap;
+	/* who wants to know when one is through; loop NULL: nobody */
+	struct greta_loop *loop;
+	greta_loop_fn *fn;
+	void *arg;
 } all;
 
 /* the call: the folder of an attempt, and its lock */
@@ -138,6 +144,8 @@ static _Noreturn void be_supervisor(const struct agent_paths *paths, const char 
 
 static void let_go(struct launched *l)
 {
+	greta_watch_remove(l->watch);
+	l->watch = NULL;
 	if (l->call >= 0)
 		close(l->call);
 	l->call = -1;
@@ -152,6 +160,13 @@ static void hear(struct launched *l)
 		l->idle_ns = greta_clock_mono_ns();
 	else if (n == 0)
 		let_go(l);
+}
+
+void launch_watch(struct greta_loop *loop, greta_loop_fn *fn, void *arg)
+{
+	all.loop = loop;
+	all.fn = fn;
+	all.arg = arg;
 }
 
 void launch_reap(void)
@@ -210,7 +225,11 @@ int launch_supervisor(const struct agent_paths *paths, const char *dir, int lock
 		close(call[0]);
 		return -1;
 	}
-	*GRETA_PUSH(all.items, all.n, all.cap) = (struct launched){.pid = pid, .call = call[0]};
+	*GRETA_PUSH(all.items, all.n, all.cap) = (struct launched){
+		.pid = pid,
+		.call = call[0],
+		.watch = all.loop ? greta_loop_fd(all.loop, call[0], EPOLLIN, all.fn, all.arg) : NULL,
+	};
 	return 0;
 }
 

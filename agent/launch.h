@@ -11,11 +11,16 @@
 
 #include "agent/paths.h"
 #include "base/err.h"
+#include "base/loop.h"
 #include <stdbool.h>
 
 /* Supervises the attempt in dir, in a session of its own, holding lock_fd. recover: the former supervisor is dead;
  * clean up after it and publish `lost`. Closes lock_fd in any case. */
 int launch_supervisor(const struct agent_paths *paths, const char *dir, int lock_fd, bool recover, struct greta_err *e);
+
+/* Calls fn as soon as a supervisor launched from now on is through with its attempt; fn calls launch_reap, which takes
+ * note of it. */
+void launch_watch(struct greta_loop *loop, greta_loop_fn *fn, void *arg);
 
 /* Takes note of those that have ended, so that no zombies stay, and lets those go that were idle for a while. Those at
  * work live on when we end. */

@@ -301,6 +301,7 @@ static int set_up(struct pilot *p, struct greta_err *e)
 	if (p->inotify >= 0 && inotify_add_watch(p->inotify, queue, IN_CREATE | IN_MOVED_TO) >= 0)
 		greta_loop_fd(p->loop, p->inotify, EPOLLIN, on_queue, p);
 	p->look = greta_loop_timer(p->loop, 0, 0, on_look, p);
+	launch_watch(p->loop, on_look, p);
 	return 0;
 }
 
