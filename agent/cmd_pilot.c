@@ -4,6 +4,8 @@
 
 static const struct greta_opt options[] = {
 	{"spool", 0, GRETA_OPT_STR, offsetof(struct pilot_options, spool), "DIR", "where attempts wait"},
+	{"local-spool", 0, GRETA_OPT_STR, offsetof(struct pilot_options, local_spool), "DIR",
+	 "where they run, on this machine's own disk; collected into the spool (default: in the spool)"},
 	{"limit-s", 0, GRETA_OPT_F64, offsetof(struct pilot_options, limit_s), "SECONDS", "time that the job was given"},
 	{"idle-s", 0, GRETA_OPT_F64, offsetof(struct pilot_options, idle_s), "SECONDS", "ends after so long without work"},
 	{0},

@@ -1,5 +1,6 @@
 #include "agent/pilot.h"
 #include "agent/allocation.h"
+#include "agent/collect.h"
 #include "agent/devices.h"
 #include "agent/facts.h"
 #include "agent/files.h"
@@ -44,6 +45,7 @@ struct pilot {
 	char name[64], machine[64];
 	int64_t n_gpus, n_cpus;
 	struct tickets running;
+	struct collect near;           /* where they run, if not in the spool */
 	int64_t begun_ns, worked_ns, seen_ns;   /* monotonic; the last: when quarantine was looked at */
 	struct timespec quarantine;    /* when it changed last */
 	bool landing;
@@ -120,7 +122,10 @@ static void see_to(struct pilot *p, const struct ticket *t)
 {
 	struct greta_err e = {0};
 	cleanup_free char *dir = spool_attempt_dir(p->options->spool, t->attempt);
-	launch_adopt(p->paths, dir, &e);
+	if (p->options->local_spool)
+		collect_tend(&p->near, t->attempt);
+	else
+		launch_adopt(p->paths, dir, &e);
 	if (e.code != GRETA_OK)
 		greta_error("attempt %s: %s", t->attempt, e.text);
 }
@@ -221,7 +226,8 @@ static void on_term(struct greta_watch *w, uint32_t events, void *arg)
 	(void)w, (void)events;
 	p->landing = true;
 	for (size_t i = 0; i < p->running.n; i++) {
-		cleanup_free char *dir = spool_attempt_dir(p->options->spool, p->running.items[i].attempt);
+		const char *spool = p->options->local_spool ? p->near.paths.spool : p->options->spool;
+		cleanup_free char *dir = spool_attempt_dir(spool, p->running.items[i].attempt);
 		pid_t pid = spool_lock_pid(dir);
 		if (pid > 1)
 			kill(pid, SIGTERM);
@@ -310,6 +316,8 @@ int pilot_run(const struct agent_paths *paths, const struct pilot_options *o, st
 	struct pilot p = {.paths = paths, .options = o, .begun_ns = greta_clock_mono_ns(), .worked_ns = greta_clock_mono_ns(), .inotify = -1};
 	if (allocation_name(p.name, e) != 0 || queue_pilot_begin(o->spool, p.name, e) != 0)
 		return -1;
+	if (o->local_spool && collect_init(&p.near, paths, o->local_spool, o->spool, e) != 0)
+		return -1;
 	know_allocation(&p, paths);
 	tell_facts(paths, o->spool);
 	take_up(&p);
@@ -322,5 +330,6 @@ int pilot_run(const struct agent_paths *paths, const struct pilot_options *o, st
 	if (p.inotify >= 0)
 		close(p.inotify);
 	tickets_release(&p.running);
+	collect_release(&p.near);
 	return rc;
 }

@@ -13,6 +13,7 @@
 
 struct pilot_options {
 	const char *spool;
+	const char *local_spool; /* folder on the machine's own disk, where attempts run; NULL: in the spool */
 	double limit_s;  /* when the scheduler ends the job, from now; 0: never */
 	double idle_s;   /* without work */
 };

@@ -19,6 +19,7 @@ static void init(void *obj)
 static const struct field slurm_fields[] = {
 	{F_STR(struct greta_slurm, name), .required = true},
 	{F_STR(struct greta_slurm, spool)},
+	{F_STR(struct greta_slurm, local_spool)},
 	{F_STR(struct greta_slurm, partition)},
 	{F_STR(struct greta_slurm, account)},
 	{F_STR(struct greta_slurm, qos)},
@@ -118,5 +119,9 @@ void greta_slurm_script(const struct greta_slurm *s, const char *agent, const ch
 	greta_buf_add_word(out, agent);
 	greta_buf_adds(out, " pilot --spool ");
 	greta_buf_add_word(out, spool);
+	if (s->local_spool) {
+		greta_buf_adds(out, " --local-spool ");
+		greta_buf_add_word(out, s->local_spool);
+	}
 	greta_buf_addf(out, " --limit-s %.0f --idle-s %g\n", limit_s, s->idle_s);
 }

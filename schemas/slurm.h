@@ -19,6 +19,7 @@
 struct greta_slurm {
 	char *name;                  /* the node's; jobs are called greta-NAME */
 	char *spool;                 /* folder that login and compute nodes share; NULL: below the home there */
+	char *local_spool;           /* folder on compute nodes' own disks, where attempts run; NULL: in the spool */
 	char *partition, *account, *qos, *gres; /* NULL: Slurm's defaults */
 	struct greta_strs options;   /* further ones for sbatch, "--constraint=mi300x" */
 	int64_t nodes;               /* allocations at once */

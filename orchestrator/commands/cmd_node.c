@@ -24,7 +24,7 @@ struct add_values {
 	struct greta_strs labels;
 	/* a pool of Slurm */
 	bool slurm;
-	const char *spool, *partition, *account, *qos, *gres;
+	const char *spool, *local_spool, *partition, *account, *qos, *gres;
 	int64_t nodes, cpus;
 	double limit_s, idle_s;
 	struct greta_strs sbatch;
@@ -49,7 +49,7 @@ static int labels_json(const struct greta_strs *labels, struct greta_buf *out, s
 
 static bool asks_slurm(const struct add_values *v)
 {
-	return v->spool || v->partition || v->account || v->qos || v->gres || v->nodes || v->cpus || v->limit_s || v->idle_s ||
+	return v->spool || v->local_spool || v->partition || v->account || v->qos || v->gres || v->nodes || v->cpus || v->limit_s || v->idle_s ||
 	       v->sbatch.n;
 }
 
@@ -59,7 +59,10 @@ static int check_add(const struct add_values *v, struct greta_err *e)
 		return greta_err_set(e, GRETA_EINVAL, "--local is this machine: it takes no host, user, port, key or --slurm");
 	if (!v->slurm && asks_slurm(v))
 		return greta_err_set(e, GRETA_EINVAL, "--partition, --account, --qos, --gres, --nodes, --cpus, --time, --idle, "
-				     "--spool and --sbatch go with --slurm");
+				     "--spool, --local-spool and --sbatch go with --slurm");
+	if (v->local_spool && *v->local_spool != '/')
+		return greta_err_set(e, GRETA_EINVAL, "--local-spool %s: a whole path is needed, of a folder on each compute node",
+				     v->local_spool);
 	if (v->slurm && !v->host && (v->user || v->port || v->identity))
 		return greta_err_set(e, GRETA_EINVAL, "--slurm without --host means that this machine is a login node: it takes "
 				     "no user, port or key");
@@ -71,7 +74,7 @@ static char *slurm_json(const char *name, const struct add_values *v)
 {
 	struct greta_buf out = {0};
 	const struct greta_slurm s = {
-		.name = (char *)name, .spool = (char *)v->spool, .partition = (char *)v->partition,
+		.name = (char *)name, .spool = (char *)v->spool, .local_spool = (char *)v->local_spool, .partition = (char *)v->partition,
 		.account = (char *)v->account, .qos = (char *)v->qos, .gres = (char *)v->gres, .options = v->sbatch,
 		.nodes = v->nodes > 0 ? v->nodes : 1, .cpus = v->cpus, .limit_s = v->limit_s,
 		.idle_s = v->idle_s > 0 ? v->idle_s : GRETA_SLURM_IDLE_S,
@@ -166,6 +169,8 @@ static const struct greta_opt add_opts[] = {
 	 "an allocation without work is given back after this (default: 60 s)"},
 	{"spool", 0, GRETA_OPT_STR, offsetof(struct add_values, spool), "DIR",
 	 "folder that login and compute nodes share (default: .local/state/greta/slurm/NAME in the home there)"},
+	{"local-spool", 0, GRETA_OPT_STR, offsetof(struct add_values, local_spool), "DIR",
+	 "folder on each compute node's own disk where attempts run, to be collected from (default: in --spool)"},
 	{"sbatch", 0, GRETA_OPT_STRS, offsetof(struct add_values, sbatch), "OPTION",
 	 "another option for sbatch: --sbatch=--constraint=mi300x"},
 	{"no-check", 0, GRETA_OPT_FLAG, offsetof(struct add_values, no_check), NULL, "do not connect now"},

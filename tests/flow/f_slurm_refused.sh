@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What Slurm refuses, when a pool is added and amid a campaign: one clear line each; jobs that it has forgotten; machines in
-# quarantine. By a real Slurm of one node, with accounts where slurmdbd and its database are installed; by programs that
-# stand before Slurm's own where ours can't do it.
+# quarantine, and spools on their own disks. By a real Slurm of one node, with accounts where slurmdbd and its database are
+# installed; by programs that stand before Slurm's own where ours can't do it.
 # usage: f_slurm_refused.sh FOLDER-OF-PROGRAMS
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/slurm.sh"
@@ -152,6 +152,31 @@ JSON
 expect 0 'v +not verified: on gpus: a prefill of a few tokens had not ended within 2.0 s; --verify-timeout' \
 	greta-orch plan --verify-timeout 2s slow.json
 grep -q '^verifying v (1 of 1), at most 2.0 s' <<<"$said" || fail "no progress was told: $said"
+
+# --- attempts on the compute node's own disk: what they tell is collected, a cancel reaches them, nothing stays there
+mkdir disk
+expect 0 'added' greta-orch node add near --slurm --spool "$dir/near" --local-spool "$dir/disk" --cpus 2 --idle 1
+near_campaign() { # NAME NODE UNTIL
+	campaign "$1.json" 128 1 ok --layers 900 --layer-ms 100 --until "$3"
+	sed -i 's|"slot": "cpu"|"slot": {"cpus": 1}, "nodes": ["'"$2"'"], "timeout_s": 120, "retries": {"infra": 0}|' "$1.json"
+}
+near_campaign told near "$dir/tell"
+near_campaign stopped near "$dir/never"
+near_campaign nowhere away "$dir/never"
+expect 0 'controller' greta-orch submit --detach told.json
+wait_for 30 holds 2 || fail "nothing runs there: $(squeue; cat near/log/*)"
+[ "$(ls disk/greta-*/near/attempts | wc -l)" = 2 ] || fail "they do not run on the disk there: $(ls -R disk)"
+touch tell
+expect 0 '2 of 2' timeout 30 greta-orch watch told
+expect 0 'controller' greta-orch submit --detach stopped.json
+wait_for 30 holds 2 || fail "nothing runs there: $(squeue; cat near/log/*)"
+expect 0 '.' greta-orch cancel stopped
+wait_for 20 is "SELECT count(*) FROM attempt WHERE outcome = 'cancelled'" 2 || fail "a cancel did not reach them"
+left_behind() { find disk/greta-*/near/attempts near/attempts near/queue -mindepth 1; }
+wait_for 20 eval '[ -z "$(left_behind)" ]' || fail "left behind: $(left_behind)"
+expect 0 'added' greta-orch node add away --slurm --spool "$dir/away" --local-spool "$dir/nowhere" --cpus 2
+expect 1 'infra: 3 allocations in a row ended before they took work; .*spool folder .*/nowhere/greta-[0-9]+: No such file' \
+	greta-orch submit nowhere.json
 
 # --- jobs that slurmctld has forgotten by now: one that slurmdbd knows, and one that nobody knows
 [ "${slurm_storage:-}" ] || done_testing

@@ -1,11 +1,15 @@
-/* slurm, allocation, queue and pool_quarantine of the agent; what of Slurm's words means what. */
+/* slurm, allocation, queue, pool_quarantine and collect of the agent; what of Slurm's words means what. */
 #include "agent/allocation.h"
+#include "agent/collect.h"
+#include "agent/journal.h"
 #include "agent/pool_quarantine.h"
 #include "agent/quarantine.h"
 #include "agent/queue.h"
 #include "agent/slurm.h"
 #include "agent/spool.h"
+#include "agent/unsupervised.h"
 #include "base/cleanup.h"
+#include "base/fs.h"
 #include "base/mem.h"
 #include "tests/unit/unit.h"
 #include <string.h>
@@ -352,6 +356,105 @@ static void test_pool_quarantine__machines_with_nothing_to_use(void **state)
 	left_out_are(0, "n2"); /* a pool of CPUs */
 }
 
+/* spools on machines' own disks */
+
+static char *make_spool(const char *spool, const struct greta_spec *spec, bool with_events, int *lock)
+{
+	struct greta_err e = {0};
+	struct journal j;
+	mkdir(spool, 0700);
+	assert_ok(spool_prepare(spool, true, &e));
+	assert_ok(spool_create(spool, spec, "00000000-0000-4000-8000-000000000000", lock, &e));
+	char *dir = spool_attempt_dir(spool, spec->attempt);
+	if (!with_events)
+		return dir;
+	assert_ok(journal_open(&j, dir, spec->attempt, &e));
+	assert_true(journal_add(&j, GRETA_EVENT_ACCEPTED, NULL));
+	assert_true(journal_add(&j, GRETA_EVENT_STARTED, NULL));
+	journal_close(&j);
+	return dir;
+}
+
+static void finish(const char *dir, enum greta_outcome outcome)
+{
+	struct greta_err e = {0};
+	struct greta_end end = {.outcome = outcome};
+	assert_ok(unsupervised_end(dir, &end, &e));
+}
+
+static int count_events(const char *dir)
+{
+	struct greta_err e = {0};
+	struct tail t;
+	int n = 0;
+	assert_ok(tail_open(&t, dir, 0, &e));
+	while (tail_next(&t, &e) == 1)
+		n++;
+	bool ended = t.ended;
+	tail_close(&t);
+	return ended ? n : -n;
+}
+
+/* Its pilot died between the outcome and its collecting, with one event brought over and half of another. */
+static void test_collect__takes_what_a_dead_pilot_left(void **state)
+{
+	struct greta_err e = {0};
+	struct greta_spec spec = {.slot = GRETA_SLOT_CPU};
+	struct agent_paths paths = {0};
+	struct collect c;
+	struct journal j;
+	int near_lock, lock;
+	(void)state;
+	greta_uuid_new(spec.attempt);
+	cleanup_free char *here = getcwd(NULL, 0), *shared = greta_fs_join(here, "shared");
+	cleanup_free char *ours = greta_format("greta-%u", (unsigned)geteuid()), *near = greta_fs_join(ours, "shared");
+	mkdir(ours, 0700);
+	cleanup_free char *from = make_spool(near, &spec, true, &near_lock), *to = make_spool(shared, &spec, false, &lock);
+	assert_ok(journal_open(&j, to, spec.attempt, &e));
+	assert_true(journal_add(&j, GRETA_EVENT_ACCEPTED, NULL));
+	assert_ok(greta_fs_write_all(j.fd, "{\"type\":", 8, &e));
+	journal_close(&j);
+	finish(from, GRETA_OUTCOME_GOOD);
+
+	assert_ok(collect_init(&c, &paths, here, shared, &e)); /* both are held: another pilot is at work */
+	collect_release(&c);
+	assert_false(spool_is_finished(to));
+	close(near_lock);
+	close(lock);
+	assert_ok(collect_init(&c, &paths, here, shared, &e));
+	collect_release(&c);
+	assert_int_equal(count_events(to), 3); /* accepted, started, and the outcome */
+	assert_int_not_equal(access(from, F_OK), 0);
+}
+
+/* The pool has ended it meanwhile, or it did not come to its end: what counts stands in the shared spool. */
+static void test_collect__changes_nothing_that_was_ended(void **state)
+{
+	struct greta_err e = {0};
+	struct greta_spec spec = {.slot = GRETA_SLOT_CPU};
+	struct agent_paths paths = {0};
+	struct collect c;
+	int near_lock, lock;
+	(void)state;
+	greta_uuid_new(spec.attempt);
+	cleanup_free char *here = getcwd(NULL, 0), *shared = greta_fs_join(here, "shared");
+	cleanup_free char *ours = greta_format("greta-%u", (unsigned)geteuid()), *near = greta_fs_join(ours, "shared");
+	mkdir(ours, 0700);
+	cleanup_free char *from = make_spool(near, &spec, true, &near_lock), *to = make_spool(shared, &spec, false, &lock);
+	close(near_lock);
+	close(lock);
+	assert_ok(collect_init(&c, &paths, here, shared, &e));
+	collect_release(&c);
+	assert_false(spool_is_finished(to));
+	assert_int_equal(access(from, F_OK), 0);
+	finish(to, GRETA_OUTCOME_LOST);
+	finish(from, GRETA_OUTCOME_GOOD);
+	assert_ok(collect_init(&c, &paths, here, shared, &e));
+	collect_release(&c);
+	assert_int_equal(count_events(to), 1);
+	assert_int_not_equal(access(from, F_OK), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -367,6 +470,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_queue__order_of_coming, unit_tmp_create, unit_tmp_remove),
 		cmocka_unit_test_setup_teardown(test_pool_quarantine__is_told_and_let_go, unit_tmp_create, unit_tmp_remove),
 		cmocka_unit_test_setup_teardown(test_pool_quarantine__machines_with_nothing_to_use, unit_tmp_create, unit_tmp_remove),
+		cmocka_unit_test_setup_teardown(test_collect__takes_what_a_dead_pilot_left, unit_tmp_create, unit_tmp_remove),
+		cmocka_unit_test_setup_teardown(test_collect__changes_nothing_that_was_ended, unit_tmp_create, unit_tmp_remove),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
