@@ -198,6 +198,7 @@ void work_settle(struct ctl_attempt *a, const struct greta_applied *applied); /*
 /* variant NULL, context 0, repeat -1: any. *n: jobs that were open. */
 int work_cancel(struct ctl *c, struct ctl_campaign *cc, const char *variant, int64_t context, int64_t repeat,
 		const char *reason, int64_t *n, struct greta_err *e);
+bool work_elsewhere(const struct ctl_job *job, const struct ctl_node *n); /* a job that failed there has somewhere else to go */
 void work_forget(struct ctl_attempt *a);                                /* ended and acknowledged */
 
 /* ---- events and the batch (ingest.c) */

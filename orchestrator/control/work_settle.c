@@ -49,7 +49,7 @@ void work_finish_if_done(struct ctl_campaign *cc)
 }
 
 /* Somewhere else to go. Of a pool's machines one that failed need not be the next; a placement leaves no choice. */
-static bool has_other_node(const struct ctl_job *job, const struct ctl_node *n)
+bool work_elsewhere(const struct ctl_job *job, const struct ctl_node *n)
 {
 	const struct ctl *c = n->ctl;
 
@@ -74,7 +74,7 @@ static void job_step(struct ctl_job *job, enum job_event ev, struct ctl_attempt 
 	if (next != was)
 		work_set_job_state(job, next, reason);
 	if (action == JOB_DO_ENQUEUE) {
-		job->sched.avoid = a && has_other_node(job, a->node) ? &a->node->sched : NULL;
+		job->sched.avoid = a && work_elsewhere(job, a->node) ? &a->node->sched : NULL;
 		if (job->campaign->wanted)
 			sched_enqueue(job->campaign->sets[job->variant], &job->sched);
 	}
