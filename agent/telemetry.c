@@ -26,8 +26,6 @@ void telemetry_init(struct telemetry *t, const char *proc, size_t n_gpus, double
 	t->n_columns = N_HOST + t->n_gpus * N_GPU;
 	t->interval_ns = (int64_t)(interval_s * (double)GRETA_NS_PER_S);
 	t->last_row_ns = INT64_MIN / 2;
-	t->ring = greta_alloc(TELEMETRY_BLACK_BOX_ROWS * (t->n_columns + 1) * sizeof *t->ring);
-	t->places = greta_alloc(TELEMETRY_BLACK_BOX_ROWS * sizeof *t->places);
 }
 
 static void column_name(size_t i, char out[48])
@@ -125,9 +123,18 @@ static void add_row(struct telemetry *t, int64_t now_ns, const double *row, cons
 	t->n_rows++;
 }
 
+/* At the first row: an attempt that ends before does without its pages. */
+static void make_ring(struct telemetry *t)
+{
+	t->ring = greta_alloc(TELEMETRY_BLACK_BOX_ROWS * (t->n_columns + 1) * sizeof *t->ring);
+	t->places = greta_alloc(TELEMETRY_BLACK_BOX_ROWS * sizeof *t->places);
+}
+
 void telemetry_tick(struct telemetry *t, int64_t now_ns, const struct gauge_record *gpu, int64_t engine_ticks,
 		    int64_t engine_rss_bytes, const struct telemetry_place *place)
 {
+	if (!t->ring)
+		make_ring(t);
 	double *slot = &t->ring[(size_t)(t->n_ring % TELEMETRY_BLACK_BOX_ROWS) * (t->n_columns + 1)];
 	fill_row(t, now_ns, gpu, engine_ticks, engine_rss_bytes, slot + 1);
 	t->places[t->n_ring % TELEMETRY_BLACK_BOX_ROWS] = *place;

@@ -391,17 +391,27 @@ static int64_t tick_ms(const struct greta_spec *spec)
 	return ms > TICK_MAX_MS ? TICK_MAX_MS : ms < TICK_MIN_MS ? TICK_MIN_MS : ms;
 }
 
+/* Half a tick after the engine, which has not reached a GPU by then: the first tick takes the first reading, and an attempt
+ * that ends before it is spared a process. */
+static void on_gauge(struct greta_watch *watch, uint32_t events, void *arg)
+{
+	struct supervise *s = arg;
+	struct watch *w = &s->watch;
+	struct greta_err e = {0};
+	(void)watch, (void)events;
+	w->reader = gauge_start(s->paths->sys, w->gpus.devices, w->gpus.n_devices, tick_ms(&s->spec), &w->gauge_fd, &e);
+	if (w->reader < 0)
+		greta_error("%s", e.text);
+}
+
 void watch_begin(struct supervise *s)
 {
 	struct watch *w = &s->watch;
-	struct greta_err e = {0};
 	int64_t period = tick_ms(&s->spec);
 	w->gauge_fd = w->evidence_fd = -1;
 	if (s->slots.devices.n) {
 		find_devices(s);
-		w->reader = gauge_start(s->paths->sys, w->gpus.devices, w->gpus.n_devices, period, &w->gauge_fd, &e);
-		if (w->reader < 0)
-			greta_error("%s", e.text);
+		w->gauge_due = greta_loop_timer(s->loop, period / 2, 0, on_gauge, s);
 	}
 	watchdog_init(&w->dog, &s->spec, s->exec_ns);
 	telemetry_init(&w->telemetry, s->paths->proc, w->gpus.n_devices, s->spec.telemetry_interval_s, s->exec_ns);
@@ -454,9 +464,10 @@ void watch_end(struct supervise *s)
 {
 	struct watch *w = &s->watch;
 	greta_watch_remove(w->tick);
+	greta_watch_remove(w->gauge_due);
 	greta_watch_remove(w->evidence);
 	greta_watch_remove(w->evidence_deadline);
-	w->tick = w->evidence = w->evidence_deadline = NULL;
+	w->tick = w->gauge_due = w->evidence = w->evidence_deadline = NULL;
 	if (w->reader > 0)
 		kill(w->reader, SIGKILL);
 	if (w->collector > 0)

@@ -20,6 +20,7 @@ struct watch {
 	int64_t second_ns;              /* the last row of telemetry */
 	/* the reader of GPU counters */
 	struct greta_facts gpus;        /* the devices held */
+	struct greta_watch *gauge_due;  /* when it starts */
 	pid_t reader;
 	int gauge_fd;
 	struct gauge_record gauge;
