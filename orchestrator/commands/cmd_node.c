@@ -228,7 +228,7 @@ static void print_devices(const struct greta_json_val *list)
 static void print_check(const struct greta_json_val *o)
 {
 	char memory[32], disk[32];
-	bool survives = false;
+	bool survives = false, pool = text(o, "transport") && greta_str_eq(text(o, "transport"), "slurm");
 
 	greta_json_bool(greta_json_get(o, "survives_logout"), &survives);
 	printf("node %s\n", text(o, "name"));
@@ -238,12 +238,13 @@ static void print_check(const struct greta_json_val *o)
 	if (text(o, "host_key"))
 		printf("  host key    %s\n", text(o, "host_key"));
 	printf("  cpus        %.0f, memory %s\n", number(o, "cpus"),
-	       greta_str_bytes(memory, sizeof memory, number(o, "mem_bytes")));
-	if (text(o, "transport") && greta_str_eq(text(o, "transport"), "slurm"))
+	       number(o, "mem_bytes") > 0 ? greta_str_bytes(memory, sizeof memory, number(o, "mem_bytes")) : "not known yet");
+	if (pool)
 		printf("  slots       %.0f GPUs and %.0f CPUs in %.0f allocations at once\n", number(o, "slot_gpus"),
 		       number(o, "slot_cpus"), number(o, "allocations"));
 	printf("  spool       %s free\n", greta_str_bytes(disk, sizeof disk, number(o, "spool_free_bytes")));
-	print_devices(greta_json_get(o, "devices"));
+	if (!pool) /* its slots are Slurm's to give */
+		print_devices(greta_json_get(o, "devices"));
 	printf("  logout      attempts %s%s%s\n", survives ? "go on without a connection" : "may END with the connection",
 	       text(o, "survives_why") ? ": " : "", text(o, "survives_why") ? text(o, "survives_why") : "");
 }

@@ -131,7 +131,8 @@ static void print_asking(const struct asking *a, bool script)
 		printf(" %s", a->argv.items[i]);
 	puts("");
 	if (script)
-		printf("\n%s\n", greta_buf_str(&a->script));
+		printf("\n%s\n  with whole paths where it says %sgreta-agent\n", greta_buf_str(&a->script),
+		       a->spool[0] == '~' ? "~ or " : "");
 }
 
 static void write_asking(const struct asking *a, struct greta_jsonw *w)
