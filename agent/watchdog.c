@@ -211,11 +211,20 @@ static bool is_spinning(const struct watchdog *w)
 	return w->always.spinning && ticks > 0 && (double)(w->now.cpu_ticks - w->first.cpu_ticks) <= SPIN_OTHERS * ticks;
 }
 
+/* one, or many with their number in place of "%d" */
+static const char *threads_all(const struct watchdog *w, const char *one, const char *many, char *out, size_t cap)
+{
+	snprintf(out, cap, w->now.n_threads == 1 ? one : many, w->now.n_threads);
+	return out;
+}
+
 static bool judge_stopped(const struct watchdog *w, struct watchdog_verdict *v)
 {
+	char all[40];
 	if (!w->always.stopped)
 		return false;
-	say(v, GRETA_CLASS_HOST_STOPPED, GRETA_ESTABLISHED, !w->now.traced, "all %d threads are stopped%s", w->now.n_threads,
+	say(v, GRETA_CLASS_HOST_STOPPED, GRETA_ESTABLISHED, !w->now.traced, "%s stopped%s",
+	    threads_all(w, "its only thread is", "all %d threads are", all, sizeof all),
 	    w->now.traced ? " by a debugger" : " by a signal");
 	return true;
 }
@@ -234,18 +243,22 @@ static bool judge_asleep(const struct watchdog *w, int64_t now_ns, struct watchd
 {
 	bool idle = !w->gpu_expected || (w->n_gpu > 0 && w->always.gpu_idle);
 	const char *where = w->now.wait[0] ? w->now.wait : "wait";
+	char all[64];
 	if (!w->always.asleep || !w->always.host_still || (w->n_gpu > 0 && !w->always.gpu_idle))
 		return false;
+	threads_all(w, "its only thread is", "all %d threads are", all, sizeof all);
 	if (w->always.parked)
 		say(v, GRETA_CLASS_HOST_DEADLOCK, idle ? GRETA_ESTABLISHED : GRETA_SUPPORTED, idle,
-		    "all %d threads wait for each other or for ever (%s)%s", w->now.n_threads, where,
+		    "%s (%s)%s",
+		    threads_all(w, "its only thread waits for ever", "all %d threads wait for each other or for ever", all, sizeof all),
+		    where,
 		    !w->gpu_expected ? "" : idle ? ", the GPU is idle" : ", what the GPU does is not known");
 	else if (w->gpu_expected && idle)
 		say(v, GRETA_CLASS_HOST_DEADLOCK, GRETA_SUPPORTED, is_gpu_phase(w),
-		    "all %d threads are asleep (%s) and the GPU is idle: a lost completion or a deadlock", w->now.n_threads, where);
+		    "%s asleep (%s) and the GPU is idle: a lost completion or a deadlock", all, where);
 	else
 		say(v, GRETA_CLASS_UNCLASSIFIED, is_beyond_learned(w, now_ns) ? GRETA_SUPPORTED : GRETA_HYPOTHESIS, false,
-		    "all %d threads are asleep (%s), with a time limit or a device to wake them", w->now.n_threads, where);
+		    "%s asleep (%s), with a time limit or a device to wake up for", all, where);
 	return true;
 }
 
