@@ -7,8 +7,8 @@
  *                was killed for a hang in that time
  *
  * For the latter, and to name the attempt, each that is about to be killed for a hang leaves a note,
- * <slots>/hangs/<GPU UUID>.<uid>, the newest only: "BOOT-ID BOOTTIME-NS ATTEMPT". The GPU that took its neighbours down goes into quarantine: one that hangs for a fault
- * of its engine does not reset its hive. */
+ * <slots>/hangs/<GPU UUID>.<uid>, the newest only: "BOOT-ID BOOTTIME-NS ATTEMPT". The GPU that took its neighbours down goes
+ * into quarantine: one that hangs for a fault of its engine does not reset its hive. */
 #ifndef AGENT_NEIGHBOURS_H
 #define AGENT_NEIGHBOURS_H
 

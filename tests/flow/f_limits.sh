@@ -48,7 +48,7 @@ equal "lost to the cleaner" "SELECT count(*) FROM attempt WHERE outcome = 'lost'
 wait_for 20 no_controller
 
 # --- somebody sets the clock, a day forth and two back, while attempts run: nothing ends for it, no duration changes
-campaign jump.json 128 1 ok --layers 20 --layer-ms 100
+open_ended jump.json 1 landed
 echo 0 >jump
 CLOCK_JUMP=$dir/jump LD_PRELOAD=$preloads/libpretend.so greta-orch submit --detach jump.json >/dev/null
 before=$SECONDS
@@ -60,9 +60,10 @@ for s in 86400 -86400 0; do
 	elapsed=$(greta-orch status --json | jq '.campaigns[0].elapsed_s')
 	jq -ne "$elapsed >= 0 and $elapsed <= $((SECONDS - before + 5))" >/dev/null || fail "the campaign goes on for $elapsed s after a jump by $s s"
 done
+touch landed
 expect 0 '2 of 2' timeout 60 greta-orch watch
 equal "attempts across jumps" "SELECT count(*) FROM attempt a $jumped" 2
-equal "durations across jumps" "SELECT count(*) FROM attempt a $jumped AND a.wall_s BETWEEN 2 AND 30" 2
+equal "durations across jumps" "SELECT count(*) FROM attempt a $jumped AND a.wall_s BETWEEN 0 AND $((SECONDS - before))" 2
 wait_for 20 no_controller
 
 # --- a home that can't be written
