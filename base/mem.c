@@ -1,4 +1,5 @@
 #include "base/mem.h"
+#include <malloc.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -77,4 +78,9 @@ void *greta_array_grow(void *items, size_t size, size_t n, size_t *cap)
 	}
 	memset((char *)items + n * size, 0, size);
 	return items;
+}
+
+void greta_mem_keep(void)
+{
+	mallopt(M_TRIM_THRESHOLD, 16 << 20);
 }

@@ -404,6 +404,7 @@ int main(int argc, char **argv)
 			rc < 0 ? "" : help.data);
 		return rc < 0 ? 2 : 0;
 	}
+	greta_mem_keep(); /* as the controller does */
 	b.db = greta_db_open_writer(b.v.db, &b.e);
 	must(&b, b.db ? 0 : -1);
 	bench_attempts(&b);

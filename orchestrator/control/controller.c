@@ -244,6 +244,7 @@ int controller_run(const char *db_path, int ready_fd, bool stay, struct greta_er
 	bool all = ready_fd < 0;
 
 	raise_file_limit();
+	greta_mem_keep();
 	for (;;) {
 		struct service s = {.stay = stay, .lock_fd = -1};
 		struct greta_err why = {0};
