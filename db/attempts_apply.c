@@ -125,7 +125,8 @@ static int started(struct applying *a, const struct greta_json_val *detail, stru
 	int64_t build_id, model;
 
 	if (keep_event(a, e) ||
-	    attempt_build_id(a->db, text_of(detail, "build_sha256"), text_of(detail, "engine_sha256"), &build_id, e) ||
+	    attempt_build_id(a->db, a->head.id, text_of(detail, "build_sha256"), text_of(detail, "engine_sha256"), &build_id,
+			     e) ||
 	    model_id(a->db, detail, &model, e))
 		return -1;
 	for (; device; device = greta_json_next(device))

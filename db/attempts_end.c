@@ -2,6 +2,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/sha256.h"
 #include "base/str.h"
 #include "db/attempts_internal.h"
 #include "db/hangs.h"
@@ -9,6 +10,7 @@
 #include "db/records.h"
 #include "db/telemetry.h"
 #include <math.h>
+#include <string.h>
 
 /* ---- samples, and what they sum up to */
 
@@ -81,13 +83,24 @@ static int put_samples(struct greta_db *db, int64_t attempt_id, const struct gre
 
 /* ---- build and devices */
 
-int attempt_build_id(struct greta_db *db, const char *build_sha256, const char *engine_sha256, int64_t *build_id,
-		     struct greta_err *e)
+int attempt_build_id(struct greta_db *db, int64_t attempt_id, const char *build_sha256, const char *engine_sha256,
+		     int64_t *build_id, struct greta_err *e)
 {
-	const struct greta_build_facts facts = {.build_sha256 = build_sha256, .engine_sha256 = engine_sha256};
+	struct greta_build_facts facts = {.build_sha256 = build_sha256, .engine_sha256 = engine_sha256};
+	char hex[GRETA_SHA256_HEX + 1];
+	cleanup_query struct greta_query *named = greta_query_open(
+		db, e,
+		"SELECT json_extract(v.detail, '$.build_id') FROM attempt a JOIN job j ON j.id = a.job_id"
+		" JOIN variant v ON v.id = j.variant_id WHERE a.id = ?",
+		"i", attempt_id);
+	int rc = named ? greta_query_step(named, e) : -1;
 
 	*build_id = 0;
-	return build_sha256 && *build_sha256 ? greta_builds_record(db, &facts, build_id, e) : 0;
+	if (rc < 0)
+		return -1;
+	if (rc > 0 && (facts.declared_id = greta_query_str(named, 0)) != NULL)
+		facts.build_sha256 = greta_sha256_of(facts.declared_id, strlen(facts.declared_id), hex);
+	return facts.build_sha256 && *facts.build_sha256 ? greta_builds_record(db, &facts, build_id, e) : 0;
 }
 
 /* A device that no facts told of yet is noted with its UUID alone. */
@@ -305,7 +318,7 @@ static void setup_release(struct setup *s)
 static int put_setup(struct greta_db *db, const struct attempt_head *h, const struct greta_end *end, struct setup *out,
 		     struct greta_err *e)
 {
-	return attempt_build_id(db, end->build_sha256, end->engine_sha256, &out->build_id, e) ||
+	return attempt_build_id(db, h->id, end->build_sha256, end->engine_sha256, &out->build_id, e) ||
 			       put_devices(db, h->id, &end->devices, e) ||
 			       read_device_type(db, h->id, &out->device_type, e)
 		       ? -1

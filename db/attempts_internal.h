@@ -21,9 +21,10 @@ int attempt_end(struct greta_db *db, const struct attempt_head *h, const struct 
 /* EPROTO for samples that can't be told apart. */
 int attempt_check_samples(const struct greta_samples *samples, struct greta_err *e);
 
-/* Build and devices, as STARTED and OUTCOME both tell them. */
-int attempt_build_id(struct greta_db *db, const char *build_sha256, const char *engine_sha256, int64_t *build_id,
-		     struct greta_err *e); /* 0: not said */
+/* Build and devices, as STARTED and OUTCOME both tell them. A build that the campaign names is known by that name, whatever
+ * its program hashes to. */
+int attempt_build_id(struct greta_db *db, int64_t attempt_id, const char *build_sha256, const char *engine_sha256,
+		     int64_t *build_id, struct greta_err *e); /* 0: not said */
 int attempt_add_device(struct greta_db *db, int64_t attempt_id, const char *uuid, struct greta_err *e);
 
 #endif

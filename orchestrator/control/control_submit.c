@@ -19,6 +19,8 @@ static char *variant_detail(const struct greta_campaign *c, const struct greta_v
 	greta_jsonw_strs(&w, "args", &v->args);
 	greta_jsonw_strs(&w, "env", &v->env);
 	greta_jsonw_str(&w, "adapter", greta_adapter_name(engine->adapter));
+	if (engine->build_id)
+		greta_jsonw_str(&w, "build_id", engine->build_id);
 	greta_jsonw_object(&w, "expect");
 	for (size_t i = 0; i < v->n_expect; i++)
 		greta_jsonw_str(&w, v->expect[i].field, v->expect[i].value);

@@ -39,6 +39,24 @@ static void test_attempts__from_plan_to_counted(void **state)
 	assert_int_equal(help_i64(h->db, "SELECT count(*) FROM event"), 3);
 }
 
+/* Scripts hash alike, and alike ones differ from node to node: a name that the campaign gives is the build. */
+static void test_attempts__a_build_that_has_a_name(void **state)
+{
+	struct help *h = *state;
+	struct greta_err e = {0};
+	int64_t id = help_attempt(h, h->jobs[0]);
+
+	assert_ok(greta_db_exec(h->db, &e, "UPDATE variant SET detail = json_set(detail, '$.build_id', 'nightly-7')", ""));
+	assert_ok(help_event(h, id, 0, GRETA_EVENT_STARTED, "{\"pid\":7,\"build_sha256\":\"bb\",\"engine_sha256\":\"ee\"}", NULL,
+			     NULL, &e));
+	help_good(h, id, 22.7681, "flash_v2_naive", NULL);
+	id = help_attempt(h, h->jobs[1]);
+	assert_ok(help_event(h, id, 0, GRETA_EVENT_STARTED, "{\"pid\":8,\"build_sha256\":\"cc\"}", NULL, NULL, &e));
+	help_good(h, id, 22.7681, "flash_v2_naive", NULL);
+	assert_int_equal(help_i64(h->db, "SELECT count(DISTINCT build_id) FROM attempt"), 1);
+	assert_string_equal(help_str(h->db, "SELECT DISTINCT build FROM result WHERE outcome = 'ok'"), "nightly-7");
+}
+
 static void test_attempts__an_event_counts_once(void **state)
 {
 	struct help *h = *state;
@@ -482,6 +500,7 @@ int main(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, help_setup, help_teardown)
 	const struct CMUnitTest tests[] = {
 		T(test_attempts__from_plan_to_counted),
+		T(test_attempts__a_build_that_has_a_name),
 		T(test_attempts__an_event_counts_once),
 		T(test_attempts__refuses_a_gap),
 		T(test_attempts__nonsense_is_noted_and_passed_over),
