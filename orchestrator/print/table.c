@@ -294,7 +294,7 @@ void table_print_markdown(const struct table *t, struct greta_buf *out)
 	}
 }
 
-static void add_csv(struct greta_buf *out, const char *text)
+void table_add_csv(struct greta_buf *out, const char *text)
 {
 	if (!text[strcspn(text, ",\"\r\n")]) {
 		greta_buf_adds(out, text);
@@ -313,7 +313,7 @@ static void csv_cell(const struct cell *c, struct greta_buf *out)
 {
 	struct greta_jsonw w = greta_jsonw(out);
 	if (c->kind == CELL_STR)
-		add_csv(out, c->str);
+		table_add_csv(out, c->str);
 	else if (c->kind == CELL_INT)
 		greta_jsonw_i64(&w, NULL, c->integer);
 	else if (c->kind == CELL_NUM)
@@ -324,7 +324,7 @@ void table_print_csv(const struct table *t, struct greta_buf *out)
 {
 	for (size_t c = 0; c < t->n_columns; c++) {
 		greta_buf_adds(out, c ? "," : "");
-		add_csv(out, t->columns[c].key);
+		table_add_csv(out, t->columns[c].key);
 	}
 	greta_buf_adds(out, "\r\n");
 	for (size_t r = 0; r < t->n_rows; r++) {

@@ -46,6 +46,7 @@ void table_note(struct table *t, const char *text);
 void table_print(const struct table *t, const struct term *term, struct greta_buf *out);
 void table_print_record(const struct table *t, struct greta_buf *out); /* the first row as "title  value" lines */
 void table_print_markdown(const struct table *t, struct greta_buf *out);
+void table_add_csv(struct greta_buf *out, const char *text);               /* one field, in quotes where it needs them */
 void table_print_csv(const struct table *t, struct greta_buf *out);     /* RFC 4180, with a header line */
 void table_write_json(const struct table *t, struct greta_jsonw *w, const char *key); /* an array of objects */
 /* What a page needs to show them: an array of {"key","title","number","digits","format"}. */

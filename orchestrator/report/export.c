@@ -5,6 +5,7 @@
 #include "db/db.h"
 #include "orchestrator/analysis/cells.h"
 #include "orchestrator/analysis/history.h"
+#include "orchestrator/print/table.h"
 #include <gsl/gsl_statistics_double.h>
 #include <inttypes.h>
 #include <math.h>
@@ -21,21 +22,6 @@ static const char result_sql[] =
 	" peak_rss_bytes, exit_code, signal, class, certainty, verdict, node, hostname, device_type, devices, build, model,"
 	" started, ended FROM result WHERE campaign_id = ? ORDER BY attempt_id";
 
-static void add_csv(struct greta_buf *out, const char *text)
-{
-	if (!text[strcspn(text, ",\"\r\n")]) {
-		greta_buf_adds(out, text);
-		return;
-	}
-	greta_buf_addc(out, '"');
-	for (; *text; text++) {
-		if (*text == '"')
-			greta_buf_addc(out, '"');
-		greta_buf_addc(out, *text);
-	}
-	greta_buf_addc(out, '"');
-}
-
 static void csv_value(struct greta_query *q, int c, struct greta_buf *out)
 {
 	struct greta_jsonw w = greta_jsonw(out);
@@ -47,7 +33,7 @@ static void csv_value(struct greta_query *q, int c, struct greta_buf *out)
 		greta_jsonw_f64(&w, NULL, greta_query_f64(q, c));
 		break;
 	case GRETA_VALUE_TEXT:
-		add_csv(out, greta_query_str(q, c));
+		table_add_csv(out, greta_query_str(q, c));
 		break;
 	default:
 		break;
