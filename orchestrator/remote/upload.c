@@ -535,7 +535,8 @@ static void on_open(void *arg, const struct sftp_reply *r)
 	struct greta_err why = {0};
 
 	if (!r->data || r->n > sizeof u->handle.bytes) {
-		fail_reply(u, "creating", file_of(u)->part, r);
+		if (!look_again(u))
+			fail_reply(u, "creating", file_of(u)->part, r);
 		return;
 	}
 	memcpy(u->handle.bytes, r->data, r->n);
@@ -559,7 +560,10 @@ static bool is_file(const struct sftp_reply *r)
 	return r->status == SFTP_OK && (!r->mode || S_ISREG(r->mode));
 }
 
-/* What a broken connection left is continued where it ends. What is no file, or too long, goes first. */
+/*
+ * What a broken connection left is continued where it ends. What is no file, or too long, goes first. A part that was
+ * there is not created: if somebody has renamed it meanwhile, a new one would lack what that one had.
+ */
 static void on_part_stat(void *arg, const struct sftp_reply *r)
 {
 	struct upload *u = arg;
@@ -571,7 +575,7 @@ static void on_part_stat(void *arg, const struct sftp_reply *r)
 	if (r->status == SFTP_OK && !is_part)
 		sftp_remove(u->sftp, f->part, on_removed, u);
 	else
-		sftp_open(u->sftp, f->part, SFTP_WRITE | SFTP_CREATE, 0700, on_open, u);
+		sftp_open(u->sftp, f->part, SFTP_WRITE | (is_part ? 0 : SFTP_CREATE), 0700, on_open, u);
 }
 
 static void on_final_stat(void *arg, const struct sftp_reply *r)

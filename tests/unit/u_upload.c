@@ -36,6 +36,7 @@ struct fake {
 	const char *server;
 	size_t cut_after;   /* 0: never */
 	size_t written;
+	bool rival;         /* somebody else renames the part just before it is opened */
 	bool wrong_hash;
 	int hashes;
 	size_t hashed_from; /* written when the last began */
@@ -47,10 +48,21 @@ struct fake {
 
 static struct fake *current;
 
+static bool is_open(const void *packet, size_t n)
+{
+	return n > 4 && ((const char *)packet)[4] == 3; /* SSH_FXP_OPEN */
+}
+
 static ssize_t fake_write(struct stream *base, const void *bytes, size_t n)
 {
 	struct fake_stream *s = (struct fake_stream *)base;
-	ssize_t wrote = send(s->fd, bytes, n < 4096 ? n : 4096, MSG_NOSIGNAL | MSG_DONTWAIT);
+	ssize_t wrote;
+
+	if (current->rival && is_open(bytes, n)) {
+		current->rival = false;
+		assert_int_equal(rename("a/store/folder/model.gguf.part", "a/store/folder/model.gguf"), 0);
+	}
+	wrote = send(s->fd, bytes, n < 4096 ? n : 4096, MSG_NOSIGNAL | MSG_DONTWAIT);
 
 	if (wrote < 0)
 		wrote = 0;
@@ -310,6 +322,30 @@ static void test_upload__wrong_part(void **state)
 	greta_loop_destroy(f.loop);
 }
 
+/* Nodes that share a store: another one's upload is through between our look at its part and our opening it. */
+static void test_upload__another_was_quicker(void **state)
+{
+	struct fake f;
+
+	(void)state;
+	if (!begin(&f))
+		skip();
+	write_file("local", 300000, 13);
+	for (int read_back = 0; read_back < 2; read_back++) {
+		greta_fs_remove_tree("a", NULL);
+		assert_int_equal(greta_fs_mkdirs("a/store/folder", 0700, NULL), 0);
+		write_file("a/store/folder/model.gguf.part", 300000, 13);
+		assert_int_equal(chmod("a/store/folder/model.gguf.part", 0755), 0);
+		f.rival = true;
+		run(&f, "local", read_back);
+		assert_int_equal(f.why.code, GRETA_OK);
+		assert_false(f.rival);
+		assert_true(f.written < 2000);
+		check_same("local");
+	}
+	greta_loop_destroy(f.loop);
+}
+
 static void test_upload__bad_disk_there(void **state)
 {
 	struct fake f;
@@ -428,6 +464,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_upload__never_twice, unit_tmp_create, unit_tmp_remove),
 		cmocka_unit_test_setup_teardown(test_upload__continues_where_it_was_cut, unit_tmp_create, unit_tmp_remove),
 		cmocka_unit_test_setup_teardown(test_upload__wrong_part, unit_tmp_create, unit_tmp_remove),
+		cmocka_unit_test_setup_teardown(test_upload__another_was_quicker, unit_tmp_create, unit_tmp_remove),
 		cmocka_unit_test_setup_teardown(test_upload__bad_disk_there, unit_tmp_create, unit_tmp_remove),
 		cmocka_unit_test_setup_teardown(test_upload__no_place, unit_tmp_create, unit_tmp_remove),
 		cmocka_unit_test_setup_teardown(test_upload__places_that_others_own, unit_tmp_create, unit_tmp_remove),
