@@ -31,7 +31,7 @@ expect 0 '21' greta-orch import --name by-hand by_hand.jsonl
 # --- what there is nothing to search for, and what can't decide anything
 expect 2 'nothing to explain' greta-orch rca by-hand
 expect 2 'name one thing' greta-orch rca
-sweep sometimes flaky --unless FENCE --above 1500 --one-in 7 --count "$dir/count"
+sweep sometimes flaky --unless FENCE --above 1500 --one-in 7 --repeat "{repeat}"
 expect 1 '0 of 1' greta-orch submit sometimes.json
 equal "the hang to explain" "SELECT outcome FROM attempt WHERE alias_id IS NOT NULL" hung
 expect 2 'can decide nothing' greta-orch rca sometimes --budget 30 --set FENCE=1
@@ -73,7 +73,6 @@ fi
 wait_for 20 no_controller
 
 # --- a budget that is spent before the factors are decided
-rm -f count
 expect 6 'Undecided within the budget, after [0-9]+ runs' \
 	timeout 120 greta-orch rca sometimes --budget 60 --rate 20 --contexts 2048 --set FENCE=1 --set OTHER=1
 id=$(sql "SELECT max(id) FROM campaign WHERE kind = 'rca'")

@@ -10,8 +10,8 @@
  * --pid FILE:    appends its process ids, those of children too, a line each.
  * --until FILE:  layers take no time any more once FILE is there; nor where no attempt is made, only a build verified.
  *
- * Mode flaky hangs in one of --one-in N runs (all its runs count in FILE of --count), but only without the variable of
- * --unless and above the context of --above.
+ * Mode flaky hangs in the first of --one-in N repeats, as --repeat counts them, but only without the variable of --unless
+ * and above the context of --above.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -29,8 +29,8 @@
 #include <unistd.h>
 
 struct options {
-	const char *mode, *attn, *ledger, *ledgers, *cell, *once, *pid, *until, *unless, *count;
-	long above, one_in, ctx, layers, layer_ms, samples, bytes, exit_code;
+	const char *mode, *attn, *ledger, *ledgers, *cell, *once, *pid, *until, *unless;
+	long above, repeat, one_in, ctx, layers, layer_ms, samples, bytes, exit_code;
 	double prefill_s;
 };
 
@@ -183,19 +183,9 @@ static int hang_sleep(void)
 	sleep_for_ever();
 }
 
-static bool is_its_turn(void)
-{
-	append(opt.count, ".");
-	int fd = opt.count ? open(opt.count, O_RDONLY) : -1;
-	off_t n = fd >= 0 ? lseek(fd, 0, SEEK_END) : 0;
-	if (fd >= 0)
-		close(fd);
-	return (n - 1) % opt.one_in == 0;
-}
-
 static int flaky(void)
 {
-	if (opt.ctx > opt.above && !(opt.unless && getenv(opt.unless)) && is_its_turn())
+	if (opt.ctx > opt.above && !(opt.unless && getenv(opt.unless)) && (opt.repeat - 1) % opt.one_in == 0)
 		return hang_sleep();
 	return ok();
 }
@@ -601,7 +591,8 @@ static void parse(int argc, char **argv)
 		{"--pid", &opt.pid, NULL},       {"--ctx", NULL, &opt.ctx},       {"--layers", NULL, &opt.layers},
 		{"--layer-ms", NULL, &opt.layer_ms}, {"--samples", NULL, &opt.samples}, {"--bytes", NULL, &opt.bytes},
 		{"--exit", NULL, &opt.exit_code}, {"--above", NULL, &opt.above}, {"--one-in", NULL, &opt.one_in},
-		{"--unless", &opt.unless, NULL}, {"--count", &opt.count, NULL}, {"--until", &opt.until, NULL},
+		{"--unless", &opt.unless, NULL}, {"--until", &opt.until, NULL},
+		{"--repeat", NULL, &opt.repeat},
 	};
 	for (int i = 2; i + 1 < argc; i += 2) {
 		for (size_t k = 0; k < sizeof table / sizeof *table; k++) {
