@@ -37,6 +37,7 @@
 	X(cmd_node_add)  \
 	X(cmd_node_list) \
 	X(cmd_node_check) \
+	X(cmd_node_ping) \
 	X(cmd_node_drain) \
 	X(cmd_node_resume) \
 	X(cmd_node_remove) \

@@ -1,16 +1,14 @@
-/* node: which machines there are, and whether they can be used. */
+/* node: which machines there are, and whether they are used. */
+#include "orchestrator/commands/cmd_node.h"
+
 #include "base/cleanup.h"
 #include "base/jsonw.h"
 #include "base/mem.h"
 #include "db/db.h"
-#include "db/nodes.h"
-#include "orchestrator/cmd.h"
-#include "orchestrator/control/client.h"
 #include "orchestrator/print/output.h"
 #include "orchestrator/print/table.h"
 #include "orchestrator/remote/transport.h"
 #include "schemas/slurm.h"
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -109,8 +107,6 @@ static int add_request(const char *name, const struct add_values *v, struct gret
 	return 0;
 }
 
-static int check_nodes(struct cmd_ctx *ctx, struct client *client, const struct greta_strs *names, struct greta_err *e);
-
 static int add_exec(struct cmd_ctx *ctx, const void *values, struct greta_err *e)
 {
 	const struct add_values *v = values;
@@ -135,7 +131,7 @@ static int add_exec(struct cmd_ctx *ctx, const void *values, struct greta_err *e
 		printf("node %s added\n", name);
 	fflush(stdout);
 	if (!v->no_check)
-		rc = check_nodes(ctx, client, &ctx->operands, e);
+		rc = node_check(ctx, client, &ctx->operands, e);
 	client_close(client);
 	return rc;
 }
@@ -191,163 +187,6 @@ const struct cmd cmd_node_add = {
 	.exec = add_exec,
 };
 
-/* ---- check */
-
-static const char *text(const struct greta_json_val *o, const char *key)
-{
-	const char *s = NULL;
-
-	return greta_json_str(greta_json_get(o, key), &s) == 0 ? s : NULL;
-}
-
-static double number(const struct greta_json_val *o, const char *key)
-{
-	double x = NAN;
-
-	greta_json_f64(greta_json_get(o, key), &x);
-	return x;
-}
-
-static void print_devices(const struct greta_json_val *list)
-{
-	size_t i = 0;
-
-	if (!list || !greta_json_size(list)) {
-		puts("  gpus        none found");
-		return;
-	}
-	for (const struct greta_json_val *d = greta_json_first(list); d; d = greta_json_next(d)) {
-		char vram[32];
-
-		printf("  gpu %zu       %s, %s, %s, %s\n", i++, text(d, "name") ? text(d, "name") : "?",
-		       text(d, "arch") ? text(d, "arch") : "unknown architecture",
-		       greta_str_bytes(vram, sizeof vram, number(d, "vram_bytes")), text(d, "uuid"));
-	}
-}
-
-static void print_check(const struct greta_json_val *o)
-{
-	char memory[32], disk[32];
-	bool survives = false, pool = text(o, "transport") && greta_str_eq(text(o, "transport"), "slurm");
-
-	greta_json_bool(greta_json_get(o, "survives_logout"), &survives);
-	printf("node %s\n", text(o, "name"));
-	printf("  machine     %s (%s)\n", text(o, "hostname"), text(o, "node_id"));
-	printf("  agent       greta %s, round trip %.1f ms, clock %+.1f ms\n", text(o, "agent_version"),
-	       number(o, "rtt_s") * 1e3, number(o, "clock_offset_s") * 1e3);
-	if (text(o, "host_key"))
-		printf("  host key    %s\n", text(o, "host_key"));
-	printf("  cpus        %.0f, memory %s\n", number(o, "cpus"),
-	       number(o, "mem_bytes") > 0 ? greta_str_bytes(memory, sizeof memory, number(o, "mem_bytes")) : "not known yet");
-	if (pool)
-		printf("  slots       %.0f GPUs and %.0f CPUs in %.0f allocations at once\n", number(o, "slot_gpus"),
-		       number(o, "slot_cpus"), number(o, "allocations"));
-	printf("  spool       %s free\n", greta_str_bytes(disk, sizeof disk, number(o, "spool_free_bytes")));
-	if (!pool) /* its slots are Slurm's to give */
-		print_devices(greta_json_get(o, "devices"));
-	printf("  logout      attempts %s%s%s\n", survives ? "go on without a connection" : "may END with the connection",
-	       text(o, "survives_why") ? ": " : "", text(o, "survives_why") ? text(o, "survives_why") : "");
-}
-
-static int64_t ask_check(struct client *client, const char *name, struct greta_err *e)
-{
-	cleanup_buf struct greta_buf request = {0};
-	struct greta_jsonw w = greta_jsonw(&request);
-
-	greta_jsonw_object(&w, NULL);
-	greta_jsonw_str(&w, "name", name);
-	greta_jsonw_end_object(&w);
-	return client_ask(client, "node_check", greta_buf_str(&request), e);
-}
-
-static int show_check(struct cmd_ctx *ctx, struct client *client, int64_t re, struct greta_err *e)
-{
-	cleanup_buf struct greta_buf out = {0};
-	struct greta_json *answer = client_answer(client, re, e);
-	const struct greta_json_val *ok;
-
-	if (!answer)
-		return -1;
-	ok = greta_json_get(greta_json_root(answer), "ok");
-	if (ctx->json) {
-		greta_json_print(ok, &out);
-		puts(greta_buf_str(&out));
-	} else {
-		print_check(ok);
-	}
-	fflush(stdout);
-	greta_json_destroy(answer);
-	return CMD_OK;
-}
-
-static int check_all(struct cmd_ctx *ctx, struct greta_strs *names, struct greta_err *e)
-{
-	struct greta_db *db = greta_db_open_reader(ctx->db_path, e);
-	struct greta_alias_rows rows = {0};
-	int rc = db ? greta_nodes_list(db, false, &rows, e) : -1;
-
-	for (size_t i = 0; i < rows.n && rc == 0; i++)
-		greta_strs_add(names, rows.items[i].name);
-	greta_alias_rows_release(&rows);
-	greta_db_close(db);
-	return rc;
-}
-
-/* All nodes at once; told in the order of their names, so that two runs can be compared. */
-static int check_nodes(struct cmd_ctx *ctx, struct client *client, const struct greta_strs *names, struct greta_err *e)
-{
-	cleanup_free int64_t *asked = greta_alloc((names->n + 1) * sizeof *asked);
-	size_t n_bad = 0;
-
-	for (size_t i = 0; i < names->n; i++) {
-		asked[i] = ask_check(client, names->items[i], e);
-		if (asked[i] < 0)
-			return -1;
-	}
-	for (size_t i = 0; i < names->n; i++) {
-		struct greta_err why = {0};
-
-		if (show_check(ctx, client, asked[i], &why) == CMD_OK)
-			continue;
-		n_bad++;
-		greta_err_set(e, why.code, "%s", why.text);
-		if (names->n > 1)
-			fprintf(stderr, "node %s: %s\n", names->items[i], why.text);
-	}
-	if (n_bad && names->n > 1)
-		return greta_err_set(e, GRETA_EFAIL, "%zu of %zu nodes can't be used", n_bad, names->n);
-	return n_bad ? -1 : CMD_OK;
-}
-
-static int check_exec(struct cmd_ctx *ctx, const void *values, struct greta_err *e)
-{
-	cleanup_strs struct greta_strs all = {0};
-	struct client *client;
-	int rc;
-
-	(void)values;
-	if (!ctx->operands.n && check_all(ctx, &all, e) < 0)
-		return -1;
-	client = client_open(ctx->db_path, true, e);
-	if (!client)
-		return -1;
-	rc = check_nodes(ctx, client, ctx->operands.n ? &ctx->operands : &all, e);
-	client_close(client);
-	return rc;
-}
-
-const struct cmd cmd_node_check = {
-	.name = "node check",
-	.group = "Nodes",
-	.summary = "connect to nodes and show what they are",
-	.operands = "[NAME...]",
-	.max_operands = -1,
-	.details = "Asks all that are named, or all there are, at once. Says whether attempts survive the end of the connection,\n"
-		   "which GPUs there are, how much disk is free, and how far the node's clock is off. Exit code 3 when a node\n"
-		   "can't be used.",
-	.exec = check_exec,
-};
-
 /* ---- list */
 
 static const struct table_column list_columns[] = {
@@ -370,7 +209,7 @@ static const char list_sql[] =
 	"SELECT a.name, a.transport, iif(a.state = 'up' AND q.whole, 'quarantined', a.state),"
 	" " ISO("iif(a.state = 'up', q.since_ns, a.state_ns)") ", n.hostname, n.n_cpus,"
 	" iif(n.id IS NULL, NULL, (SELECT count(*) FROM device d WHERE d.node_id = n.id)), nullif(a.labels, '{}'), q.slots,"
-	" nullif(trim(coalesce(a.state_reason, iif(n.id IS NULL, 'never reached', '')) || coalesce('; ' || q.reasons, ''), '; '), '')"
+	" nullif(trim(coalesce(a.state_reason, iif(n.id IS NULL, 'never checked', '')) || coalesce('; ' || q.reasons, ''), '; '), '')"
 	" FROM alias a LEFT JOIN node n ON n.id = a.node_id LEFT JOIN (SELECT node_id, max(slot = 'node') AS whole,"
 	" min(since_ns) AS since_ns, group_concat(slot, ' ') AS slots,"
 	" group_concat(slot || ' since ' || " ISO("since_ns") " || ': ' || reason, '; ') AS reasons"
@@ -390,7 +229,7 @@ static int list_exec(struct cmd_ctx *ctx, const void *values, struct greta_err *
 	while ((rc = greta_query_step(q, e)) == 1) {
 		table_row(t);
 		for (int i = 0; i < (int)GRETA_COUNT(list_columns); i++)
-			if (list_columns[i].format == TABLE_INT && greta_query_str(q, i)) /* NULL: never reached */
+			if (list_columns[i].format == TABLE_INT && greta_query_str(q, i)) /* NULL: never checked */
 				table_int(t, greta_query_i64(q, i));
 			else
 				table_str(t, greta_query_str(q, i));
@@ -427,7 +266,7 @@ static void print_state(const struct cmd_ctx *ctx, const struct greta_json_val *
 		puts(greta_buf_str(&out));
 		return;
 	}
-	printf("node %s: %s (%.0f attempts are running there)\n", text(ok, "name"), text(ok, "state"), number(ok, "running"));
+	printf("node %s: %s (%.0f attempts are running there)\n", node_text(ok, "name"), node_text(ok, "state"), node_number(ok, "running"));
 	for (const struct greta_json_val *v = released ? greta_json_first(released) : NULL; v; v = greta_json_next(v)) {
 		const char *slot = "?";
 

@@ -196,8 +196,9 @@ static const struct {
 	{"rca", true, true, control_rca},                {"cancel", true, false, control_cancel},
 	{"watch", false, false, control_watch},          {"status", false, false, control_status},
 	{"node_add", true, false, control_node_add},     {"node_state", true, false, control_node_state},
-	{"node_check", false, true, control_node_check}, {"action", true, false, do_action},
-	{"leave", false, false, do_leave},               {"stop", false, false, do_stop},
+	{"node_check", false, true, control_node_check}, {"node_ping", false, true, control_node_ping},
+	{"action", true, false, do_action},              {"leave", false, false, do_leave},
+	{"stop", false, false, do_stop},
 };
 
 /* What changes something has a batch of its own, so that what a refused request wrote is taken back alone. Memory is

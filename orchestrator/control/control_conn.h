@@ -2,7 +2,7 @@
  *
  *	control.c         the socket, lines in and out, which request is whose
  *	control_submit.c  submit, resume, cancel             control_watch.c   watch and status
- *	control_node.c    node_add, node_state, node_check   control_rca.c     rca
+ *	control_node.c    node_add, _state, _check, _ping    control_rca.c     rca
  */
 #ifndef ORCHESTRATOR_CONTROL_CONTROL_CONN_H
 #define ORCHESTRATOR_CONTROL_CONTROL_CONN_H
@@ -24,7 +24,7 @@ struct conn {
 	int64_t campaign_id, period_ns, sent_ns, news_n;
 	int64_t most_attempts;   /* that it wants to see in a snapshot */
 	int64_t re;              /* of the request at hand */
-	struct check *checks;    /* node_check and node_state, waiting for the nodes */
+	struct check *checks;    /* node_check, node_ping and node_state, waiting for the nodes */
 };
 
 struct control {
@@ -58,7 +58,7 @@ typedef int control_fn(struct conn *k, const struct greta_json_val *args, struct
 control_fn control_submit, control_resume, control_cancel;
 control_fn control_rca;
 control_fn control_watch, control_status;
-control_fn control_node_add, control_node_state, control_node_check;
+control_fn control_node_add, control_node_state, control_node_check, control_node_ping;
 
 void control_forget_checks(struct conn *k); /* it goes away */
 void control_send_end(struct conn *k, const char *state, const char *why);

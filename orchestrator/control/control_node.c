@@ -1,4 +1,4 @@
-/* node_add, node_state and node_check: what people ask of nodes. What needs a node's answer waits in a struct check. */
+/* node_add, node_state, node_check and node_ping: what people ask of nodes. What needs a node's answer waits in a struct check. */
 #include "orchestrator/control/control_conn.h"
 
 #include "base/cleanup.h"
@@ -43,12 +43,14 @@ static struct ctl_node *find_node(struct ctl *c, const struct greta_json_val *ar
 	return NULL;
 }
 
+enum check_kind { CHECK_FACTS = 1, CHECK_PONG = 2, CHECK_RESUMED = 4 };
+
 struct check {
 	struct check *next;
 	struct conn *conn;
 	int64_t re;
 	struct ctl_node *node;
-	bool resumes;                    /* node_state: answered by control_resumed; else by control_facts */
+	enum check_kind kind;            /* answered by control_facts, control_pong, control_resumed */
 	struct greta_watch *deadline;
 };
 
@@ -82,11 +84,11 @@ static void on_check_deadline(struct greta_watch *w, uint32_t events, void *arg)
 	check_done(check);
 }
 
-static void wait_for_node(struct conn *k, struct ctl_node *n, bool resumes)
+static void wait_for_node(struct conn *k, struct ctl_node *n, enum check_kind kind)
 {
 	struct check *check = greta_alloc(sizeof *check);
 
-	*check = (struct check){.next = k->checks, .conn = k, .re = k->re, .node = n, .resumes = resumes};
+	*check = (struct check){.next = k->checks, .conn = k, .re = k->re, .node = n, .kind = kind};
 	check->deadline = greta_loop_timer(n->ctl->loop, CHECK_MS, 0, on_check_deadline, check);
 	k->checks = check;
 }
@@ -102,7 +104,7 @@ static void print_state(struct greta_jsonw *w, const struct ctl_node *n)
 static void resume(struct conn *k, struct ctl_node *n)
 {
 	n->wanted = n->resuming = true;
-	wait_for_node(k, n, true);
+	wait_for_node(k, n, CHECK_RESUMED);
 	fleet_connect(n);
 	link_start(n->link);
 	if (link_state(n->link) == LINK_UP)
@@ -150,8 +152,21 @@ int control_node_check(struct conn *k, const struct greta_json_val *args, struct
 	(void)reply;
 	if (!n)
 		return -1;
-	wait_for_node(k, n, false);
+	wait_for_node(k, n, CHECK_FACTS);
 	fleet_check(c, n);
+	return 1;
+}
+
+/* Answered by control_pong or control_node_failed. */
+int control_node_ping(struct conn *k, const struct greta_json_val *args, struct greta_jsonw *reply, struct greta_err *e)
+{
+	struct ctl_node *n = find_node(k->control->ctl, args, e);
+
+	(void)reply;
+	if (!n)
+		return -1;
+	wait_for_node(k, n, CHECK_PONG);
+	fleet_ping(n);
 	return 1;
 }
 
@@ -167,6 +182,13 @@ static void print_device(struct greta_jsonw *w, const struct greta_device *d)
 	greta_jsonw_end_object(w);
 }
 
+static void print_agent(struct greta_jsonw *w, const struct ctl_node *n)
+{
+	greta_jsonw_f64(w, "clock_offset_s", link_clock_offset_s(n->link));
+	greta_jsonw_str(w, "agent_version", link_agent_version(n->link));
+	greta_jsonw_str(w, "host_key", link_host_key(n->link));
+}
+
 static void print_facts(struct greta_jsonw *w, const struct ctl_node *n)
 {
 	const struct greta_facts *f = &n->facts;
@@ -176,10 +198,8 @@ static void print_facts(struct greta_jsonw *w, const struct ctl_node *n)
 	greta_jsonw_str(w, "transport", n->transport);
 	if (n->settings.slurm)
 		slurm_write_size(n->settings.slurm, w);
-	greta_jsonw_str(w, "agent_version", link_agent_version(n->link));
-	greta_jsonw_str(w, "host_key", link_host_key(n->link));
 	greta_jsonw_f64(w, "rtt_s", link_rtt_s(n->link));
-	greta_jsonw_f64(w, "clock_offset_s", link_clock_offset_s(n->link));
+	print_agent(w, n);
 	greta_jsonw_str(w, "hostname", f->hostname);
 	greta_jsonw_str(w, "node_id", f->node_id);
 	greta_jsonw_str(w, "boot_id", f->boot_id);
@@ -199,12 +219,13 @@ static void print_facts(struct greta_jsonw *w, const struct ctl_node *n)
 	greta_jsonw_end_object(w);
 }
 
-/* Each check of this node, whoever waits for it; answering may not end a connection, so the lists hold still. */
-static struct check *next_check(struct ctl *c, const struct ctl_node *n, bool resumes)
+/* Each check of these kinds, or-ed, of this node, whoever waits for it; answering may not end a connection, so the lists
+ * hold still. */
+static struct check *next_check(struct ctl *c, const struct ctl_node *n, int kinds)
 {
 	for (struct conn *k = c->control ? c->control->conns : NULL; k; k = k->next)
 		for (struct check *check = k->checks; check; check = check->next)
-			if (check->node == n && check->resumes == resumes)
+			if (check->node == n && (check->kind & kinds))
 				return check;
 	return NULL;
 }
@@ -213,7 +234,7 @@ void control_facts(struct ctl *c, struct ctl_node *n)
 {
 	struct check *check;
 
-	while ((check = next_check(c, n, false))) {
+	while ((check = next_check(c, n, CHECK_FACTS))) {
 		cleanup_buf struct greta_buf members = {0};
 		struct greta_jsonw w = greta_jsonw(&members);
 
@@ -223,11 +244,29 @@ void control_facts(struct ctl *c, struct ctl_node *n)
 	}
 }
 
+void control_pong(struct ctl *c, struct ctl_node *n, double rtt_s)
+{
+	struct check *check;
+
+	while ((check = next_check(c, n, CHECK_PONG))) {
+		cleanup_buf struct greta_buf members = {0};
+		struct greta_jsonw w = greta_jsonw(&members);
+
+		greta_jsonw_object(&w, NULL);
+		greta_jsonw_str(&w, "name", n->name);
+		greta_jsonw_f64(&w, "rtt_s", rtt_s);
+		print_agent(&w, n);
+		greta_jsonw_end_object(&w);
+		control_answer(check->conn, check->re, &members);
+		check_done(check);
+	}
+}
+
 void control_resumed(struct ctl *c, struct ctl_node *n)
 {
 	struct check *check;
 
-	while ((check = next_check(c, n, true))) {
+	while ((check = next_check(c, n, CHECK_RESUMED))) {
 		cleanup_buf struct greta_buf members = {0};
 		struct greta_jsonw w = greta_jsonw(&members);
 
@@ -248,7 +287,7 @@ void control_node_failed(struct ctl *c, struct ctl_node *n, const struct greta_e
 {
 	struct check *check;
 
-	while ((check = next_check(c, n, false)) || (check = next_check(c, n, true))) {
+	while ((check = next_check(c, n, CHECK_FACTS | CHECK_PONG | CHECK_RESUMED))) {
 		control_answer_error(check->conn, check->re, why);
 		check_done(check);
 	}

@@ -78,6 +78,7 @@ int fleet_take(struct ctl *c, const char *name, struct greta_err *e); /* one tha
 int fleet_add_local(struct ctl *c, struct greta_err *e);  /* the embedded default, where no node is configured */
 void fleet_want(struct ctl *c);                           /* connects those that campaigns may use */
 void fleet_check(struct ctl *c, struct ctl_node *n);      /* connects and asks anew; control_facts follows */
+void fleet_ping(struct ctl_node *n);                      /* connects where it is not; control_pong follows */
 void fleet_forget(struct ctl *c, int64_t alias_id);       /* a removed one comes back with other settings */
 void fleet_release(struct ctl *c);
 bool fleet_elsewhere_open(const struct ctl *c, const struct ctl_node *n);
@@ -269,6 +270,7 @@ void control_tick(struct ctl *c);                          /* snapshots to watch
 bool control_watched(const struct ctl *c, int64_t campaign_id); /* somebody has not been told of its end yet */
 void control_facts(struct ctl *c, struct ctl_node *n);     /* `node check` waits for these */
 void control_resumed(struct ctl *c, struct ctl_node *n);   /* `node resume` waits for this */
+void control_pong(struct ctl *c, struct ctl_node *n, double rtt_s); /* `node ping` waits for this */
 void control_node_failed(struct ctl *c, struct ctl_node *n, const struct greta_err *why);
 
 struct news_item {

@@ -82,6 +82,13 @@ static int64_t ask(struct ctl_node *n, enum greta_msg_type type)
 	return link_ask(n->link, &m);
 }
 
+/* Not of one that is only pinged: to find out what it is, an agent looks at a whole machine. */
+static void ask_facts(struct ctl_node *n)
+{
+	if (n->wanted && !n->facts_known && !n->probe_re)
+		n->probe_re = ask(n, GRETA_MSG_PROBE);
+}
+
 static void on_up(void *arg, const struct greta_msg *hello)
 {
 	struct ctl_node *n = arg;
@@ -107,8 +114,16 @@ static void on_up(void *arg, const struct greta_msg *hello)
 	free(n->boot_id);
 	n->boot_id = greta_strdup(hello->boot_id);
 	n->list_re = ask(n, GRETA_MSG_LIST);
-	n->probe_re = n->facts_known ? 0 : ask(n, GRETA_MSG_PROBE);
+	n->probe_re = 0;
+	ask_facts(n);
 	quarantine_ask(n);
+}
+
+static void on_pong(void *arg, double rtt_s)
+{
+	struct ctl_node *n = arg;
+
+	control_pong(n->ctl, n, rtt_s);
 }
 
 static bool is_wanted(const struct ctl_node *n)
@@ -354,7 +369,7 @@ static void on_message(void *arg, struct greta_msg *m, size_t bytes)
 	}
 }
 
-static const struct link_events link_events = {on_up, on_down, on_message};
+static const struct link_events link_events = {on_up, on_down, on_pong, on_message};
 
 void fleet_connect(struct ctl_node *n)
 {
@@ -385,6 +400,8 @@ void fleet_connect(struct ctl_node *n)
 	}
 	if (link_state(n->link) == LINK_IDLE)
 		link_start(n->link);
+	else if (link_state(n->link) == LINK_UP)
+		ask_facts(n);
 }
 
 static void want(struct ctl_node *n)
@@ -419,6 +436,17 @@ void fleet_check(struct ctl *c, struct ctl_node *n)
 	n->facts_known = false;
 	fleet_connect(n);
 	link_start(n->link);
+}
+
+void fleet_ping(struct ctl_node *n)
+{
+	fleet_connect(n);
+	if (!n->link)
+		return;
+	if (link_state(n->link) == LINK_UP)
+		link_ping(n->link);
+	else
+		link_start(n->link); /* which pings as soon as it is up */
 }
 
 /* ---- loading */

@@ -194,6 +194,14 @@ static void set_tick(struct link *l, int64_t now)
 	set_timer(l, next > now ? (next - now + GRETA_NS_PER_MS - 1) / GRETA_NS_PER_MS : 0, on_tick);
 }
 
+static void send_ping(struct link *l, int64_t now)
+{
+	struct greta_msg ping = {.type = GRETA_MSG_PING, .stamp_ns = now};
+
+	l->pinged_ns = now;
+	send_frame(l, &ping);
+}
+
 static void on_tick(struct greta_watch *w, uint32_t events, void *arg)
 {
 	struct link *l = arg;
@@ -208,12 +216,18 @@ static void on_tick(struct greta_watch *w, uint32_t events, void *arg)
 		fail_text(l, false, GRETA_ETIMEOUT, "no sign of life for 10 s (network, sshd or node stuck)");
 		return;
 	}
-	if (now - l->pinged_ns >= PING_NS) {
-		struct greta_msg ping = {.type = GRETA_MSG_PING, .stamp_ns = now};
+	if (now - l->pinged_ns >= PING_NS)
+		send_ping(l, now);
+	set_tick(l, now);
+}
 
-		l->pinged_ns = now;
-		send_frame(l, &ping);
-	}
+void link_ping(struct link *l)
+{
+	int64_t now = greta_clock_mono_ns();
+
+	if (l->state != LINK_UP)
+		return;
+	send_ping(l, now);
 	set_tick(l, now);
 }
 
@@ -231,6 +245,7 @@ static void on_pong(struct link *l, const struct greta_msg *m)
 		l->offset_s = (double)(m->wall_ns - greta_clock_wall_ns()) / 1e9 + rtt_s / 2;
 	}
 	l->best_rtt_s *= 1.01;
+	l->ev->pong(l->arg, rtt_s);
 }
 
 /* ---- greeting */

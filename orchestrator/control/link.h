@@ -37,6 +37,7 @@ const char *link_state_name(enum link_state s);
 struct link_events {
 	void (*up)(void *arg, const struct greta_msg *hello);
 	void (*down)(void *arg, const struct greta_err *why); /* was up, or never came up; see link_state for what next */
+	void (*pong)(void *arg, double rtt_s);
 	/* All but hello and pong; released by the link. bytes: the whole frame's, as credit counts them. */
 	void (*message)(void *arg, struct greta_msg *m, size_t bytes);
 };
@@ -76,6 +77,8 @@ bool link_knows(const struct link *l, int protocol); /* up, and both sides speak
 bool link_send(struct link *l, struct greta_msg *m);
 int64_t link_ask(struct link *l, struct greta_msg *m); /* wants an answer, which repeats the m->re that is set and returned;
 							  0: not up */
+
+void link_ping(struct link *l);                /* now, while up: `pong` follows, or `down` */
 
 /* For uploads beside the session, while up. */
 struct transport *link_transport(struct link *l);

@@ -27,6 +27,12 @@ sed -i "s|$bin/fake_engine|./engine|" two.json
 expect 0 '16 of 16' greta-orch submit two.json
 check_all_counted 16
 equal "nodes used" "SELECT count(DISTINCT node_id) FROM attempt" 2
+expect 0 '2 of 2 nodes answer; round trip [0-9.]+ ms \(median\), at most [0-9.]+ ms \(node[12]\)' greta-orch node ping
+expect 0 '"rtt_s":0\.0.*"agent_version":"[0-9]' greta-orch node ping node1 --json
+node_stop 2
+expect 3 'node2  no answer: ' greta-orch node ping
+grep -q '1 of 2 nodes answer' <<<"$said" && grep -q '^node1 .* ms  clock' <<<"$said" || fail "not of the other: $said"
+node_start 2
 [ "$(ls "$dir"/node1/store/*/engine "$dir"/node2/store/*/engine | wc -l)" = 2 ] || fail "the engine is not in the stores"
 
 # --- engine and model with a name that a shell would take apart: in place on the nodes, found, known by hash
