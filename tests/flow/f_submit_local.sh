@@ -245,8 +245,8 @@ GRETA_AGENT=$dir/no-agent expect 3 'did not start \(exit 4\): not me' greta-orch
 wait_for 5 no_controller
 GRETA_AGENT=$dir/missing expect 3 'greta-agent is not at .*missing' greta-orch node check local
 
-# --- a node that was never reached does not pass for one that was
+# --- a node that was never checked does not pass for one that was
 expect 3 "can't connect to 127.0.0.1 port 1" greta-orch node add nowhere --host 127.0.0.1 --port 1
-expect 0 '^nowhere +ssh +up +- +- +- +- .*never reached' greta-orch node list
+expect 0 '^nowhere +ssh +up +- +- +- +- .*never checked' greta-orch node list
 
 done_testing
