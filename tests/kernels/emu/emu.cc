@@ -128,10 +128,12 @@ static unsigned char (*meet(const char *op, const void *in, size_t n, void (*las
 		last(s);
 	w.arrived = 0;
 	w.generation++;
-	for (fiber &g : fibers) {
-		if (g.wave != f->wave || g.st != AT_MEETING)
+	for (size_t i = (size_t)f->wave * WAVE; i < fibers.size() && i < (size_t)(f->wave + 1) * WAVE; i++) {
+		fiber &g = fibers[i];
+
+		if (g.st != AT_MEETING)
 			continue;
-		if (strcmp(g.op, op) != 0) {
+		if (g.op != op && strcmp(g.op, op) != 0) {
 			fail("wave %d diverged: lane %d at %s, lane %d at %s", f->wave, f->lane, op, g.lane, g.op);
 			fail_here();
 		}

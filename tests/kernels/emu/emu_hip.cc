@@ -28,7 +28,7 @@ enum {
 };
 
 static const size_t VRAM = (size_t)8 << 30;
-static const size_t PAGE = 4096;
+static const size_t PAGE = 4096, NAN_BYTES = (size_t)1 << 20;
 
 #define X(object, name, args, amd, nvidia, dynamic) extern "C" void name(args);
 GPU_KERNEL_LIST(X)
@@ -126,6 +126,30 @@ int hipMemGetInfo(size_t *free_bytes, size_t *total)
 	return HIP_OK;
 }
 
+/* A file of NaN, to be mapped wherever memory begins: most of it is never touched, and costs nothing then. */
+static int nan_file()
+{
+	static int fd = -1;
+	static char bytes[NAN_BYTES];
+
+	if (fd >= 0)
+		return fd;
+	fd = memfd_create("nan", MFD_CLOEXEC);
+	memset(bytes, 0xff, sizeof bytes);
+	if (fd < 0 || write(fd, bytes, sizeof bytes) != (ssize_t)sizeof bytes)
+		abort();
+	return fd;
+}
+
+static bool fill_with_nan(char *base, size_t n)
+{
+	for (size_t at = 0; at < n; at += NAN_BYTES)
+		if (mmap(base + at, n - at < NAN_BYTES ? n - at : NAN_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED,
+			 nan_file(), 0) == MAP_FAILED)
+			return false;
+	return true;
+}
+
 /* Full of NaN, and ending (to 16 bytes) at a page that can't be touched. */
 int hipMalloc(void **p, size_t n)
 {
@@ -138,7 +162,8 @@ int hipMalloc(void **p, size_t n)
 	if (base == MAP_FAILED)
 		return HIP_OUT_OF_MEMORY;
 	mprotect(base + body, PAGE, PROT_NONE);
-	memset(base, 0xff, body);
+	if (!fill_with_nan(base, body))
+		return HIP_OUT_OF_MEMORY;
 	*p = base + slack;
 	allocations[*p] = n;
 	used += n;
