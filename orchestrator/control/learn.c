@@ -1,5 +1,5 @@
 /* Limits of attempts: what limits.c makes of the runs in the database, remembered for each cell and kind of device, and
- * learned anew when the campaign has come a good part further, until all runs that one looks at are there. */
+ * learned anew when the campaign has come a good part further, until as many of the cell are there as one looks at. */
 #include "orchestrator/control/ctl.h"
 
 #include "base/cleanup.h"
@@ -14,7 +14,7 @@
 struct learned {
 	int variant;
 	int64_t context, n_good; /* n_good: of the campaign then */
-	bool for_good;           /* from as many runs as are ever looked at */
+	bool for_good;           /* from as many runs of the cell as are looked at */
 	char *devices;
 	struct greta_phase_limit phases[GRETA_PHASE_COUNT];
 };
@@ -58,6 +58,15 @@ static struct learned *remembered(struct ctl_campaign *cc, int variant, int64_t 
 	return NULL;
 }
 
+static size_t runs_here(const struct limits_runs *runs, int64_t context)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < runs->n; i++)
+		n += runs->items[i].context == context;
+	return n;
+}
+
 static int learn(struct ctl_campaign *cc, struct learned *l, struct greta_err *e)
 {
 	cleanup_with(limits_runs_release) struct limits_runs runs = {0};
@@ -68,7 +77,7 @@ static int learn(struct ctl_campaign *cc, struct learned *l, struct greta_err *e
 		return -1;
 	memcpy(l->phases, cc->spec.phases, sizeof l->phases);
 	limits_learn(&runs, l->context, l->phases);
-	l->for_good = runs.n >= LIMITS_RUNS_MAX;
+	l->for_good = runs_here(&runs, l->context) >= LIMITS_CELL_RUNS;
 	l->n_good = cc->counts.attempts[GRETA_OUTCOME_GOOD];
 	return 0;
 }

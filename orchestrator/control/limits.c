@@ -104,24 +104,33 @@ void limits_learn(const struct limits_runs *runs, int64_t context, struct greta_
 /* A campaign's variables, as they make runs faster and slower; one with comments is compared as a whole. */
 #define VARIABLES(campaign) "iif(json_valid(" campaign ".text), json_extract(" campaign ".text, '$.env'), " campaign ".text)"
 
+/* Cells are found from one context to the next shorter one: a campaign may have a hundred thousand jobs. */
 static const char runs_sql[] =
-	"SELECT j.context, a.wall_s, a.model_load_s, a.tokenize_s, a.prefill_max_s, a.decode_s,"
+	"WITH RECURSIVE akin(variant_id, campaign_id) AS MATERIALIZED (SELECT v.id, v.campaign_id"
+	"  FROM variant own JOIN campaign oc ON oc.id = own.campaign_id JOIN variant v ON v.name = own.name"
+	"  AND (v.id = own.id OR (v.detail = own.detail AND ?4 AND v.campaign_id IN (SELECT c.id FROM campaign c"
+	"   WHERE c.name = oc.name AND c.mode = oc.mode AND " VARIABLES("c") " IS " VARIABLES("oc")
+	"   ORDER BY c.id DESC LIMIT " CAMPAIGNS_MAX "))) WHERE own.id = ?1 AND own.campaign_id = ?2),"
+	" cell(variant_id, campaign_id, context) AS (SELECT k.variant_id, k.campaign_id, (SELECT max(j.context) FROM job j"
+	"   WHERE j.campaign_id = k.campaign_id AND j.variant_id = k.variant_id AND j.context <= ?3) FROM akin k"
+	"  UNION ALL SELECT l.variant_id, l.campaign_id, (SELECT max(j.context) FROM job j"
+	"   WHERE j.campaign_id = l.campaign_id AND j.variant_id = l.variant_id AND j.context < l.context) FROM cell l"
+	"   WHERE l.context IS NOT NULL),"
+	" run(id, context) AS (SELECT a.id, j.context FROM cell l CROSS JOIN job j ON j.campaign_id = l.campaign_id"
+	"  AND j.variant_id = l.variant_id AND j.context = l.context AND j.repeat < ?8 CROSS JOIN attempt a ON a.job_id = j.id"
+	"  WHERE a.outcome = 'ok' AND (j.variant_id = ?1 OR a.model_id IS nullif(?5, 0))"
+	"  AND a.device_type IN (SELECT value FROM json_each(?6)) ORDER BY a.id DESC LIMIT ?7)"
+	"SELECT r.context, a.wall_s, a.model_load_s, a.tokenize_s, a.prefill_max_s, a.decode_s,"
 	" (SELECT max(s.value) FROM sample s WHERE s.attempt_id = a.id AND s.sample_no = 0 AND s.name = 'prefill_s')"
-	" FROM variant own JOIN campaign oc ON oc.id = own.campaign_id JOIN variant v ON v.name = own.name"
-	" AND (v.id = own.id OR (v.detail = own.detail AND ?4 AND v.campaign_id IN (SELECT c.id FROM campaign c"
-	" WHERE c.name = oc.name AND c.mode = oc.mode AND " VARIABLES("c") " IS " VARIABLES("oc")
-	" ORDER BY c.id DESC LIMIT " CAMPAIGNS_MAX ")))"
-	" JOIN job j ON j.campaign_id = v.campaign_id AND j.variant_id = v.id JOIN attempt a ON a.job_id = j.id"
-	" WHERE own.id = ?1 AND own.campaign_id = ?2 AND j.context <= ?3 AND a.outcome = 'ok'"
-	" AND (v.id = own.id OR a.model_id IS nullif(?5, 0))"
-	" AND a.device_type IN (SELECT value FROM json_each(?6)) ORDER BY a.id DESC LIMIT ?7";
+	" FROM run r JOIN attempt a ON a.id = r.id ORDER BY a.id DESC";
 
 int limits_load(struct greta_db *db, const struct limits_cell *cell, struct limits_runs *out, struct greta_err *e)
 {
 	bool same_model = !cell->has_model || cell->model_id;
 	cleanup_query struct greta_query *q =
-		greta_query_open(db, e, runs_sql, "iiiiisi", cell->variant_id, cell->campaign_id, cell->context,
-				 (int64_t)same_model, cell->model_id, cell->devices, (int64_t)LIMITS_RUNS_MAX);
+		greta_query_open(db, e, runs_sql, "iiiiisii", cell->variant_id, cell->campaign_id, cell->context,
+				 (int64_t)same_model, cell->model_id, cell->devices, (int64_t)LIMITS_RUNS_MAX,
+				 (int64_t)LIMITS_CELL_RUNS);
 	int rc = q ? greta_query_step(q, e) : -1;
 	for (; rc == 1; rc = greta_query_step(q, e)) {
 		struct limits_run *r = GRETA_PUSH(out->items, out->n, out->cap);

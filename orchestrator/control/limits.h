@@ -22,7 +22,8 @@
 #define LIMITS_SURE_RUNS 20
 #define LIMITS_FACTOR 25
 #define LIMITS_FACTOR_SURE 5
-#define LIMITS_RUNS_MAX 500 /* newer ones tell enough */
+#define LIMITS_CELL_RUNS 50 /* of a cell in a campaign, its first: they tell enough, and in a large one are found at once */
+#define LIMITS_RUNS_MAX 500 /* of all that say something about a cell, the newest */
 
 struct greta_db;
 
