@@ -169,7 +169,7 @@ struct ctl_campaign {
 	size_t n_learned, cap_learned;
 	int64_t loaded_ns, submitted_ns;  /* monotonic; the latter from before this boot perhaps, and then below 0 */
 	double eta_s, eta_low_s, eta_high_s;
-	int64_t eta_at_ns;
+	int64_t eta_at_ns, eta_due_ns;   /* monotonic: of the last one, of the next */
 	bool is_rca;                      /* rca_decide says which of its jobs may run, and which never will */
 	bool cancelled, finished;
 	bool wanted;                      /* submitted or resumed in this controller's life; others wait for that */

@@ -7,8 +7,8 @@
 #include <stdarg.h>
 #include <string.h>
 
-#define ETA_EVERY_NS (GRETA_NS_PER_S)
-#define ETA_JOBS_MAX 20000 /* beyond, a sum over the slots: queue order no longer matters */
+#define ETA_EVERY_NS GRETA_NS_PER_S
+#define ETA_REST 100 /* times what the last one took: of a hundred thousand jobs, some 20 ms */
 
 void news_add(struct ctl *c, int64_t campaign_id, const char *fmt, ...)
 {
@@ -37,13 +37,24 @@ static double since_s(int64_t then_ns, int64_t now)
 
 /* ---- the picture */
 
+static void update_eta(struct ctl *c, struct ctl_campaign *cc)
+{
+	int64_t begun_ns = greta_clock_mono_ns(), ended_ns, rest_ns;
+
+	if (begun_ns < cc->eta_due_ns)
+		return;
+	forecast_make(c, cc, begun_ns);
+	ended_ns = greta_clock_mono_ns();
+	rest_ns = ETA_REST * (ended_ns - begun_ns);
+	cc->eta_due_ns = ended_ns + (rest_ns > ETA_EVERY_NS ? rest_ns : ETA_EVERY_NS);
+}
+
 static void add_campaign(struct ctl *c, struct ctl_campaign *cc, int64_t now, struct status *out)
 {
 	const int64_t *by = cc->counts.by_state;
 	struct status_campaign *s = GRETA_PUSH(out->campaigns, out->n_campaigns, out->cap_campaigns);
 
-	if (now - cc->eta_at_ns > ETA_EVERY_NS && cc->n_jobs < ETA_JOBS_MAX)
-		forecast_make(c, cc, now);
+	update_eta(c, cc);
 	*s = (struct status_campaign){
 		.id = cc->id,
 		.name = greta_strdup(cc->spec.name),
