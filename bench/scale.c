@@ -307,9 +307,10 @@ static void on_start(struct sim_node *n, const struct greta_msg *m)
 static void say_facts(struct sim_node *n, int64_t re)
 {
 	char id[64];
+	static struct greta_fact cpu = {(char *)"cpu.model", (char *)simulated}; /* else no run would be like another: nothing is learned */
 	struct greta_facts facts = {.node_id = id, .hostname = (char *)simulated, .machine_id = id, .boot_id = (char *)simulated,
 				    .n_cpus = n->sim->v->slots, .mem_bytes = 1 << 30, .spool_free_bytes = 1 << 30,
-				    .survives_logout = true};
+				    .survives_logout = true, .env = &cpu, .n_env = 1};
 	struct greta_msg m = {.type = GRETA_MSG_FACTS, .re = re, .facts = &facts};
 
 	snprintf(id, sizeof id, "%032llx", (unsigned long long)n->number + 1);
@@ -539,7 +540,7 @@ static int run_one(const char *dir, const struct values *v, struct greta_err *e)
 	int ready[2], figures[2], listen_fd = listen_nodes(dir, e), rc;
 	struct figures f = {0};
 	struct rusage used;
-	double wall_s;
+	double wall_s = NAN;
 	char line[16];
 	pid_t nodes, controller;
 
