@@ -1,4 +1,5 @@
-/* node_add, node_state, node_check and node_ping: what people ask of nodes. What needs a node's answer waits in a struct check. */
+/* node_add, node_state, node_check and node_ping: what people ask of nodes. What needs a node's answer waits in a struct
+ * check. */
 #include "orchestrator/control/control_conn.h"
 
 #include "base/cleanup.h"

@@ -47,7 +47,7 @@ struct limits_cell {
 	const char *devices;    /* JSON array: what the node's devices are called, as attempt.device_type has it */
 };
 /* Good runs that say something about the cell, newest first: of its campaign, and of the last ones of that name and mode
- * with the same variant, model and variables. Adds. */
+ * with the same variant, model and variables; of each cell there the first LIMITS_CELL_RUNS repeats. Adds. */
 int limits_load(struct greta_db *db, const struct limits_cell *cell, struct limits_runs *out, struct greta_err *e);
 
 #endif

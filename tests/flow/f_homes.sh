@@ -24,7 +24,12 @@ cat >shared.json <<JSON
 	 "engine": {"command": ["$bin/fake_engine", "ok", "--ctx", "{context}", "--attn", "{model}", "--layers", "10", "--layer-ms", "100",
 	            "--ledger", "$dir/ledger"], "adapter": "perf_timing"}, "variants": [{"name": "a"}, {"name": "b"}]}
 JSON
+greta-orch controller --stay 2>/dev/null &
+wait_for 10 test -S "$GRETA_DB.sock"
+expect 0 '2 of 2 nodes answer' greta-orch node ping # and are asked what they are when the campaign wants them
+equal "nodes known" "SELECT count(*) FROM node" 0
 expect 0 '4 of 4' greta-orch submit shared.json
+kill "$(controller_pid)"
 check_all_counted 4
 equal "nodes used" "SELECT count(DISTINCT alias_id) FROM attempt" 2
 [ "$(find nfs/store -name model.bin | wc -l)" = 1 ] && [ -z "$(find nfs/store -name '*.part')" ] || fail "the model: $(find nfs/store)"

@@ -132,6 +132,22 @@ static void test_limits__runs_of_another_kind_do_not_count(void **state)
 	assert_int_equal(known(h, 8192, "[\"MI300X\"]", 0, false), 0);
 }
 
+/* However many repeats there are, some tell enough, and to find them takes no longer. */
+static void test_limits__the_first_runs_of_many(void **state)
+{
+	struct help *h = *state;
+	struct greta_err e = {0};
+	for (int64_t repeat = 100; repeat > 0; repeat--) {
+		assert_ok(greta_db_exec(h->db, &e, "INSERT INTO job(campaign_id, variant_id, context, repeat, position)"
+					" SELECT campaign_id, variant_id, 1024, ?, 1000 + ? FROM job WHERE id = ?", "iii", repeat - 1,
+					repeat, h->jobs[0]));
+		good(h, help_i64(h->db, "SELECT max(id) FROM job"), "MI300X", 1);
+	}
+	good(h, h->jobs[0], "MI300X", 1); /* base 4096 */
+	assert_int_equal(known(h, 1024, "[\"MI300X\"]", 0, false), LIMITS_CELL_RUNS);
+	assert_int_equal(known(h, 4096, "[\"MI300X\"]", 0, false), LIMITS_CELL_RUNS + 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -140,6 +156,7 @@ int main(void)
 		cmocka_unit_test(test_limits__the_curve_of_shorter_contexts),
 		cmocka_unit_test(test_limits__a_cell_20_times_slower_than_its_siblings),
 		cmocka_unit_test_setup_teardown(test_limits__runs_of_another_kind_do_not_count, help_setup, help_teardown),
+		cmocka_unit_test_setup_teardown(test_limits__the_first_runs_of_many, help_setup, help_teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
