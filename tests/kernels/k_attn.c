@@ -158,10 +158,6 @@ static double exact_row(const struct problem *p, int i, int h, double *o)
 	return largest;
 }
 
-/* Rows that it takes to speak of a root mean square: of one or two, a single large entry of P at a rounding boundary is
- * all of it, and the largest error judges. */
-#define RMS_ROWS 16
-
 static struct errors compare(struct problem *p, int kernel)
 {
 	struct attn_args a = args_of(p);
@@ -202,8 +198,7 @@ static struct errors compare(struct problem *p, int kernel)
 	}
 	err.tiled /= largest;
 	err.exact /= largest;
-	if (s->n * s->n_heads >= RMS_ROWS)
-		err.rms = sqrt(off_squares / squares);
+	err.rms = sqrt(off_squares / squares);
 	free(o);
 	return err;
 }
@@ -229,16 +224,36 @@ static bool within(struct errors got, struct errors limit)
 	return got.written && got.tiled <= limit.tiled && got.exact <= limit.exact && got.rms <= limit.rms;
 }
 
-static void check(int kernel, enum greta_gpu_dtype t, struct shape s, struct errors *worst)
+/* Rows that it takes to speak of a root mean square: of one or two, a single large entry of P at a rounding boundary is
+ * all of it. A smaller problem is drawn and computed as often as it takes. */
+#define RMS_ROWS 16
+
+/* One problem of that shape; its errors are added to *err, of whose rms the square is summed. */
+static void compute(int kernel, enum greta_gpu_dtype t, struct shape s, struct errors *err)
 {
 	struct greta_err e = { 0 };
 	struct problem p;
-	struct errors err;
+	struct errors one;
 
 	make(&p, s, t);
 	if (run(&p, kernel, &e))
 		fail_msg("%s %s: %s", name_of(kernel), greta_gpu_dtype_name(t), e.text);
-	err = compare(&p, kernel);
+	one = compare(&p, kernel);
+	err->tiled = fmax(err->tiled, one.tiled);
+	err->exact = fmax(err->exact, one.exact);
+	err->rms += one.rms * one.rms;
+	err->written &= one.written;
+	unmake(&p);
+}
+
+static void check(int kernel, enum greta_gpu_dtype t, struct shape s, struct errors *worst)
+{
+	int rows = s.n * s.n_heads, times = (RMS_ROWS + rows - 1) / rows;
+	struct errors err = { .written = true };
+
+	for (int i = 0; i < times; i++)
+		compute(kernel, t, s, &err);
+	err.rms = sqrt(err.rms / times);
 	if (!within(err, limits_of(kernel, t)))
 		fail_msg("%s %s n=%d pos0=%d heads=%d/%d head_dim=%d: error %.2e (rms %.2e) of the tiled, %.2e of the float64 reference%s",
 			 name_of(kernel), greta_gpu_dtype_name(t), s.n, s.pos0, s.n_heads, s.n_kv_heads, s.head_dim,
@@ -246,7 +261,6 @@ static void check(int kernel, enum greta_gpu_dtype t, struct shape s, struct err
 	worst->tiled = fmax(worst->tiled, err.tiled);
 	worst->exact = fmax(worst->exact, err.exact);
 	worst->rms = fmax(worst->rms, err.rms);
-	unmake(&p);
 }
 
 static const struct shape layouts[] = { /* head_dim filled in */
