@@ -106,7 +106,8 @@ static void resume(struct conn *k, struct ctl_node *n)
 {
 	n->wanted = n->resuming = true;
 	wait_for_node(k, n, CHECK_RESUMED);
-	fleet_connect(n);
+	if (!fleet_connect(n))
+		return;
 	link_start(n->link);
 	if (link_state(n->link) == LINK_UP)
 		quarantine_ask(n);

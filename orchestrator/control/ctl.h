@@ -90,7 +90,7 @@ struct ctl_campaign;
 bool fleet_hopeless(struct ctl *c, struct ctl_campaign *campaign, struct greta_buf *why);
 
 void fleet_resize(struct ctl_node *n);                    /* what it offers has changed */
-void fleet_connect(struct ctl_node *n);
+bool fleet_connect(struct ctl_node *n);                   /* false: it can't be, and those who wait have been told why */
 
 /* ---- what nodes keep out of use (quarantine.c) */
 

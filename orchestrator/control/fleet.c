@@ -371,7 +371,7 @@ static void on_message(void *arg, struct greta_msg *m, size_t bytes)
 
 static const struct link_events link_events = {on_up, on_down, on_pong, on_message};
 
-void fleet_connect(struct ctl_node *n)
+bool fleet_connect(struct ctl_node *n)
 {
 	struct ctl *c = n->ctl;
 	struct greta_err why = {0};
@@ -381,7 +381,8 @@ void fleet_connect(struct ctl_node *n)
 
 		if (agent_bundle_find(&c->bundle, &why) < 0 || (!local && agent_bundle_hash(&c->bundle, &why) < 0)) {
 			greta_error("%s: %s", n->name, why.text);
-			return;
+			control_node_failed(c, n, &why);
+			return false;
 		}
 		if (!local && !c->ssh)
 			c->ssh = ssh_pool_create(c->loop);
@@ -402,6 +403,7 @@ void fleet_connect(struct ctl_node *n)
 		link_start(n->link);
 	else if (link_state(n->link) == LINK_UP)
 		ask_facts(n);
+	return true;
 }
 
 static void want(struct ctl_node *n)
@@ -434,14 +436,13 @@ void fleet_check(struct ctl *c, struct ctl_node *n)
 		went_away(n);
 	}
 	n->facts_known = false;
-	fleet_connect(n);
-	link_start(n->link);
+	if (fleet_connect(n))
+		link_start(n->link);
 }
 
 void fleet_ping(struct ctl_node *n)
 {
-	fleet_connect(n);
-	if (!n->link)
+	if (!fleet_connect(n))
 		return;
 	if (link_state(n->link) == LINK_UP)
 		link_ping(n->link);
