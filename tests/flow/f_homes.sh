@@ -24,6 +24,7 @@ cat >shared.json <<JSON
 	 "engine": {"command": ["$bin/fake_engine", "ok", "--ctx", "{context}", "--attn", "{model}", "--layers", "10", "--layer-ms", "100",
 	            "--ledger", "$dir/ledger"], "adapter": "perf_timing"}, "variants": [{"name": "a"}, {"name": "b"}]}
 JSON
+wait_for 20 no_controller
 greta-orch controller --stay 2>/dev/null &
 wait_for 10 test -S "$GRETA_DB.sock"
 expect 0 '2 of 2 nodes answer' greta-orch node ping # and are asked what they are when the campaign wants them
