@@ -9,6 +9,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 
 struct out_tensor {
 	char name[GGUF_MAX_NAME + 1];
@@ -228,11 +229,20 @@ static void add_head(struct gguf_write *w, struct greta_buf *head)
 	w->total_bytes = w->data_offset + offset;
 }
 
-/* Blocks are reserved before hours of work, where the file system can; the length is set in any case. */
+/* Blocks are reserved before hours of work, where the file system can; the length is set in any case. What can't fit is
+ * not tried: fallocate would first take all there is, from everybody who writes to that disk meanwhile. */
 static int reserve(struct gguf_write *w, struct greta_err *e)
 {
-	char size[32];
+	struct statvfs disk;
+	uint64_t free_bytes = fstatvfs(w->fd, &disk) == 0 ? (uint64_t)disk.f_bavail * disk.f_frsize : UINT64_MAX;
+	char size[32], left[32];
 
+	if (w->total_bytes > free_bytes) {
+		errno = ENOSPC;
+		return greta_err_sys(e, "%s: cannot reserve %s in %s, where %s are free", w->path,
+				     greta_str_bytes(size, sizeof size, (double)w->total_bytes), w->dir,
+				     greta_str_bytes(left, sizeof left, (double)free_bytes));
+	}
 	if (!fallocate(w->fd, 0, 0, (off_t)w->total_bytes))
 		return 0;
 	if (errno == EOPNOTSUPP && !ftruncate(w->fd, (off_t)w->total_bytes))
