@@ -1,4 +1,4 @@
-/* CONFIG: what the user's ssh configuration says of a host, as `ssh -G` resolves it. */
+/* CONFIG: what the user's ssh configuration says of a host, as `ssh -G` resolves it, or did before. */
 #include "orchestrator/remote/ssh_conn.h"
 
 #include "base/child.h"
@@ -12,6 +12,20 @@
 #include <unistd.h>
 
 #define CONFIG_DEADLINE_MS 10000    /* Match exec may run programs */
+
+static void take_answer(struct ssh_conn *c)
+{
+	struct greta_err why = {0};
+
+	if (ssh_settings_parse(&c->node, greta_buf_str(&c->config_out), c->config_out.len, &c->settings, &why) < 0) {
+		ssh_conn_fail(c, TRANSPORT_REFUSED, &why);
+		return;
+	}
+	greta_buf_release(&c->config_out);
+	ssh_gate_leave(&c->gate);
+	ssh_conn_state(c, CONN_GATE, 0);
+	ssh_gate_enter(&c->gate, c->pool, ssh_settings_bastion(&c->settings), ssh_conn_dial, c);
+}
 
 static void config_end(struct ssh_conn *c)
 {
@@ -30,14 +44,8 @@ static void config_end(struct ssh_conn *c)
 		ssh_conn_fail(c, TRANSPORT_REFUSED, &why);
 		return;
 	}
-	if (ssh_settings_parse(&c->node, greta_buf_str(&c->config_out), c->config_out.len, &c->settings, &why) < 0) {
-		ssh_conn_fail(c, TRANSPORT_REFUSED, &why);
-		return;
-	}
-	greta_buf_release(&c->config_out);
-	ssh_gate_leave(&c->gate);
-	ssh_conn_state(c, CONN_GATE, 0);
-	ssh_gate_enter(&c->gate, c->pool, ssh_settings_bastion(&c->settings), ssh_conn_dial, c);
+	ssh_answer_keep(&c->question, greta_buf_str(&c->config_out), c->config_out.len);
+	take_answer(c);
 }
 
 static void on_config_out(struct greta_watch *w, uint32_t events, void *arg)
@@ -69,22 +77,18 @@ static void on_config_end(struct greta_watch *w, uint32_t status, void *arg)
 	config_end(c);
 }
 
-void ssh_config_begin(void *arg)
+static void ask_ssh(struct ssh_conn *c, const struct greta_strs *argv)
 {
-	struct ssh_conn *c = arg;
-	cleanup_strs struct greta_strs argv = {0};
 	struct greta_err why = {0};
 	int fds[2];
 
-	ssh_conn_state(c, CONN_CONFIG, CONFIG_DEADLINE_MS);
-	ssh_settings_command(&c->node, &argv);
 	if (pipe2(fds, O_CLOEXEC) < 0) {
 		greta_err_sys(&why, "pipe");
 		ssh_conn_fail(c, TRANSPORT_RETRY, &why);
 		return;
 	}
 	c->config_pid = greta_child_spawn(&(struct greta_child_spec){
-		.argv = (const char *const *)argv.items,
+		.argv = (const char *const *)argv->items,
 		.fds = (const struct greta_child_fd[]){{fds[1], 1}, {fds[1], 2}},
 		.n_fds = 2,
 		.new_session = true,
@@ -97,6 +101,20 @@ void ssh_config_begin(void *arg)
 	}
 	c->config_io = greta_loop_fd(c->loop, c->config_fd, EPOLLIN, on_config_out, c);
 	c->config_child = greta_loop_child(c->loop, c->config_pid, on_config_end, c);
+}
+
+void ssh_config_begin(void *arg)
+{
+	struct ssh_conn *c = arg;
+	cleanup_strs struct greta_strs argv = {0};
+
+	ssh_conn_state(c, CONN_CONFIG, CONFIG_DEADLINE_MS);
+	ssh_settings_command(&c->node, &argv);
+	ssh_question_take(&argv, ssh_settings_file(&c->node), &c->question);
+	if (ssh_answer_find(&c->question, &c->config_out))
+		take_answer(c);
+	else
+		ask_ssh(c, &argv);
 }
 
 static void on_orphan(struct greta_watch *w, uint32_t status, void *arg)

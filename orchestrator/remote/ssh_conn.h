@@ -8,6 +8,7 @@
 #define ORCHESTRATOR_REMOTE_SSH_CONN_H
 
 #include "base/str.h"
+#include "orchestrator/remote/ssh_answers.h"
 #include "orchestrator/remote/ssh_dial.h"
 #include "orchestrator/remote/ssh_pool.h"
 #include "orchestrator/remote/ssh_settings.h"
@@ -51,6 +52,7 @@ struct ssh_conn {
 	struct ssh_gate gate;
 	struct greta_watch *deadline, *io, *soon;
 	/* CONFIG */
+	struct ssh_question question;
 	pid_t config_pid;
 	int config_fd;
 	struct greta_watch *config_io, *config_child;

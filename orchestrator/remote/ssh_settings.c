@@ -8,11 +8,18 @@
 #include <unistd.h>
 
 /* GRETA_SSH_CONFIG: for simulations, and homes that are not where the password database says. */
-static void add_config_file(const struct node_settings *node, struct greta_strs *argv)
+const char *ssh_settings_file(const struct node_settings *node)
 {
 	const char *file = node->ssh_config ? node->ssh_config : getenv("GRETA_SSH_CONFIG");
 
-	if (!file || !*file)
+	return file && *file ? file : NULL;
+}
+
+static void add_config_file(const struct node_settings *node, struct greta_strs *argv)
+{
+	const char *file = ssh_settings_file(node);
+
+	if (!file)
 		return;
 	greta_strs_add(argv, "-F");
 	greta_strs_add(argv, file);

@@ -23,6 +23,8 @@ struct ssh_settings {
 	char *bind_address;          /* NULL: none */
 };
 
+/* The ssh configuration that is named for it; NULL: the usual ones. */
+const char *ssh_settings_file(const struct node_settings *node);
 /* The command that prints them; argv is appended. */
 void ssh_settings_command(const struct node_settings *node, struct greta_strs *argv);
 int ssh_settings_parse(const struct node_settings *node, const char *text, size_t n, struct ssh_settings *out,

@@ -71,7 +71,7 @@ nodes_start() {
 		echo "	GlobalKnownHostsFile /dev/null"
 		echo "	StrictHostKeyChecking yes"
 	} >"$nodes_dir/ssh_config"
-	export GRETA_SSH_CONFIG=$nodes_dir/ssh_config
+	export GRETA_SSH_CONFIG=$nodes_dir/ssh_config GRETA_CACHE_DIR=$nodes_dir/cache
 }
 
 # Also works while the sshd is stopped.
