@@ -5,18 +5,45 @@
 #include <string.h>
 
 #define PIECE_BYTES (64 * 1024) /* of more than 127 KiB at once, SQLite writes only a part */
+#define AHEAD_BYTES (1024 * 1024)
 
 struct gather {
 	sqlite3_file base;
 	char *piece;       /* not written yet */
 	int n;
 	sqlite3_int64 at;  /* where it belongs */
+	sqlite3_int64 size; /* of the file, as far as is known: it may have grown or been cut by others */
 	sqlite3_file real; /* the system's; longer than that */
 };
 
 static sqlite3_file *real_of(sqlite3_file *file)
 {
 	return &((struct gather *)file)->real;
+}
+
+/* Zeros beyond what is about to be written up to `end`, if the file is not as long yet. Who writes to the log has its
+ * lock, so that nobody else does. A disk without room for them may have enough for what counts: that write tells. */
+static void reach(struct gather *g, sqlite3_int64 end)
+{
+	static const char zeros[PIECE_BYTES];
+	sqlite3_int64 to;
+
+	if (end <= g->size || g->real.pMethods->xFileSize(&g->real, &g->size) != SQLITE_OK || end <= g->size)
+		return;
+	to = (end + AHEAD_BYTES - 1) / AHEAD_BYTES * AHEAD_BYTES;
+	for (sqlite3_int64 at = end; at < to; at += PIECE_BYTES) {
+		int n = to - at < PIECE_BYTES ? (int)(to - at) : PIECE_BYTES;
+
+		if (g->real.pMethods->xWrite(&g->real, zeros, n, at) != SQLITE_OK)
+			return;
+	}
+	g->size = to;
+}
+
+static int write_real(struct gather *g, const void *bytes, int n, sqlite3_int64 at)
+{
+	reach(g, at + n);
+	return g->real.pMethods->xWrite(&g->real, bytes, n, at);
 }
 
 /* What can't be written is given up: SQLite rolls back, and writes the same place anew. */
@@ -26,7 +53,7 @@ static int flush(sqlite3_file *file)
 	int n = g->n;
 
 	g->n = 0;
-	return n ? g->real.pMethods->xWrite(&g->real, g->piece, n, g->at) : SQLITE_OK;
+	return n ? write_real(g, g->piece, n, g->at) : SQLITE_OK;
 }
 
 static int gather_write(sqlite3_file *file, const void *bytes, int n, sqlite3_int64 at)
@@ -37,7 +64,7 @@ static int gather_write(sqlite3_file *file, const void *bytes, int n, sqlite3_in
 	if (at != g->at + g->n || n > PIECE_BYTES - g->n)
 		rc = flush(file);
 	if (rc != SQLITE_OK || n > PIECE_BYTES)
-		return rc != SQLITE_OK ? rc : g->real.pMethods->xWrite(&g->real, bytes, n, at);
+		return rc != SQLITE_OK ? rc : write_real(g, bytes, n, at);
 	if (!g->n)
 		g->at = at;
 	memcpy(g->piece + g->n, bytes, (size_t)n);
@@ -63,6 +90,7 @@ static int gather_truncate(sqlite3_file *file, sqlite3_int64 bytes)
 {
 	int rc = flush(file);
 
+	((struct gather *)file)->size = 0;
 	return rc != SQLITE_OK ? rc : real_of(file)->pMethods->xTruncate(real_of(file), bytes);
 }
 

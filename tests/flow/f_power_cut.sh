@@ -24,11 +24,15 @@ node_processes() {
 	done
 }
 die() { while [ -n "$("$@")" ]; do kill -KILL $("$@") 2>/dev/null; sleep 0.02; done; }
+# The controller stands still while the node is without power, or it would have a session there before the disk is.
 power_cut() { # controller, node or both
-	[ "$1" = node ] || kill -KILL "$(controller_pid)" 2>/dev/null
+	local controller
+	controller=$(controller_pid)
+	if [ "$1" = node ]; then kill -STOP "$controller"; else kill -KILL "$controller"; fi 2>/dev/null
 	[ "$1" = controller ] || die node_processes
 	[ "$1" = node ] || "$here/power_cut.py" disk/db kept
 	[ "$1" = controller ] || "$here/power_cut.py" disk/spool kept
+	[ "$1" != node ] || kill -CONT "$controller" 2>/dev/null
 }
 
 missing() { # acknowledged campaigns that are not there as they were
