@@ -21,29 +21,33 @@ static sqlite3_file *real_of(sqlite3_file *file)
 	return &((struct gather *)file)->real;
 }
 
-/* Zeros beyond what is about to be written up to `end`, if the file is not as long yet. Who writes to the log has its
- * lock, so that nobody else does. A disk without room for them may have enough for what counts: that write tells. */
+/* Zeros behind what was written up to `end`, where the file ends. Who writes to the log has its lock, so that nobody else
+ * does. A disk without room for them gets back what they took of it: the next commit may fit. */
 static void reach(struct gather *g, sqlite3_int64 end)
 {
 	static const char zeros[PIECE_BYTES];
-	sqlite3_int64 to;
+	sqlite3_int64 to = (end + AHEAD_BYTES - 1) / AHEAD_BYTES * AHEAD_BYTES;
 
-	if (end <= g->size || g->real.pMethods->xFileSize(&g->real, &g->size) != SQLITE_OK || end <= g->size)
+	if (end <= g->size || g->real.pMethods->xFileSize(&g->real, &g->size) != SQLITE_OK || end < g->size)
 		return;
-	to = (end + AHEAD_BYTES - 1) / AHEAD_BYTES * AHEAD_BYTES;
 	for (sqlite3_int64 at = end; at < to; at += PIECE_BYTES) {
 		int n = to - at < PIECE_BYTES ? (int)(to - at) : PIECE_BYTES;
 
-		if (g->real.pMethods->xWrite(&g->real, zeros, n, at) != SQLITE_OK)
+		if (g->real.pMethods->xWrite(&g->real, zeros, n, at) != SQLITE_OK) {
+			g->real.pMethods->xTruncate(&g->real, end);
 			return;
+		}
 	}
 	g->size = to;
 }
 
 static int write_real(struct gather *g, const void *bytes, int n, sqlite3_int64 at)
 {
-	reach(g, at + n);
-	return g->real.pMethods->xWrite(&g->real, bytes, n, at);
+	int rc = g->real.pMethods->xWrite(&g->real, bytes, n, at);
+
+	if (rc == SQLITE_OK)
+		reach(g, at + n);
+	return rc;
 }
 
 /* What can't be written is given up: SQLite rolls back, and writes the same place anew. */

@@ -4,7 +4,6 @@
 #include "base/fs.h"
 #include "base/mem.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <glob.h>
 #include <pwd.h>
@@ -36,7 +35,7 @@ static void add_text(struct greta_sha256 *h, const char *s)
 	greta_sha256_add(h, s ? s : "", s ? strlen(s) + 1 : 1);
 }
 
-/* As it is now, or that it is absent. False: it is. */
+/* As it is now. False: it is absent. */
 static bool add_path(struct look *l, const char *path)
 {
 	struct stat st;
@@ -109,9 +108,10 @@ static void add_file(struct look *l, const char *path, const char *base, int dep
 	cleanup_buf struct greta_buf text = {0};
 	char *rest, *line;
 
-	if (!add_path(l, path))
+	if (!l->may_keep || !add_path(l, path))
 		return;
-	if (depth > INCLUDE_DEPTH || greta_fs_read(path, CONFIG_BYTES_MAX, &text, NULL) < 0)
+	if (depth > INCLUDE_DEPTH || greta_fs_read(path, CONFIG_BYTES_MAX, &text, NULL) < 0 ||
+	    strlen(greta_buf_str(&text)) != text.len)
 		l->may_keep = false;
 	for (line = text.len ? strtok_r(text.data, "\n", &rest) : NULL; line; line = strtok_r(NULL, "\n", &rest))
 		add_line(l, line, base, depth);
