@@ -17,12 +17,8 @@ static char *from_env(const char *variable, const char *otherwise)
 
 static char *cache_dir(const char *otherwise)
 {
-	const char *set = getenv("GRETA_CACHE_DIR"), *xdg = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
-	if (set && *set)
-		return greta_strdup(set);
-	if (xdg && xdg[0] == '/')
-		return greta_fs_join(xdg, "greta");
-	return home && *home ? greta_fs_join(home, ".cache/greta") : greta_fs_join(otherwise, "cache");
+	char *dir = greta_fs_cache_dir();
+	return dir ? dir : greta_fs_join(otherwise, "cache");
 }
 
 static char *spool_base(void)

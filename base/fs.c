@@ -333,6 +333,16 @@ char *greta_fs_join(const char *dir, const char *name)
 	return greta_format("%s%s%s", dir, n == 0 || dir[n - 1] == '/' ? "" : "/", name);
 }
 
+char *greta_fs_cache_dir(void)
+{
+	const char *set = getenv("GRETA_CACHE_DIR"), *xdg = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+	if (set && *set)
+		return greta_strdup(set);
+	if (xdg && xdg[0] == '/')
+		return greta_fs_join(xdg, "greta");
+	return home && *home ? greta_fs_join(home, ".cache/greta") : NULL;
+}
+
 char *greta_fs_self_dir(void)
 {
 	char path[PATH_MAX];

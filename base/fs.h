@@ -28,6 +28,7 @@ int greta_fs_lock(const char *path, mode_t mode, struct greta_err *e);
 bool greta_fs_is_network(const char *path, const char **type);
 
 char *greta_fs_join(const char *dir, const char *name);   /* the caller owns it */
+char *greta_fs_cache_dir(void); /* GRETA_CACHE_DIR, else greta/ in XDG_CACHE_HOME or ~/.cache; NULL: none is set; caller owns */
 char *greta_fs_self_dir(void);                            /* the folder of the running executable; caller owns */
 int greta_fs_set_nonblock(int fd, struct greta_err *e);
 

@@ -169,13 +169,9 @@ void ssh_question_take(const struct greta_strs *argv, const char *config, struct
 
 static char *folder(void)
 {
-	const char *set = getenv("GRETA_CACHE_DIR"), *xdg = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+	cleanup_free char *cache = greta_fs_cache_dir();
 
-	if (set && *set)
-		return greta_fs_join(set, "ssh");
-	if (xdg && *xdg == '/')
-		return greta_fs_join(xdg, "greta/ssh");
-	return home && *home == '/' ? greta_fs_join(home, ".cache/greta/ssh") : NULL;
+	return cache ? greta_fs_join(cache, "ssh") : NULL;
 }
 
 static char *file_of(const struct ssh_question *q)

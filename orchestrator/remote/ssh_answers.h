@@ -5,8 +5,8 @@
  * read (absent ones, and folders that an Include looks into, among them) are what they were when it was given. It is not
  * kept where something else has a say: Match exec or localnetwork, CanonicalizeHostname, ${variables}.
  *
- * They lie in $GRETA_CACHE_DIR/ssh ($XDG_CACHE_HOME/greta, ~/.cache/greta), in at most 4096 files, where a newer one takes the
- * place of an older. A torn or foreign file is no answer. Where nothing can be written, ssh is asked each time.
+ * They lie in ssh/ of greta_fs_cache_dir(), in at most 4096 files, where a newer one takes the place of an older. A torn or
+ * foreign file is no answer. Where nothing can be written, ssh is asked each time.
  */
 #ifndef ORCHESTRATOR_REMOTE_SSH_ANSWERS_H
 #define ORCHESTRATOR_REMOTE_SSH_ANSWERS_H

@@ -1,7 +1,7 @@
 /* What the files of the ssh transport share: a connection and its streams.
  *
  *	transport_ssh.c   the states of a connection, its endings, the pump        ssh_auth.c     who we are
- *	ssh_config.c      CONFIG: asks `ssh -G`                                    ssh_stream.c   channels
+ *	ssh_config.c      CONFIG: `ssh -G`, or what it said (ssh_answers.h)        ssh_stream.c   channels
  *	ssh_hostkey.c     who the server is
  */
 #ifndef ORCHESTRATOR_REMOTE_SSH_CONN_H

@@ -1,8 +1,11 @@
+#include "base/cleanup.h"
+#include "base/mem.h"
 #include "base/str.h"
 #include "tests/unit/unit.h"
 #include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -261,10 +264,32 @@ static void test_fs__join_and_self(void **state)
 
 #define IN_TMP(test) cmocka_unit_test_setup_teardown(test, unit_tmp_create, unit_tmp_remove)
 
+static void test_fs__cache_dir(void **state)
+{
+	static const struct {
+		const char *set, *xdg, *home, *dir;
+	} cases[] = {
+		{"/own", "/xdg", "/home/x", "/own"}, {"", "/xdg", "/home/x", "/xdg/greta"},
+		{"", "relative", "/home/x", "/home/x/.cache/greta"}, {"", "", "", NULL},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < GRETA_COUNT(cases); i++) {
+		cleanup_free char *dir = NULL;
+
+		setenv("GRETA_CACHE_DIR", cases[i].set, 1);
+		setenv("XDG_CACHE_HOME", cases[i].xdg, 1);
+		setenv("HOME", cases[i].home, 1);
+		dir = greta_fs_cache_dir();
+		assert_true(greta_str_eq(dir, cases[i].dir));
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		IN_TMP(test_fs__read_refuses_more_than_allowed),
+		cmocka_unit_test(test_fs__cache_dir),
 		IN_TMP(test_fs__write_replaces_whole_files),
 		IN_TMP(test_fs__failed_write_leaves_the_old_file_and_nothing_else),
 		IN_TMP(test_fs__mkdirs),
