@@ -92,7 +92,8 @@ pid=$(controller_pid)
 expect 0 'campaign 7' greta-orch submit --detach good.json
 [ "$(controller_pid)" = "$pid" ] || fail "a second submit made a second controller"
 expect 0 'long' greta-orch status
-expect 0 'prefill' greta-orch status --json
+prefills() { greta-orch status --json | grep -q '"phase":"prefill"'; }
+wait_for 10 prefills || fail "status does not tell the phase: $(greta-orch status --json)"
 expect 3 'is not in|no campaign|none' greta-orch cancel nothing-like-it
 start=$SECONDS
 expect 0 '12 jobs cancelled' greta-orch cancel 6
@@ -244,6 +245,7 @@ wait_for 5 no_controller
 GRETA_AGENT=$dir/no-agent expect 3 'did not start \(exit 4\): not me' greta-orch node check local
 wait_for 5 no_controller
 GRETA_AGENT=$dir/missing expect 3 'greta-agent is not at .*missing' greta-orch node check local
+wait_for 5 no_controller
 
 # --- a node that was never checked does not pass for one that was
 expect 3 "can't connect to 127.0.0.1 port 1" greta-orch node add nowhere --host 127.0.0.1 --port 1

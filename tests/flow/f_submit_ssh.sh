@@ -176,7 +176,8 @@ touch overtaken
 expect 0 '6 of 6' greta-orch resume
 equal "attempts in spite of kill -9" "SELECT count(*) FROM attempt a JOIN job j ON j.id = a.job_id WHERE j.campaign_id = $(id_of over)" 6
 
-# --- no node can be reached: said, stored, resumable
+# --- no node can be reached: said, stored, resumable. A controller that had them would wait for their return.
+wait_for 5 no_controller || fail "the controller stayed"
 node_stop 1
 node_stop 2
 campaign away.json 128 1 ok
