@@ -67,6 +67,7 @@ struct ctl_node {
 	size_t n_prepared, cap_prepared;
 	struct greta_watch *lease;
 	struct greta_watch *probe_again;  /* of a pool: Slurm may be away, or its queue full, for a while */
+	bool facts_due;                   /* who asked for them is answered behind the commit */
 	char probe_said[240];             /* why it can't say what it is; "": it could, or was not asked */
 	char note[200];
 };
@@ -207,6 +208,7 @@ void work_forget(struct ctl_attempt *a);                                /* ended
 int batch_begin(struct ctl *c);                            /* 0, or -1: the batch is broken, nothing may be done */
 void batch_urgent(struct ctl *c);                          /* something waits for this commit */
 void batch_touch(struct ctl_attempt *a);
+void batch_facts(struct ctl_node *n);                      /* what it said of itself: control_facts follows */
 int batch_commit(struct ctl *c, struct greta_err *e);      /* now; no batch is fine */
 void batch_undo(struct ctl *c);                            /* what was begun is taken back; memory is as it was */
 void batch_fail(struct ctl *c, const struct greta_err *why);
@@ -298,6 +300,7 @@ struct ctl {
 		int64_t rest_ns; /* monotonic: no commit before, see ingest.c */
 		struct ctl_attempt **touched;
 		size_t n_touched, cap_touched;
+		bool facts_due; /* of some node */
 	} batch;
 	struct {
 		struct news_item items[64];

@@ -244,7 +244,7 @@ static void on_facts(struct ctl_node *n, struct greta_msg *m)
 		news_add(n->ctl, 0, "%s: the same machine as %s, which is used instead", n->name, n->twin->name);
 	fleet_resize(n);
 	quarantine_settle(n);
-	control_facts(n->ctl, n);
+	batch_facts(n);
 }
 
 static const struct greta_held *find_held(const struct greta_msg *m, const char *uuid)

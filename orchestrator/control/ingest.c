@@ -1,9 +1,9 @@
 /* Events into the database, acknowledgements out, in groups.
  *
  * A batch is one transaction. It opens with the first change and commits 1 ms after something urgent came to wait for it
- * (an attempt to be sent, an outcome), else after 5 ms. The one after the next has to wait: a commit costs as much as all
- * else that a short attempt takes, so that no more than a tenth of the time goes into them, as long as that holds nothing
- * up for more than 10 ms. A slow disk, or a busy fleet, gets fewer and larger ones. After the commit, and only then, nodes
+ * (an attempt to be sent, an outcome, output for which the node wants credit), else after 50 ms. The one after the next
+ * has to wait: a commit costs as much as all else that a short attempt takes, so that no more than a tenth of the time
+ * goes into them, as long as that holds nothing up for more than 10 ms. A slow disk, or a busy fleet, gets fewer and larger ones. After the commit, and only then, nodes
  * are told: acknowledgements, starts, cancellations. */
 #include "orchestrator/control/ctl.h"
 
@@ -14,7 +14,7 @@
 
 #include <string.h>
 
-#define BATCH_MS 5
+#define BATCH_MS 50
 #define BATCH_URGENT_MS 1
 #define BATCH_REST 9 /* times what the last commit took ... */
 #define BATCH_REST_MOST_NS (10 * GRETA_NS_PER_MS)
@@ -84,6 +84,24 @@ void batch_touch(struct ctl_attempt *a)
 	*GRETA_PUSH(c->batch.touched, c->batch.n_touched, c->batch.cap_touched) = a;
 }
 
+void batch_facts(struct ctl_node *n)
+{
+	n->facts_due = n->ctl->batch.facts_due = true;
+	batch_urgent(n->ctl);
+}
+
+static void answer_facts(struct ctl *c)
+{
+	if (!c->batch.facts_due)
+		return;
+	c->batch.facts_due = false;
+	for (size_t i = 0; i < c->n_nodes; i++) {
+		if (c->nodes[i]->facts_due)
+			control_facts(c, c->nodes[i]);
+		c->nodes[i]->facts_due = false;
+	}
+}
+
 static void acknowledge(struct ctl_attempt *a)
 {
 	struct greta_msg m = {.type = GRETA_MSG_ACK, .seq = a->applied_seq};
@@ -146,6 +164,7 @@ int batch_commit(struct ctl *c, struct greta_err *e)
 		c->batch.touched = touched;
 		c->batch.cap_touched = n;
 	}
+	answer_facts(c);
 	return 0;
 }
 
@@ -324,6 +343,8 @@ void ingest_event(struct ctl_node *n, const struct greta_event *ev, size_t frame
 		return;
 	if (is_bulk(ev->kind))
 		a->credit += (int64_t)frame_bytes;
+	if (a->credit >= CREDIT_STEP)
+		batch_urgent(c);
 	if (greta_attempts_apply(c->db, a->id, ev, &out, &why) < 0) {
 		/* The node's word and ours do not fit together: from the last that we have, once more. */
 		if (why.code == GRETA_EPROTO) {

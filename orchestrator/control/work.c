@@ -214,4 +214,5 @@ void work_event(struct ctl_attempt *a, enum attempt_event ev)
 		return;
 	a->todo = action;
 	batch_touch(a);
+	batch_urgent(a->node->ctl);
 }
