@@ -215,7 +215,7 @@ static int ack(struct session *s, const struct greta_msg *m, struct greta_err *e
 	}
 	if (r)
 		relays_drop(&s->relays, r);
-	return spool_remove(s->paths->spool, m->attempt, e);
+	return s->pool ? spool_remove(s->paths->spool, m->attempt, e) : spool_recycle(s->paths->spool, m->attempt, e);
 }
 
 static int on_ack(struct session *s, const struct greta_msg *m, struct greta_err *e)

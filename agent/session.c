@@ -1,6 +1,7 @@
 #include "agent/session.h"
 #include "agent/launch.h"
 #include "agent/request.h"
+#include "agent/spare.h"
 #include "agent/spool.h"
 #include "base/fs.h"
 #include "base/log.h"
@@ -210,6 +211,8 @@ static int set_up(struct session *s, const char *slurm, struct greta_err *e)
 
 static void session_release(struct session *s)
 {
+	if (!s->pool)
+		spare_clear(s->paths->spool);
 	request_release(s);
 	pool_child_end(s->pool);
 	if (s->loop)

@@ -1,5 +1,6 @@
 #include "agent/spool.h"
 #include "agent/files.h"
+#include "agent/spare.h"
 #include "base/cleanup.h"
 #include "base/fs.h"
 #include "base/mem.h"
@@ -44,7 +45,7 @@ int spool_own_folder(const char *path, struct greta_err *e)
 int spool_prepare(const char *spool, bool shared, struct greta_err *e)
 {
 	const char *type = NULL;
-	static const char *const folders[] = {"attempts", "fence"};
+	static const char *const folders[] = {"attempts", "fence", "spare"};
 	if (spool_own_folder(spool, e) != 0)
 		return -1;
 	if (!shared && greta_fs_is_network(spool, &type))
@@ -79,17 +80,24 @@ void spool_list(const char *spool, struct greta_strs *uuids)
 			greta_strs_add(uuids, names.items[i]);
 }
 
-/* creating */
+/* creating; what a spare (spare.h) has already is written over */
+
+/* Not where it is that long already: freeing the rest of a reserve costs more than all else here. */
+static int cut(int fd, off_t n)
+{
+	struct stat st;
+	return fstat(fd, &st) == 0 && st.st_size == n ? 0 : ftruncate(fd, n);
+}
 
 static int write_synced(const char *dir, const char *name, const char *data, size_t n, struct greta_err *e)
 {
 	cleanup_free char *path = greta_fs_join(dir, name);
-	cleanup_fd int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+	cleanup_fd int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
 		return greta_err_sys(e, "can't create %s", path);
 	if (greta_fs_write_all(fd, data, n, e) != 0)
 		return greta_err_wrap(e, "%s", path);
-	return fsync(fd) == 0 ? 0 : greta_err_sys(e, "can't sync %s", path);
+	return cut(fd, (off_t)n) == 0 && fsync(fd) == 0 ? 0 : greta_err_sys(e, "can't sync %s", path);
 }
 
 /* Blocks that can be written later on a full disk. Where the file system has no fallocate, zeros are written.
@@ -97,7 +105,7 @@ static int write_synced(const char *dir, const char *name, const char *data, siz
 static int write_reserve(const char *dir, const char *name, int how, size_t bytes, struct greta_err *e)
 {
 	cleanup_free char *path = greta_fs_join(dir, name);
-	cleanup_fd int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+	cleanup_fd int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
 		return greta_err_sys(e, "can't create %s", path);
 	if (how && fallocate(fd, how, 0, (off_t)bytes) == 0)
@@ -166,7 +174,7 @@ int spool_create(const char *spool, const struct greta_spec *spec, const char *d
 	cleanup_free char *from = greta_format("%s/" NEW_PREFIX "%s", attempts, greta_uuid_new(unique));
 	if (access(to, F_OK) == 0)
 		return greta_err_set(e, GRETA_EEXIST, "there is a spool %s already", to);
-	if (mkdir(from, 0700) != 0)
+	if (!spare_take(spool, from) && mkdir(from, 0700) != 0)
 		return greta_err_sys(e, "can't make the spool folder %s", from);
 	int fd = make_control(from, e);
 	if (fd < 0 || fill(from, spec, db, e) != 0 || reveal(attempts, from, to, e) != 0) {
@@ -275,14 +283,6 @@ bool spool_is_finished(const char *dir)
 
 /* ending */
 
-/* Not where it is that long already: freeing the rest of the reserve costs more than all else here, and comes with the
- * folder's end. */
-static int cut(int fd, off_t n)
-{
-	struct stat st;
-	return fstat(fd, &st) == 0 && st.st_size == n ? 0 : ftruncate(fd, n);
-}
-
 int spool_publish(const char *dir, const char *json, size_t n, struct greta_err *e)
 {
 	cleanup_free char *part = greta_fs_join(dir, "outcome.part");
@@ -338,13 +338,23 @@ void spool_ack(const char *dir, int64_t seq)
 	put_record(dir, RECORD_ACKED, text, NULL); /* lost, it costs a replay of what the controller knows by number */
 }
 
-int spool_remove(const char *spool, const char *uuid, struct greta_err *e)
+static int remove_attempt(const char *spool, const char *uuid, bool keep, struct greta_err *e)
 {
 	cleanup_free char *dir = spool_attempt_dir(spool, uuid);
 	cleanup_free char *dead = greta_format("%s/attempts/" DEAD_PREFIX "%s", spool, uuid);
 	if (rename(dir, dead) != 0 && errno != ENOENT)
 		return greta_err_sys(e, "can't remove %s", dir);
-	return greta_fs_remove_tree(dead, e);
+	return keep && spare_keep(spool, dead) ? 0 : greta_fs_remove_tree(dead, e);
+}
+
+int spool_remove(const char *spool, const char *uuid, struct greta_err *e)
+{
+	return remove_attempt(spool, uuid, false, e);
+}
+
+int spool_recycle(const char *spool, const char *uuid, struct greta_err *e)
+{
+	return remove_attempt(spool, uuid, true, e);
 }
 
 /* A folder in the making is locked by its maker; one that can be locked has none. */
@@ -364,6 +374,7 @@ void spool_tidy(const char *spool)
 {
 	cleanup_free char *attempts = attempts_dir(spool);
 	cleanup_dir DIR *d = opendir(attempts);
+	spare_clear(spool);
 	for (struct dirent *entry; d && (entry = readdir(d));) {
 		cleanup_free char *dir = greta_fs_join(attempts, entry->d_name);
 		if (greta_str_starts(entry->d_name, DEAD_PREFIX))

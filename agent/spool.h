@@ -10,6 +10,7 @@
  *                          /kernels.json  what the engine says of its kernels, where the spec asks (kernels.h)
  *                          /scratch/      the engine's working folder
  *   <spool>/fence/<db-uuid>               the highest fence seen (fence.h)
+ *   <spool>/spare/<number>                folders that the next attempts begin with (spare.h)
  *   <spool>/supervisor.log                what supervisors have to say; normally empty
  *
  * A folder appears under its name only when spec.json is whole and its lock is held. Life of the lock: taken by the
@@ -64,8 +65,10 @@ bool spool_engine_note(const char *dir, char text[SPOOL_RECORD]);
 int64_t spool_acked(const char *dir);
 void spool_ack(const char *dir, int64_t seq);
 
-/* Removes an attempt's folder: out of sight first, then its contents. */
+/* Removes an attempt's folder: out of sight first, then its contents. recycle: what is left of one that is through may serve
+ * another attempt (spare.h); not in a spool that machines share. */
 int spool_remove(const char *spool, const char *uuid, struct greta_err *e);
+int spool_recycle(const char *spool, const char *uuid, struct greta_err *e);
 
 /* Removes what a crash left half made or half removed. */
 void spool_tidy(const char *spool);

@@ -6,6 +6,7 @@
 #include "agent/journal.h"
 #include "agent/spool.h"
 #include "agent/tail.h"
+#include "base/fs.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "tests/unit/agent_trees.h"
@@ -89,6 +90,113 @@ static void test_spool__a_life(void **state)
 	assert_int_equal(ids.n, 0);
 	greta_spec_release(&spec), greta_spec_release(&back);
 	free(dir), free(spool);
+}
+
+static void recycle(const char *spool, struct greta_spec *spec, char *dir, int lock)
+{
+	struct greta_err e = {0};
+	close(lock);
+	assert_ok(spool_recycle(spool, spec->attempt, &e));
+	assert_int_equal(access(dir, F_OK), -1);
+	greta_spec_release(spec);
+	free(dir);
+}
+
+static bool has_spare(const char *spool)
+{
+	char path[1200];
+	snprintf(path, sizeof path, "%s/spare/0", spool);
+	return access(path, F_OK) == 0;
+}
+
+static void test_spool__a_recycled_folder_tells_nothing_of_the_attempt_before(void **state)
+{
+	struct greta_err e = {0};
+	struct greta_spec spec, back = {0};
+	struct greta_buf text = {0};
+	struct tail t;
+	int lock = -1;
+	char record[SPOOL_RECORD], path[1200];
+	char *spool = made_spool(*state), *dir = made_attempt(spool, &spec, &lock);
+	tree_file(dir, "events", "of the one before");
+	spool_cancel(dir, "by bob", &e), spool_note_engine(dir, "cgroup -\n", &e), spool_ack(dir, 17);
+	spool_lock_write(lock, &e);
+	end_attempt(dir, GRETA_OUTCOME_TIMED_OUT);
+	recycle(spool, &spec, dir, lock);
+	assert_true(has_spare(spool));
+
+	dir = made_attempt(spool, &spec, &lock);
+	assert_false(has_spare(spool));
+	assert_ok(spool_read_spec(dir, &back, &e));
+	assert_string_equal(back.attempt, spec.attempt);
+	assert_false(spool_cancel_asked(dir, record));
+	assert_false(spool_engine_note(dir, record));
+	assert_int_equal(spool_acked(dir), 0);
+	assert_int_equal(spool_lock_pid(dir), 0);
+	assert_false(spool_is_finished(dir));
+	assert_ok(tail_open(&t, dir, 0, &e));
+	assert_int_equal(tail_next(&t, &e), 0);
+	tail_close(&t);
+	end_attempt(dir, GRETA_OUTCOME_GOOD); /* a shorter text than before */
+	snprintf(path, sizeof path, "%s/outcome.json", dir);
+	assert_ok(greta_fs_read(path, 4096, &text, &e));
+	struct greta_end end = {0};
+	assert_ok(greta_end_parse(greta_buf_str(&text), text.len, &end, &e));
+	assert_int_equal(end.outcome, GRETA_OUTCOME_GOOD);
+	greta_end_release(&end), greta_spec_release(&back), greta_buf_release(&text);
+
+	recycle(spool, &spec, dir, lock);
+	spool_tidy(spool);
+	assert_false(has_spare(spool));
+	free(spool);
+}
+
+static void leave_file(const char *dir)
+{
+	tree_file(dir, "scratch/core", "x");
+}
+
+static void leave_more(const char *dir)
+{
+	tree_file(dir, "more", "x");
+}
+
+static void replace_spec(const char *dir)
+{
+	char spec[1200];
+	snprintf(spec, sizeof spec, "%s/spec.json", dir);
+	unlink(spec);
+	assert_int_equal(symlink("/etc/passwd", spec), 0);
+}
+
+static void link_outcome(const char *dir)
+{
+	char outcome[1200], other[1200];
+	snprintf(outcome, sizeof outcome, "%s/outcome.json", dir);
+	snprintf(other, sizeof other, "%s/../../other", dir);
+	unlink(other);
+	assert_int_equal(link(outcome, other), 0);
+}
+
+static void open_up(const char *dir)
+{
+	assert_int_equal(chmod(dir, 0777), 0);
+}
+
+static void test_spool__only_a_folder_as_it_was_made_is_recycled(void **state)
+{
+	static void (*const spoil[])(const char *) = {leave_file, leave_more, replace_spec, link_outcome, open_up};
+	char *spool = made_spool(*state);
+	for (size_t i = 0; i < GRETA_COUNT(spoil); i++) {
+		struct greta_spec spec;
+		int lock = -1;
+		char *dir = made_attempt(spool, &spec, &lock);
+		end_attempt(dir, GRETA_OUTCOME_GOOD);
+		spoil[i](dir);
+		recycle(spool, &spec, dir, lock);
+		assert_false(has_spare(spool));
+	}
+	free(spool);
 }
 
 static void test_spool__half_made_and_half_removed_folders_go(void **state)
@@ -346,6 +454,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 #define T(name) cmocka_unit_test_setup_teardown(name, unit_tmp_create, unit_tmp_remove)
 		T(test_spool__a_life),
+		T(test_spool__a_recycled_folder_tells_nothing_of_the_attempt_before),
+		T(test_spool__only_a_folder_as_it_was_made_is_recycled),
 		T(test_spool__half_made_and_half_removed_folders_go),
 		T(test_spool__foreign_folders_are_refused),
 		T(test_journal__is_read_back_while_it_grows),
