@@ -70,11 +70,12 @@ static void keep(struct slots *s, int fd)
 
 /* holders */
 
+/* Always as long, so that nothing of the one before is left over. */
 static void write_holder(int fd, const char *attempt)
 {
 	char text[96];
-	int n = snprintf(text, sizeof text, "%d %u %s\n", (int)getpid(), (unsigned)geteuid(), attempt);
-	if (ftruncate(fd, 0) != 0 || pwrite(fd, text, (size_t)n, 0) != n)
+	int n = snprintf(text, sizeof text, "%-11d %-10u %-36s\n", (int)getpid(), (unsigned)geteuid(), attempt);
+	if (pwrite(fd, text, (size_t)n, 0) != n)
 		return; /* only messages are poorer for it */
 }
 

@@ -54,11 +54,17 @@ static int take_frame(struct tail *t, struct greta_err *e)
 	return is_event ? 1 : greta_err_set(e, GRETA_EPROTO, "%s/events holds something that is no event", t->dir);
 }
 
+/* Of what was read already. */
+static int next_at_hand(struct tail *t, struct greta_err *e)
+{
+	return t->used < t->buf.len ? take_frame(t, e) : 0;
+}
+
 /* The next frame of the file, whatever its number. */
 static int next_in_file(struct tail *t, struct greta_err *e)
 {
 	for (;;) {
-		int got = t->used < t->buf.len ? take_frame(t, e) : 0;
+		int got = next_at_hand(t, e);
 		if (got != 0)
 			return got;
 		got = fill(t, e);
@@ -118,9 +124,13 @@ static int next_outcome(struct tail *t, struct greta_err *e)
 int tail_next(struct tail *t, struct greta_err *e)
 {
 	while (!t->ended) {
-		/* Asked before reading to the end: what was written before the outcome is then surely seen. */
-		bool finished = spool_is_finished(t->dir);
-		int got = next_in_file(t, e);
+		bool finished = false;
+		int got = next_at_hand(t, e);
+		if (got != 1) {
+			/* Asked before reading to the end: what was written before the outcome is then surely seen. */
+			finished = spool_is_finished(t->dir);
+			got = next_in_file(t, e);
+		}
 		if (got < 0 && !finished)
 			return -1;
 		if (got == 1 && t->seq > t->after)

@@ -20,7 +20,8 @@ int greta_fs_read(const char *path, size_t max_bytes, struct greta_buf *out, str
 	for (;;) {
 		/* One byte more than allowed, to see that there is more. Sizes from fstat don't hold in /proc. */
 		size_t left = max_bytes - (out->len - before);
-		size_t want = left < 65536 ? left + 1 : 65536;
+		size_t most = out->len == before ? 4096 : 65536; /* few files here are longer */
+		size_t want = left < most ? left + 1 : most;
 		ssize_t n = read(fd, greta_buf_reserve(out, want), want);
 		if (n < 0 && errno == EINTR)
 			continue;
