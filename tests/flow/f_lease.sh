@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
-# A node that stays away beyond its lease, comes back, and has a result after all; and a controller that was overtaken.
-# usage: f_lease.sh FOLDER-OF-PROGRAMS
+# A node that stays away beyond its lease, comes back, and has a result after all; and a controller that was overtaken while
+# it stood still, for longer than a link may be silent.
+# usage: f_lease.sh FOLDER-OF-PROGRAMS [SECONDS THAT IT STANDS STILL]
 . "$(dirname "$0")/lib.sh"
+still_s=${2:-12}
 cd "$dir" || exit 1
 nodes_start 2 || exit 1
 export GRETA_LEASE_S=3
@@ -40,6 +42,7 @@ sqlite3 "$GRETA_DB" ".backup copy.db"
 touch taken_over
 GRETA_DB=$dir/copy.db expect 0 '4 of 4' greta-orch resume
 n=$(wc -l <ledger)
+sleep "$still_s"
 kill -CONT "$first"
 wait_for 15 test ! -d "/proc/$first" || fail "the overtaken controller goes on"
 grep -qE 'newer controller|owns this database now' "$GRETA_DB.log" || fail "it did not say why it ended: $(tail -3 "$GRETA_DB.log")"
@@ -65,6 +68,7 @@ touch all_stopped
 outcomes() { ls node*/spool/*/attempts/*/outcome.json 2>/dev/null | wc -l; }
 ended() { [ "$(outcomes)" = 2 ]; }
 wait_for 20 ended || fail "the engines did not end: $(outcomes)"
+sleep "$still_s"
 kill -CONT "$first"
 wait_for 20 test ! -d "/proc/$first" || fail "the overtaken controller goes on"
 [ "$(outcomes)" = 2 ] || fail "the overtaken controller had a spool pruned"
