@@ -5,22 +5,25 @@
 #include <stdlib.h>
 #include <string.h>
 
-char *greta_buf_reserve(struct greta_buf *b, size_t n)
+static void grow(struct greta_buf *b, size_t n)
 {
-	size_t need;
+	size_t need, cap = b->cap > SIZE_MAX / 4 ? 0 : b->cap * 2;
 	if (__builtin_add_overflow(b->len, n, &need) || need >= PTRDIFF_MAX)
 		need = SIZE_MAX; /* greta_realloc says so and aborts */
 	else
 		need++;
-	if (need > b->cap) {
-		size_t cap = b->cap > SIZE_MAX / 4 ? need : b->cap * 2;
-		if (cap < need)
-			cap = need;
-		if (cap < 64)
-			cap = 64;
-		b->data = greta_realloc(b->data, cap);
-		b->cap = cap;
-	}
+	if (cap < need)
+		cap = need;
+	if (cap < 64)
+		cap = 64;
+	b->data = greta_realloc(b->data, cap);
+	b->cap = cap;
+}
+
+char *greta_buf_reserve(struct greta_buf *b, size_t n)
+{
+	if (n >= b->cap || b->len >= b->cap - n)
+		grow(b, n);
 	b->data[b->len] = '\0';
 	return b->data + b->len;
 }
@@ -41,7 +44,22 @@ void greta_buf_adds(struct greta_buf *b, const char *s)
 
 void greta_buf_addc(struct greta_buf *b, char c)
 {
-	greta_buf_add(b, &c, 1);
+	char *to = greta_buf_reserve(b, 1);
+	to[0] = c;
+	to[1] = '\0';
+	b->len++;
+}
+
+void greta_buf_addi(struct greta_buf *b, int64_t n)
+{
+	char text[20], *end = text + sizeof text, *at = end; /* -9223372036854775808 */
+	uint64_t left = n < 0 ? -(uint64_t)n : (uint64_t)n;
+	do
+		*--at = (char)('0' + left % 10);
+	while (left /= 10);
+	if (n < 0)
+		*--at = '-';
+	greta_buf_add(b, at, (size_t)(end - at));
 }
 
 void greta_buf_vaddf(struct greta_buf *b, const char *fmt, va_list ap)

@@ -5,6 +5,7 @@
 
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct greta_buf {
 	char *data;
@@ -15,6 +16,7 @@ struct greta_buf {
 void greta_buf_add(struct greta_buf *b, const void *bytes, size_t n);
 void greta_buf_adds(struct greta_buf *b, const char *s);
 void greta_buf_addc(struct greta_buf *b, char c);
+void greta_buf_addi(struct greta_buf *b, int64_t n); /* in decimal */
 void greta_buf_addf(struct greta_buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void greta_buf_vaddf(struct greta_buf *b, const char *fmt, va_list ap);
 void greta_buf_add_word(struct greta_buf *b, const char *s); /* quoted, as one word of a POSIX shell */

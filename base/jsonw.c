@@ -1,5 +1,4 @@
 #include "base/jsonw.h"
-#include <inttypes.h>
 #include <locale.h>
 #include <math.h>
 #include <stdio.h>
@@ -11,63 +10,37 @@ struct greta_jsonw greta_jsonw(struct greta_buf *out)
 	return (struct greta_jsonw){.out = out};
 }
 
-/* Length of the well-formed UTF-8 character at s (at most n bytes), 0 if there is none: overlong forms, surrogates and
- * what lies above U+10FFFF are not. */
-static size_t utf8_len(const unsigned char *s, size_t n)
-{
-	unsigned char low = 0x80, high = 0xbf;
-	size_t len = s[0] < 0x80 ? 1 : s[0] < 0xc2 ? 0 : s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : s[0] < 0xf5 ? 4 : 0;
-	if (len > n)
-		return 0;
-	if (s[0] == 0xe0)
-		low = 0xa0;
-	else if (s[0] == 0xed)
-		high = 0x9f;
-	else if (s[0] == 0xf0)
-		low = 0x90;
-	else if (s[0] == 0xf4)
-		high = 0x8f;
-	for (size_t i = 1; i < len; i++) {
-		if (s[i] < low || s[i] > high)
-			return 0;
-		low = 0x80;
-		high = 0xbf;
-	}
-	return len;
-}
-
 static void add_escape(struct greta_buf *out, unsigned char c)
 {
 	static const char letters[0x20] = {['\b'] = 'b', ['\t'] = 't', ['\n'] = 'n', ['\f'] = 'f', ['\r'] = 'r'};
-	if (c >= 0x20)
-		greta_buf_addf(out, "\\%c", c);
-	else if (letters[c])
-		greta_buf_addf(out, "\\%c", letters[c]);
-	else
+	char letter = (char)(c >= 0x20 ? c : (unsigned char)letters[c]);
+	if (!letter) {
 		greta_buf_addf(out, "\\u%04x", c);
+		return;
+	}
+	greta_buf_addc(out, '\\');
+	greta_buf_addc(out, letter);
 }
 
 static void add_string(struct greta_buf *out, const char *text, size_t n)
 {
-	const unsigned char *s = (const unsigned char *)text;
-	size_t plain = 0; /* bytes before s[i] that go out as they are */
+	const char *end = text + n;
 	greta_buf_addc(out, '"');
-	for (size_t i = 0; i < n;) {
-		size_t len = utf8_len(s + i, n - i);
-		if (len && s[i] >= 0x20 && s[i] != '"' && s[i] != '\\') {
-			i += len;
-			plain += len;
-			continue;
-		}
-		greta_buf_add(out, s + i - plain, plain);
-		plain = 0;
-		if (len)
-			add_escape(out, s[i]);
+	while (text < end) {
+		size_t plain = greta_str_plain(text, (size_t)(end - text)), len;
+		greta_buf_add(out, text, plain);
+		text += plain;
+		if (text == end)
+			break;
+		len = greta_str_utf8_len(text, (size_t)(end - text));
+		if (len > 1)
+			greta_buf_add(out, text, len);
+		else if (len)
+			add_escape(out, (unsigned char)*text);
 		else
 			greta_buf_adds(out, "\xef\xbf\xbd");
-		i++;
+		text += len ? len : 1;
 	}
-	greta_buf_add(out, s + n - plain, plain);
 	greta_buf_addc(out, '"');
 }
 
@@ -126,7 +99,7 @@ void greta_jsonw_strn(struct greta_jsonw *w, const char *key, const char *value,
 void greta_jsonw_i64(struct greta_jsonw *w, const char *key, int64_t value)
 {
 	begin_value(w, key);
-	greta_buf_addf(w->out, "%" PRId64, value);
+	greta_buf_addi(w->out, value);
 }
 
 void greta_jsonw_f64(struct greta_jsonw *w, const char *key, double value)

@@ -14,6 +14,13 @@ int greta_str_f64(const char *s, double *out);                   /* whole string
 void greta_str_copy(char *dst, size_t cap, const char *src);     /* always terminated, cut if too long */
 bool greta_str_in(const char *s, const char *const *list, size_t n);
 
+/* How many bytes from s on stand in a JSON string as they are, and stand for themselves: ASCII but for control characters, the
+ * quote and the backslash. */
+size_t greta_str_plain(const char *s, size_t n);
+/* Length of the well-formed UTF-8 character at s (at most n bytes, one at least), 0 if there is none: overlong forms,
+ * surrogates and what lies above U+10FFFF are not. */
+size_t greta_str_utf8_len(const char *s, size_t n);
+
 /* A list of owned strings; zero is empty. `items` is NULL-terminated once it holds one, so it serves as an argv. */
 struct greta_strs {
 	char **items;

@@ -35,6 +35,18 @@ static void test_buf__grows_and_stays_terminated(void **state)
 		assert_int_equal(b.data[i], '0' + i % 10);
 }
 
+static void test_buf__writes_whole_numbers(void **state)
+{
+	(void)state;
+	cleanup_buf struct greta_buf b = {0};
+	const int64_t numbers[] = {0, 7, -1, 10, 1234567890, INT64_MAX, INT64_MIN};
+	for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
+		greta_buf_addi(&b, numbers[i]);
+		greta_buf_addc(&b, ' ');
+	}
+	assert_string_equal(b.data, "0 7 -1 10 1234567890 9223372036854775807 -9223372036854775808 ");
+}
+
 static void test_buf__consume_drops_from_the_front(void **state)
 {
 	(void)state;
@@ -119,6 +131,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_buf__zero_is_a_valid_empty_one),
 		cmocka_unit_test(test_buf__grows_and_stays_terminated),
+		cmocka_unit_test(test_buf__writes_whole_numbers),
 		cmocka_unit_test(test_buf__consume_drops_from_the_front),
 		cmocka_unit_test(test_buf__reserved_room_is_terminated_when_read),
 		cmocka_unit_test(test_buf__words_of_a_shell),

@@ -97,7 +97,15 @@ static void test_jsonw__numbers_are_short_and_read_back_equal(void **state)
 	assert_number(0.1, "0.1");
 	assert_number(22.7681, "22.7681");
 	assert_number(5, "5");
+	assert_number(0, "0");
 	assert_number(-0.0, "-0");
+	assert_number(-42, "-42");
+	assert_number(999999999999999, "999999999999999");
+	assert_number(-999999999999999, "-999999999999999");
+	assert_number(1e15, "1e+15");
+	assert_number(1234567890123456, "1234567890123456");
+	assert_number(9007199254740992, "9007199254740992");
+	assert_number(999999999999999.5, "999999999999999.5");
 	assert_number(1.0 / 3, "0.3333333333333333");
 	assert_number(0.1 + 0.2, "0.30000000000000004");
 	assert_number(DBL_MAX, "1.7976931348623157e+308");

@@ -137,6 +137,31 @@ static void test_str__distance_counts_edits(void **state)
 	assert_int_equal(greta_str_distance("contxt", "context"), 1);
 }
 
+static void test_str__plain_text_ends_where_json_escapes(void **state)
+{
+	(void)state;
+	assert_int_equal(greta_str_plain("", 0), 0);
+	assert_int_equal(greta_str_plain("abc", 2), 2);
+	for (int c = 0; c < 256; c++) {
+		char text[] = {' ', (char)c, '~'};
+		bool plain = c >= 0x20 && c < 0x80 && c != '"' && c != '\\';
+		assert_int_equal(greta_str_plain(text, sizeof text), plain ? 3 : 1);
+	}
+}
+
+static void test_str__characters_of_utf8(void **state)
+{
+	(void)state;
+	assert_int_equal(greta_str_utf8_len("a", 1), 1);
+	assert_int_equal(greta_str_utf8_len("\xc3\xa4", 2), 2);
+	assert_int_equal(greta_str_utf8_len("\xe2\x82\xac", 3), 3);
+	assert_int_equal(greta_str_utf8_len("\xf4\x8f\xbf\xbf", 4), 4);
+	assert_int_equal(greta_str_utf8_len("\xe2\x82\xac", 2), 0);     /* cut */
+	assert_int_equal(greta_str_utf8_len("\xed\xa0\x80", 3), 0);     /* surrogate */
+	assert_int_equal(greta_str_utf8_len("\xe0\x9f\xbf", 3), 0);     /* overlong */
+	assert_int_equal(greta_str_utf8_len("\xf4\x90\x80\x80", 4), 0); /* above U+10FFFF */
+}
+
 static void test_str__starts_and_ends(void **state)
 {
 	(void)state;
@@ -159,6 +184,8 @@ int main(void)
 		cmocka_unit_test(test_str__times_read_well),
 		cmocka_unit_test(test_str__lists_are_searched),
 		cmocka_unit_test(test_str__distance_counts_edits),
+		cmocka_unit_test(test_str__plain_text_ends_where_json_escapes),
+		cmocka_unit_test(test_str__characters_of_utf8),
 		cmocka_unit_test(test_str__starts_and_ends),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
