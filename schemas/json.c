@@ -9,13 +9,15 @@
 #include <cjson/cJSON.h>
 #include <ctype.h>
 #include <errno.h>
-#include <inttypes.h>
 #include <math.h>
+#include <stdalign.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define NUMBER_MAX 60 /* cJSON reads at most 63 characters of a number */
+#define NUMBER_MAX 60  /* cJSON reads at most 63 characters of a number */
+#define FEW_MEMBERS 32 /* comparing each with each is quicker than sorting them */
 
 /* A document's values lie in one array, parents before their children, so the first child follows its parent. */
 struct greta_json_val {
@@ -33,7 +35,7 @@ struct greta_json {
 	size_t len;
 	struct greta_json_val *vals;
 	size_t n_vals, cap_vals;
-	cJSON *tree;
+	char *items; /* cJSON's */
 };
 
 /* ---- the scan */
@@ -124,12 +126,17 @@ static void blank_out(char *at, ptrdiff_t n)
 			at[i] = ' ';
 }
 
-static int skip_blank(struct scan *s)
+static bool is_blank(char c)
+{
+	return c == ' ' || c == '\t' || c == '\n' || c == '\r';
+}
+
+static int skip_all_blank(struct scan *s)
 {
 	for (;;) {
 		ptrdiff_t n;
 
-		while (s->at < s->end && (*s->at == ' ' || *s->at == '\t' || *s->at == '\n' || *s->at == '\r'))
+		while (s->at < s->end && is_blank(*s->at))
 			s->at++;
 		n = comment_len(s);
 		if (n < 0)
@@ -141,22 +148,18 @@ static int skip_blank(struct scan *s)
 	}
 }
 
-/* Bytes of the UTF-8 character at c, 0 if it is none (overlong forms, surrogates and beyond U+10FFFF are none). */
-static int utf8_len(const char *c, const char *end)
+/* Mostly there is none; at the end of the text there is a NUL. */
+static int skip_blank(struct scan *s)
 {
-	const unsigned char *u = (const unsigned char *)c;
-	ptrdiff_t left = end - c;
-	int n = u[0] < 0x80 ? 1 : u[0] < 0xc2 ? 0 : u[0] < 0xe0 ? 2 : u[0] < 0xf0 ? 3 : u[0] < 0xf5 ? 4 : 0;
+	return (unsigned char)*s->at > ' ' && *s->at != '/' ? 0 : skip_all_blank(s);
+}
 
-	if (n > left)
-		return 0;
-	for (int i = 1; i < n; i++)
-		if ((u[i] & 0xc0) != 0x80)
-			return 0;
-	if ((u[0] == 0xe0 && u[1] < 0xa0) || (u[0] == 0xed && u[1] > 0x9f) || (u[0] == 0xf0 && u[1] < 0x90) ||
-	    (u[0] == 0xf4 && u[1] > 0x8f))
-		return 0;
-	return n;
+static bool take(struct scan *s, char c)
+{
+	if (s->at >= s->end || *s->at != c)
+		return false;
+	s->at++;
+	return true;
 }
 
 /* The four hex digits at c, or -1. */
@@ -211,31 +214,37 @@ static int scan_escape(struct scan *s)
 	return 0;
 }
 
+/* What of a string is no plain text: an escape, a character beyond ASCII, or nothing that may stand in one. */
+static int scan_odd_char(struct scan *s, const char *open)
+{
+	size_t n;
+
+	if (*s->at == '\\')
+		return scan_escape(s);
+	if (*s->at == '\n')
+		return fail(s, open, "this string is not closed on its line; expected \"");
+	if ((unsigned char)*s->at < 0x20)
+		return fail(s, s->at, "a control character inside a string; write it as an escape");
+	n = greta_str_utf8_len(s->at, (size_t)(s->end - s->at));
+	if (n == 0)
+		return fail(s, s->at, "not valid UTF-8");
+	s->at += n;
+	return 0;
+}
+
 static int scan_string(struct scan *s)
 {
 	const char *open = s->at++;
 
-	while (s->at < s->end && *s->at != '"') {
-		int n;
-
-		if (*s->at == '\\') {
-			if (scan_escape(s))
-				return -1;
-			continue;
-		}
-		if (*s->at == '\n')
-			return fail(s, open, "this string is not closed on its line; expected \"");
-		if ((unsigned char)*s->at < 0x20)
-			return fail(s, s->at, "a control character inside a string; write it as an escape");
-		n = utf8_len(s->at, s->end);
-		if (n == 0)
-			return fail(s, s->at, "not valid UTF-8");
-		s->at += n;
+	for (;;) {
+		s->at += greta_str_plain(s->at, (size_t)(s->end - s->at));
+		if (s->at >= s->end)
+			return fail(s, open, "this string is not closed; expected \"");
+		if (take(s, '"'))
+			return 0;
+		if (scan_odd_char(s, open))
+			return -1;
 	}
-	if (s->at >= s->end)
-		return fail(s, open, "this string is not closed; expected \"");
-	s->at++;
-	return 0;
 }
 
 static bool digits(struct scan *s)
@@ -247,24 +256,17 @@ static bool digits(struct scan *s)
 	return s->at > begin;
 }
 
-static bool take(struct scan *s, char c)
-{
-	if (s->at >= s->end || *s->at != c)
-		return false;
-	s->at++;
-	return true;
-}
-
 static int scan_number(struct scan *s)
 {
 	const char *begin = s->at;
-	bool ok;
+	bool ok, has_exponent = false;
 
 	take(s, '-');
 	ok = take(s, '0') || digits(s);
 	if (ok && take(s, '.'))
 		ok = digits(s);
 	if (ok && (take(s, 'e') || take(s, 'E'))) {
+		has_exponent = true;
 		if (!take(s, '+'))
 			take(s, '-');
 		ok = digits(s);
@@ -273,7 +275,7 @@ static int scan_number(struct scan *s)
 		return fail(s, begin, "not a number as JSON writes it (1, -2.5, 3e-4)");
 	if (s->at - begin > NUMBER_MAX)
 		return fail(s, begin, "a number of more than %d characters", NUMBER_MAX);
-	if (!isfinite(strtod(begin, NULL)))
+	if (has_exponent && !isfinite(strtod(begin, NULL)))
 		return fail(s, begin, "a number beyond the range of a double");
 	return 0;
 }
@@ -447,7 +449,44 @@ static int scan_document(struct scan *s)
 	return s->at < s->end ? fail(s, s->at, "more text behind the end of the JSON value") : 0;
 }
 
-/* ---- tying cJSON's items to their places */
+/* ---- cJSON's items, in one block a document */
+
+#define ALIGNED(n) (((n) + alignof(max_align_t) - 1) & ~(alignof(max_align_t) - 1))
+#define ITEM_MOST (ALIGNED(sizeof(cJSON)) + 2 * alignof(max_align_t)) /* and the strings of a key and a value, without their text */
+
+static _Thread_local struct {
+	char *at, *end;
+} room;
+
+static void *take_room(size_t n)
+{
+	char *taken = room.at;
+
+	if (ALIGNED(n) > (size_t)(room.end - room.at))
+		return NULL;
+	room.at += ALIGNED(n);
+	return taken;
+}
+
+static void leave_room(void *taken)
+{
+	(void)taken; /* it goes with the block */
+}
+
+/* NULL: cJSON can't read it. */
+static const cJSON *make_items(struct greta_json *j)
+{
+	cJSON_Hooks hooks = {.malloc_fn = take_room, .free_fn = leave_room};
+	size_t most = j->n_vals * ITEM_MOST + j->len;
+
+	j->items = greta_alloc(most);
+	room.at = j->items;
+	room.end = j->items + most;
+	cJSON_InitHooks(&hooks);
+	return cJSON_ParseWithLengthOpts(j->text, j->len, NULL, 0);
+}
+
+/* ---- tying them to their places */
 
 static bool same_type(enum greta_json_type type, const cJSON *item)
 {
@@ -490,6 +529,15 @@ static int compare_keys(const void *a, const void *b)
 	return order ? order : (*x)->text < (*y)->text ? -1 : 1;
 }
 
+static bool all_differ(const struct greta_json_val *const *members, size_t n)
+{
+	for (size_t i = 1; i < n; i++)
+		for (size_t k = 0; k < i; k++)
+			if (!strcmp(members[i]->item->string, members[k]->item->string))
+				return false;
+	return true;
+}
+
 static int check_duplicates_in(const struct scan *s, const struct greta_json_val *object,
 			       const struct greta_json_val **members)
 {
@@ -498,6 +546,8 @@ static int check_duplicates_in(const struct scan *s, const struct greta_json_val
 
 	for (; v; v = greta_json_next(v))
 		members[n++] = v;
+	if (n <= FEW_MEMBERS && all_differ(members, n))
+		return 0;
 	qsort(members, n, sizeof(const struct greta_json_val *), compare_keys);
 	for (size_t i = 1; i < n; i++) {
 		int line, column;
@@ -528,10 +578,12 @@ static int build(struct greta_json *j, const char *name, struct greta_problems *
 {
 	struct scan s = {.j = j, .name = name, .at = j->text, .end = j->text + j->len, .slips = slips, .e = e};
 
+	const cJSON *root;
+
 	if (scan_document(&s))
 		return -1;
-	j->tree = cJSON_ParseWithLengthOpts(j->text, j->len, NULL, 0);
-	if (!j->tree || !tie(j->vals, j->tree))
+	root = make_items(j);
+	if (!root || !tie(j->vals, root))
 		return greta_err_set(e, GRETA_EINVAL, "%s: not readable as JSON", name);
 	return check_duplicates(&s);
 }
@@ -582,7 +634,7 @@ void greta_json_destroy(struct greta_json *j)
 {
 	if (!j)
 		return;
-	cJSON_Delete(j->tree);
+	free(j->items);
 	free(j->vals);
 	free(j->text);
 	free(j);
@@ -654,6 +706,10 @@ int greta_json_i64(const struct greta_json_val *v, int64_t *out)
 
 	if (greta_json_f64(v, &d))
 		return -1;
+	if (fabs(d) < 1e15 && d == trunc(d)) { /* however it was written */
+		*out = (int64_t)d;
+		return 0;
+	}
 	if (strcspn(v->text, ".eE") >= v->len) { /* written as an integer: exact in all of int64 */
 		char *end;
 		long long i;
@@ -687,21 +743,28 @@ int greta_json_bool(const struct greta_json_val *v, bool *out)
 	return 0;
 }
 
+static const char *behind_string(const char *open)
+{
+	const char *c = open + 1;
+
+	while (*c != '"')
+		c += *c == '\\' ? 2 : 1;
+	return c + 1;
+}
+
 void greta_json_print(const struct greta_json_val *v, struct greta_buf *out)
 {
-	const char *end = v->text + v->len;
-	bool quoted = false;
+	const char *c = v->text, *end = v->text + v->len, *from = c;
 
-	for (const char *c = v->text; c < end; c++) {
-		if (quoted && *c == '\\') {
-			greta_buf_addc(out, *c++);
-		} else if (*c == '"') {
-			quoted = !quoted;
-		} else if (!quoted && isspace((unsigned char)*c)) {
-			continue;
+	while (c < end) {
+		if (*c == '"') {
+			c = behind_string(c);
+		} else if (is_blank(*c++)) {
+			greta_buf_add(out, from, (size_t)(c - 1 - from));
+			from = c;
 		}
-		greta_buf_addc(out, *c);
 	}
+	greta_buf_add(out, from, (size_t)(end - from));
 }
 
 void greta_json_where(const struct greta_json *j, const struct greta_json_val *v, int *line, int *column)
