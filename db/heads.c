@@ -10,7 +10,7 @@
 struct heads {
 	struct head slots[SLOTS]; /* by attempt id */
 	bool is_held;
-	size_t n_changed;
+	size_t n_known, n_changed;
 };
 
 static void head_clear(struct head *h)
@@ -83,8 +83,12 @@ struct head *heads_get(struct greta_db *db, int64_t attempt_id, struct greta_err
 		return h;
 	if (heads_write(db, e))
 		return NULL;
+	db->heads->n_known -= h->id != 0;
 	head_clear(h);
-	return head_load(db, attempt_id, h, e) ? NULL : h;
+	if (head_load(db, attempt_id, h, e))
+		return NULL;
+	db->heads->n_known++;
+	return h;
 }
 
 void heads_mark(struct greta_db *db, struct head *h)
@@ -123,12 +127,12 @@ void heads_forget(struct greta_db *db)
 {
 	struct heads *s = db->heads;
 
-	if (!s || s->is_held)
+	if (!s || s->is_held || !s->n_known)
 		return;
 	for (size_t i = 0; i < SLOTS; i++)
 		if (s->slots[i].id)
 			head_clear(&s->slots[i]);
-	s->n_changed = 0;
+	s->n_known = s->n_changed = 0;
 }
 
 void heads_destroy(struct greta_db *db)

@@ -76,15 +76,15 @@ static int column_write(struct greta_db *db, const struct column *c, struct gret
 
 static void column_take(struct column *c, int64_t chunk_id, const char *text, size_t n)
 {
-	if (text)
-		trigrams_add(c->set, text, n);
-	else
+	bool more = !text || trigrams_add(c->set, text, n);
+
+	if (!text)
 		memset(c->set, 0xff, sizeof c->set);
 	c->first = chunk_id < c->first ? chunk_id : c->first;
 	c->last = chunk_id > c->last ? chunk_id : c->last;
 	c->n_chunks++;
 	c->raw_bytes += (int64_t)n;
-	c->is_full = c->raw_bytes >= FULL_BYTES || trigrams_count(c->set) >= FULL_TRIGRAMS;
+	c->is_full = c->raw_bytes >= FULL_BYTES || (more && trigrams_count(c->set) >= FULL_TRIGRAMS);
 }
 
 /* ---- groups */

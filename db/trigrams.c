@@ -1,6 +1,5 @@
 #include "db/trigrams.h"
 
-#include <stdbool.h>
 #include <string.h>
 
 static uint32_t lower(unsigned char c)
@@ -14,18 +13,23 @@ static uint16_t hash(uint32_t trigram)
 	return (uint16_t)((trigram * UINT32_C(0x9e3779b1)) >> 16);
 }
 
-void trigrams_add(unsigned char set[TRIGRAMS_BYTES], const char *text, size_t n)
+bool trigrams_add(unsigned char set[TRIGRAMS_BYTES], const char *text, size_t n)
 {
 	const unsigned char *t = (const unsigned char *)text;
 	uint32_t last = n >= 2 ? lower(t[0]) << 8 | lower(t[1]) : 0;
+	unsigned char added = 0;
 
 	for (size_t i = 2; i < n; i++) {
+		unsigned char bit;
 		uint16_t h;
 
 		last = (last << 8 | lower(t[i])) & 0xffffff;
 		h = hash(last);
-		set[h / 8] |= (unsigned char)(1u << (h % 8));
+		bit = (unsigned char)(1u << (h % 8));
+		added |= bit & ~set[h / 8];
+		set[h / 8] |= bit;
 	}
+	return added;
 }
 
 size_t trigrams_count(const unsigned char set[TRIGRAMS_BYTES])

@@ -111,8 +111,9 @@ static void test_trigrams__case_does_not_matter(void **state)
 	uint16_t numbers[8];
 
 	(void)state;
-	trigrams_add(set, "Hello World", 11);
+	assert_true(trigrams_add(set, "Hello World", 11));
 	assert_int_equal(trigrams_count(set), 9);
+	assert_false(trigrams_add(set, "hello", 5));
 	assert_true(may_have(set, "hello", 5));
 	assert_true(may_have(set, "WORLD", 5));
 	assert_false(may_have(set, "xyzzy", 5));
