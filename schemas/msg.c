@@ -30,6 +30,13 @@ static const struct field start_fields[] = {
 	{0},
 };
 
+static const struct field printed_start_fields[] = {
+	{FIELD_OF(struct greta_msg, printed_spec, "spec", FIELD_RAW, const char *)},
+	{F_I64(struct greta_msg, seq)},
+	{F_I64(struct greta_msg, credit_bytes)},
+	{0},
+};
+
 static const struct field attach_fields[] = {
 	{F_UUID(struct greta_msg, attempt), .required = true},
 	{F_I64(struct greta_msg, seq)},
@@ -195,7 +202,7 @@ static void print_members(const struct greta_msg *m, struct greta_jsonw *w)
 		fields_print(&shape_event, &ev, w, "event");
 		return;
 	}
-	fields_print_members(fields_of[m->type], m, w);
+	fields_print_members(m->printed_spec ? printed_start_fields : fields_of[m->type], m, w);
 }
 
 static void print_line(const struct greta_msg *m, const struct raw *raw, struct greta_buf *out)

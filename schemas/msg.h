@@ -213,6 +213,7 @@ struct greta_msg {
 	int64_t boot_ns, wall_ns;       /* agent's clocks */
 	/* start */
 	struct greta_spec *spec;
+	const char *printed_spec;       /* to be sent in its place: the same by greta_spec_print; borrowed, never received */
 	/* attach, ack, cancel, credit, event */
 	char attempt[GRETA_UUID_LEN + 1];
 	int64_t seq;                    /* attach: last committed; ack: committed up to */

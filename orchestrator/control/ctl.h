@@ -131,6 +131,7 @@ struct ctl_attempt {
 	char *verdict, *waiting_for, *slot;
 	double budget_s;
 	struct greta_strs gpus;           /* UUIDs that it was given, or took, as far as is known */
+	char *spec;                       /* printed when it was planned; NULL: holds secrets, or is past its start */
 	struct greta_phase_limit *limits; /* GRETA_PHASE_COUNT of them, as it was planned with; NULL: not looked up yet */
 };
 
@@ -223,8 +224,8 @@ enum prepare_state prepare_check(struct ctl_node *n, struct ctl_campaign *cc, in
 void prepare_release(struct ctl_node *n);                  /* link down: forgets what is under way */
 /* The spec of an attempt; prepare_check said READY. */
 int prepare_spec(struct ctl_attempt *a, struct greta_spec *out, struct greta_err *e);
-/* Takes the values of secrets out of it, before it is stored. */
-void prepare_redact(struct greta_spec *spec);
+/* Takes the values of secrets out of it, before it is stored; false: there are none. */
+bool prepare_redact(struct greta_spec *spec);
 /* What can be seen before anything runs: files to be uploaded are there. */
 int prepare_validate(const struct greta_campaign *c, const char *base_dir, struct greta_err *e);
 /* The campaign's model as this node has it; strings borrowed. False: it has none, or its hash is not known. */

@@ -319,8 +319,10 @@ int prepare_spec(struct ctl_attempt *a, struct greta_spec *out, struct greta_err
 	return rc;
 }
 
-void prepare_redact(struct greta_spec *spec)
+bool prepare_redact(struct greta_spec *spec)
 {
+	bool hidden = false;
+
 	for (size_t i = 0; i < spec->env.n; i++) {
 		cleanup_free char *name = greta_strndup(spec->env.items[i], strcspn(spec->env.items[i], "="));
 
@@ -328,5 +330,7 @@ void prepare_redact(struct greta_spec *spec)
 			continue;
 		free(spec->env.items[i]);
 		spec->env.items[i] = greta_format("%s=" GRETA_NOT_STORED, name);
+		hidden = true;
 	}
+	return hidden;
 }

@@ -90,6 +90,7 @@ static void attempt_destroy(struct ctl_attempt *a)
 	free(a->verdict);
 	free(a->waiting_for);
 	free(a->slot);
+	free(a->spec);
 	free(a->limits);
 	greta_strs_release(&a->gpus);
 	free(a);
@@ -162,13 +163,15 @@ static void send_start(struct ctl_attempt *a)
 {
 	struct greta_spec spec = {0};
 	struct greta_err why = {0};
-	struct greta_msg m = {.type = GRETA_MSG_START, .spec = &spec, .seq = a->applied_seq};
+	struct greta_msg m = {.type = GRETA_MSG_START, .spec = &spec, .printed_spec = a->spec, .seq = a->applied_seq};
 
-	if (prepare_spec(a, &spec, &why) < 0)
+	if (!a->spec && prepare_spec(a, &spec, &why) < 0)
 		work_end_here(a, ATTEMPT_EV_REFUSED, GRETA_OUTCOME_INFRA, "spec", why.text);
 	else
 		a->start_re = link_ask(a->node->link, &m);
 	greta_spec_release(&spec);
+	free(a->spec);
+	a->spec = NULL;
 }
 
 static void send_attempt(struct ctl_attempt *a, enum greta_msg_type type, const char *text)

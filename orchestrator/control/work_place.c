@@ -114,17 +114,21 @@ static int plan_rows(struct ctl_attempt *a, struct greta_err *e)
 		.place = {.alias_id = n->alias_id, .node_id = n->ids.node_id, .boot_id = n->boot_id},
 	};
 	struct greta_spec spec = {0};
+	bool hidden;
 
 	if (prepare_spec(a, &spec, e) < 0)
 		return -1;
-	prepare_redact(&spec);
+	hidden = prepare_redact(&spec);
 	greta_spec_print(&spec, &text);
 	greta_spec_release(&spec);
 	row.spec = greta_buf_str(&text);
 	if (environment_of(n, a->job->campaign, a->job->variant, &row.place.environment_id, e) < 0 ||
 	    model_of(n, a->job->campaign, &row.place.model_id, e) < 0)
 		return -1;
-	return greta_attempts_plan(c->db, &row, &a->id, e);
+	if (greta_attempts_plan(c->db, &row, &a->id, e) < 0)
+		return -1;
+	a->spec = hidden ? NULL : greta_buf_steal(&text);
+	return 0;
 }
 
 static void plan(struct ctl_node *n, struct ctl_job *job)

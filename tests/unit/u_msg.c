@@ -106,6 +106,22 @@ static void test_msg__start_round_trip(void **state)
 	assert_null(back.spec);
 }
 
+static void test_msg__start_of_a_printed_spec_is_the_same(void **state)
+{
+	struct greta_msg m = {.type = GRETA_MSG_START, .re = 7, .seq = 3};
+	cleanup_buf struct greta_buf printed = {0}, one = {0}, other = {0};
+
+	(void)state;
+	m.spec = greta_alloc(sizeof(*m.spec));
+	fill_spec(m.spec);
+	greta_spec_print(m.spec, &printed);
+	assert_int_equal(greta_msg_encode(&m, &one, NULL), 0);
+	m.printed_spec = printed.data;
+	assert_int_equal(greta_msg_encode(&m, &other, NULL), 0);
+	assert_string_equal(one.data, other.data);
+	greta_msg_release(&m);
+}
+
 static void test_msg__every_type_round_trips(void **state)
 {
 	(void)state;
@@ -434,6 +450,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_msg__start_round_trip),
+		cmocka_unit_test(test_msg__start_of_a_printed_spec_is_the_same),
 		cmocka_unit_test(test_msg__every_type_round_trips),
 		cmocka_unit_test(test_msg__answers_keep_their_code),
 		cmocka_unit_test(test_msg__facts_round_trip),
