@@ -44,8 +44,8 @@ int greta_attempts_plan(struct greta_db *db, const struct greta_new_attempt *a, 
 	if (greta_txn_begin(db, &txn, e) ||
 	    greta_db_exec(db, e,
 			  "INSERT INTO attempt (uuid, job_id, try_no, state, fence, planned_ns, alias_id, node_id,"
-			  " environment_id, model_id, build_id, boot_id) SELECT ?1, ?2, coalesce(max(try_no), 0) + 1, 'planned',"
-			  " ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10 FROM attempt WHERE job_id = ?2",
+			  " environment_id, model_id, build_id, boot_id) VALUES (?1, ?2, (SELECT coalesce(max(try_no), 0) + 1"
+			  " FROM attempt WHERE job_id = ?2), 'planned', ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
 			  "siiiooooos", a->uuid ? a->uuid : greta_uuid_new(uuid), a->job_id, db->fence,
 			  a->planned_ns ? a->planned_ns : greta_clock_wall_ns(), p->alias_id, p->node_id,
 			  p->environment_id, p->model_id, p->build_id, p->boot_id))

@@ -183,15 +183,19 @@ static int read_device_type(struct greta_db *db, int64_t attempt_id, struct gret
 
 /* ---- which result counts */
 
-static int has_contradiction(struct greta_db *db, int64_t job_id, bool *has, struct greta_err *e)
+/* *counted: 0 when none counts yet. */
+static int results_so_far(struct greta_db *db, int64_t job_id, int64_t *counted, bool *contradicted, struct greta_err *e)
 {
-	int64_t one = 0;
+	cleanup_query struct greta_query *q = greta_query_open(
+		db, e,
+		"SELECT counted_attempt, EXISTS (SELECT 1 FROM attempt WHERE job_id = job.id AND cause = 'contradiction')"
+		" FROM job WHERE id = ?",
+		"i", job_id);
+	int rc = q ? greta_query_step(q, e) : -1;
 
-	if (db_get_i64(db, &one, e, "SELECT 1 FROM attempt WHERE job_id = ? AND cause = 'contradiction' LIMIT 1", "i",
-		       job_id) < 0)
-		return -1;
-	*has = one;
-	return 0;
+	*counted = rc == 1 ? greta_query_i64(q, 0) : 0;
+	*contradicted = rc == 1 && greta_query_i64(q, 1);
+	return rc < 0 ? -1 : 0;
 }
 
 /* True of two attempts that ran the same thing on the same kind of device: then even the bits have to agree. */
@@ -271,11 +275,10 @@ static int count_later(struct greta_db *db, const struct attempt_head *h, int64_
 static int count_result(struct greta_db *db, const struct attempt_head *h, struct greta_applied *out,
 			struct greta_err *e)
 {
-	int64_t counted = 0;
+	int64_t counted;
 	bool contradicted;
 
-	if (has_contradiction(db, h->job_id, &contradicted, e) ||
-	    db_get_i64(db, &counted, e, "SELECT counted_attempt FROM job WHERE id = ?", "i", h->job_id) < 0)
+	if (results_so_far(db, h->job_id, &counted, &contradicted, e))
 		return -1;
 	if (contradicted) {
 		out->outcome = GRETA_OUTCOME_INVALID;
