@@ -52,9 +52,15 @@ bool template_uses(const char *text, enum placeholder which)
 /* Text between holes: "{{name}" loses its first brace. */
 static void add_text(struct greta_buf *out, const char *s, size_t n)
 {
-	for (size_t i = 0; i < n; i++)
-		if (!escaped_hole(s + i))
-			greta_buf_addc(out, s[i]);
+	const char *end = s + n, *brace;
+
+	for (const char *from = s; (brace = memchr(from, '{', (size_t)(end - from))); from = brace + 1) {
+		if (!escaped_hole(brace))
+			continue;
+		greta_buf_add(out, s, (size_t)(brace - s));
+		s = brace + 1;
+	}
+	greta_buf_add(out, s, (size_t)(end - s));
 }
 
 char *template_fill(const char *text, const char *const values[PLACEHOLDER_COUNT])
