@@ -6,7 +6,7 @@
 #include <sys/inotify.h>
 #include <unistd.h>
 
-#define WATCHED (IN_MODIFY | IN_MOVED_TO | IN_DELETE_SELF | IN_ONLYDIR)
+#define WATCHED (IN_MOVED_TO | IN_DELETE_SELF | IN_ONLYDIR)
 
 void relays_init(struct relays *rs)
 {
@@ -51,6 +51,14 @@ void relays_drop(struct relays *rs, struct relay *r)
 	}
 }
 
+/* Once it is known that there are events, the next ones need not wake anybody before those are read. */
+static void listen_to(struct relays *rs, struct relay *r, bool events)
+{
+	if (rs->inotify >= 0)
+		r->watch = inotify_add_watch(rs->inotify, r->dir, WATCHED | (events ? IN_MODIFY : 0));
+	r->listens = events;
+}
+
 struct relay *relays_attach(struct relays *rs, const char *attempt, const char *dir, int64_t seq, int64_t credit,
 			    struct greta_err *e)
 {
@@ -65,7 +73,8 @@ struct relay *relays_attach(struct relays *rs, const char *attempt, const char *
 	r->dir = greta_strdup(dir);
 	r->tail = t;
 	r->credit = credit > 0 ? credit : RELAY_CREDIT;
-	r->watch = rs->inotify >= 0 ? inotify_add_watch(rs->inotify, dir, WATCHED) : -1;
+	r->watch = -1;
+	listen_to(rs, r, true);
 	r->maybe_more = true;
 	*GRETA_PUSH(rs->items, rs->n, rs->cap) = r;
 	return r;
@@ -73,9 +82,14 @@ struct relay *relays_attach(struct relays *rs, const char *attempt, const char *
 
 static void wake_watch(struct relays *rs, int watch)
 {
-	for (size_t i = 0; i < rs->n; i++)
-		if (rs->items[i]->watch == watch)
-			rs->items[i]->maybe_more = true;
+	for (size_t i = 0; i < rs->n; i++) {
+		struct relay *r = rs->items[i];
+		if (r->watch != watch)
+			continue;
+		r->maybe_more = true;
+		if (r->listens)
+			listen_to(rs, r, false);
+	}
 }
 
 /* Of the other files in the folder the controller hears nothing. */
@@ -100,8 +114,9 @@ bool relays_wake(struct relays *rs, bool all)
 			ended |= (ev->mask & IN_MOVED_TO) != 0;
 		}
 	}
-	for (size_t i = 0; all && i < rs->n; i++)
-		rs->items[i]->maybe_more = true;
+	for (size_t i = 0; i < rs->n; i++)
+		if (all || rs->items[i]->watch < 0)
+			rs->items[i]->maybe_more = true;
 	return ended;
 }
 
@@ -111,10 +126,12 @@ static bool is_bulk(enum greta_event_kind kind)
 }
 
 /* True when the relay holds a frame. */
-static bool fetch(struct relay *r, struct greta_err *e)
+static bool fetch(struct relays *rs, struct relay *r, struct greta_err *e)
 {
 	if (r->have || r->broken || !r->maybe_more)
 		return r->have;
+	if (!r->listens)
+		listen_to(rs, r, true);
 	int got = tail_next(&r->tail, e);
 	if (got == 0 && access(r->dir, F_OK) != 0 && errno == ENOENT)
 		got = greta_err_set(e, GRETA_ENOENT, "%s is gone: does something clean up there while attempts run?", r->dir);
@@ -139,7 +156,7 @@ bool relays_next(struct relays *rs, struct greta_buf *out, struct relay **broken
 	for (size_t i = 0; i < rs->n; i++) {
 		struct relay *r = rs->items[(rs->turn + i) % rs->n];
 		bool was_broken = r->broken;
-		if (!fetch(r, e)) {
+		if (!fetch(rs, r, e)) {
 			if (r->broken && !was_broken)
 				*broken = r;
 			continue;

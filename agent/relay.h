@@ -16,6 +16,7 @@ struct relay {
 	struct tail tail;
 	int64_t credit;
 	int watch;        /* inotify's number for dir; -1: none, polled */
+	bool listens;     /* to events, too, not only to the outcome */
 	bool have;        /* tail's current frame waits to be sent */
 	bool maybe_more;  /* something may have been appended since the last look */
 	bool broken;      /* said to the controller once */
