@@ -1,6 +1,6 @@
-/* Two passes. The scan checks the grammar strictly, blanks comments, and notes where every value stands, in document
- * order; cJSON then parses the blanked text (it decodes strings and numbers but knows no places, loses integers beyond
- * 2^53, and takes several things that are no JSON); a walk of both ties each place to its cJSON item. */
+/* A scan checks the grammar strictly, blanks comments, and notes where every value stands, in document order. What a string or
+ * a number means is left to cJSON (which knows no places, loses integers beyond 2^53, and takes several things that are no
+ * JSON), and asked only of those that are read: of most documents that is a part. */
 #include "schemas/json.h"
 #include "base/cleanup.h"
 #include "base/fs.h"
@@ -10,9 +10,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <math.h>
-#include <stdalign.h>
 #include <stdarg.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,10 +22,12 @@ struct greta_json_val {
 	const char *text;     /* of the value, in the document */
 	const char *key_text; /* opening quote of a member's key; NULL: an element */
 	uint32_t len;
+	uint32_t key_len;     /* between the quotes */
 	uint32_t n_children;
 	uint32_t next; /* distance to the next sibling; 0: the last */
 	enum greta_json_type type;
-	const cJSON *item;
+	bool key_is_plain;    /* it means what is written */
+	cJSON *item, *key;    /* decoded; NULL: not asked for yet */
 };
 
 struct greta_json {
@@ -35,7 +35,6 @@ struct greta_json {
 	size_t len;
 	struct greta_json_val *vals;
 	size_t n_vals, cap_vals;
-	char *items; /* cJSON's */
 };
 
 /* ---- the scan */
@@ -280,7 +279,7 @@ static int scan_number(struct scan *s)
 	return 0;
 }
 
-static int scan_value(struct scan *s, const char *key_text);
+static int scan_value(struct scan *s, struct greta_json_val v);
 
 /* Where a value or a closing bracket was expected. */
 static int fail_at_value(const struct scan *s)
@@ -316,7 +315,7 @@ static int scan_word(struct scan *s, enum greta_json_type *type)
 	return fail_at_value(s);
 }
 
-/* Behind a comma: the same as scan_separator. A comma too many is blanked, so that cJSON sees none. */
+/* Behind a comma: the same as scan_separator. A comma too many is blanked: what is printed again is JSON. */
 static int scan_behind_comma(struct scan *s, char close)
 {
 	char *comma = s->at - 1;
@@ -358,13 +357,18 @@ static int scan_separator(struct scan *s, char close)
 	return fail(s, s->at, "expected , or %c here%s", close, s->at >= s->end ? ", where the text ends" : "");
 }
 
-static int scan_key(struct scan *s)
+static int scan_key(struct scan *s, struct greta_json_val *v)
 {
 	if (skip_blank(s))
 		return -1;
 	if (s->at >= s->end || *s->at != '"')
 		return fail(s, s->at, "expected a key in double quotes");
-	if (scan_string(s) || skip_blank(s))
+	v->key_text = s->at;
+	if (scan_string(s))
+		return -1;
+	v->key_len = (uint32_t)(s->at - v->key_text - 2);
+	v->key_is_plain = !memchr(v->key_text + 1, '\\', v->key_len);
+	if (skip_blank(s))
 		return -1;
 	return take(s, ':') ? 0 : fail(s, s->at, "expected : after the key");
 }
@@ -383,16 +387,9 @@ static int scan_children(struct scan *s, size_t parent, char close)
 		more = 0;
 	while (more > 0) {
 		size_t child = s->j->n_vals;
-		const char *key_text = NULL;
+		struct greta_json_val v = {0};
 
-		if (close == '}') {
-			if (skip_blank(s))
-				return -1;
-			key_text = s->at;
-			if (scan_key(s))
-				return -1;
-		}
-		if (scan_value(s, key_text))
+		if ((close == '}' && scan_key(s, &v)) || scan_value(s, v))
 			return -1;
 		if (previous)
 			s->j->vals[previous].next = (uint32_t)(child - previous);
@@ -404,37 +401,33 @@ static int scan_children(struct scan *s, size_t parent, char close)
 	return more;
 }
 
-static int scan_value(struct scan *s, const char *key_text)
+/* v: with its key. */
+static int scan_value(struct scan *s, struct greta_json_val v)
 {
 	size_t self = s->j->n_vals;
-	enum greta_json_type type = GRETA_JSON_NULL;
-	struct greta_json_val *v;
-	char *begin;
 	int rc;
 
 	if (skip_blank(s))
 		return -1;
 	if (s->at >= s->end)
 		return fail_at_value(s);
-	begin = s->at;
-	v = GRETA_PUSH(s->j->vals, s->j->n_vals, s->j->cap_vals);
-	*v = (struct greta_json_val){.text = begin, .key_text = key_text};
-	if (*begin == '{' || *begin == '[') {
-		type = *begin == '{' ? GRETA_JSON_OBJECT : GRETA_JSON_ARRAY;
+	v.text = s->at;
+	*GRETA_PUSH(s->j->vals, s->j->n_vals, s->j->cap_vals) = v;
+	if (*v.text == '{' || *v.text == '[') {
+		v.type = *v.text == '{' ? GRETA_JSON_OBJECT : GRETA_JSON_ARRAY;
 		s->at++;
-		rc = scan_children(s, self, *begin == '{' ? '}' : ']');
-	} else if (*begin == '"') {
-		type = GRETA_JSON_STRING;
+		rc = scan_children(s, self, *v.text == '{' ? '}' : ']');
+	} else if (*v.text == '"') {
+		v.type = GRETA_JSON_STRING;
 		rc = scan_string(s);
-	} else if (*begin == '-' || isdigit((unsigned char)*begin)) {
-		type = GRETA_JSON_NUMBER;
+	} else if (*v.text == '-' || isdigit((unsigned char)*v.text)) {
+		v.type = GRETA_JSON_NUMBER;
 		rc = scan_number(s);
 	} else {
-		rc = scan_word(s, &type);
+		rc = scan_word(s, &v.type);
 	}
-	v = &s->j->vals[self]; /* the array may have moved */
-	v->type = type;
-	v->len = (uint32_t)(s->at - begin);
+	s->j->vals[self].type = v.type;
+	s->j->vals[self].len = (uint32_t)(s->at - v.text);
 	return rc;
 }
 
@@ -444,87 +437,55 @@ static int scan_document(struct scan *s)
 		return -1;
 	if (s->at >= s->end)
 		return greta_err_set(s->e, GRETA_EINVAL, "%s: is empty; expected JSON", s->name);
-	if (scan_value(s, NULL) || skip_blank(s))
+	if (scan_value(s, (struct greta_json_val){0}) || skip_blank(s))
 		return -1;
 	return s->at < s->end ? fail(s, s->at, "more text behind the end of the JSON value") : 0;
 }
 
-/* ---- cJSON's items, in one block a document */
+/* ---- what is written means */
 
-#define ALIGNED(n) (((n) + alignof(max_align_t) - 1) & ~(alignof(max_align_t) - 1))
-#define ITEM_MOST (ALIGNED(sizeof(cJSON)) + 2 * alignof(max_align_t)) /* and the strings of a key and a value, without their text */
-
-static _Thread_local struct {
-	char *at, *end;
-} room;
-
-static void *take_room(size_t n)
+static const cJSON *decoded(cJSON **item, const char *text, size_t n)
 {
-	char *taken = room.at;
+	if (!*item)
+		*item = cJSON_ParseWithLengthOpts(text, n, NULL, 0);
+	return *item;
+}
 
-	if (ALIGNED(n) > (size_t)(room.end - room.at))
+static const cJSON *item_of(const struct greta_json_val *v)
+{
+	return decoded(&((struct greta_json_val *)v)->item, v->text, v->len);
+}
+
+const char *greta_json_key(const struct greta_json_val *member)
+{
+	const cJSON *key;
+
+	if (!member->key_text)
 		return NULL;
-	room.at += ALIGNED(n);
-	return taken;
+	key = decoded(&((struct greta_json_val *)member)->key, member->key_text, member->key_len + 2);
+	return key ? key->valuestring : "";
 }
 
-static void leave_room(void *taken)
+static bool key_is(const struct greta_json_val *v, const char *key, size_t n)
 {
-	(void)taken; /* it goes with the block */
+	if (!v->key_is_plain)
+		return greta_str_eq(greta_json_key(v), key);
+	return v->key_len == n && !memcmp(v->key_text + 1, key, n);
 }
 
-/* NULL: cJSON can't read it. */
-static const cJSON *make_items(struct greta_json *j)
+/* ---- keys that stand twice */
+
+static bool same_key(const struct greta_json_val *a, const struct greta_json_val *b)
 {
-	cJSON_Hooks hooks = {.malloc_fn = take_room, .free_fn = leave_room};
-	size_t most = j->n_vals * ITEM_MOST + j->len;
-
-	j->items = greta_alloc(most);
-	room.at = j->items;
-	room.end = j->items + most;
-	cJSON_InitHooks(&hooks);
-	return cJSON_ParseWithLengthOpts(j->text, j->len, NULL, 0);
-}
-
-/* ---- tying them to their places */
-
-static bool same_type(enum greta_json_type type, const cJSON *item)
-{
-	switch (type) {
-	case GRETA_JSON_NULL:
-		return cJSON_IsNull(item);
-	case GRETA_JSON_BOOL:
-		return cJSON_IsBool(item);
-	case GRETA_JSON_NUMBER:
-		return cJSON_IsNumber(item);
-	case GRETA_JSON_STRING:
-		return cJSON_IsString(item);
-	case GRETA_JSON_ARRAY:
-		return cJSON_IsArray(item);
-	case GRETA_JSON_OBJECT:
-		return cJSON_IsObject(item);
-	}
-	return false;
-}
-
-static bool tie(struct greta_json_val *v, const cJSON *item)
-{
-	const cJSON *child = item->child;
-	struct greta_json_val *c = v + 1;
-
-	v->item = item;
-	if (!same_type(v->type, item))
-		return false;
-	for (uint32_t i = 0; i < v->n_children; i++, child = child->next, c += c->next)
-		if (!child || !tie(c, child))
-			return false;
-	return !child;
+	if (!a->key_is_plain || !b->key_is_plain)
+		return !strcmp(greta_json_key(a), greta_json_key(b));
+	return a->key_len == b->key_len && !memcmp(a->key_text + 1, b->key_text + 1, a->key_len);
 }
 
 static int compare_keys(const void *a, const void *b)
 {
 	const struct greta_json_val *const *x = a, *const *y = b;
-	int order = strcmp((*x)->item->string, (*y)->item->string);
+	int order = strcmp(greta_json_key(*x), greta_json_key(*y));
 
 	return order ? order : (*x)->text < (*y)->text ? -1 : 1;
 }
@@ -533,7 +494,7 @@ static bool all_differ(const struct greta_json_val *const *members, size_t n)
 {
 	for (size_t i = 1; i < n; i++)
 		for (size_t k = 0; k < i; k++)
-			if (!strcmp(members[i]->item->string, members[k]->item->string))
+			if (same_key(members[i], members[k]))
 				return false;
 	return true;
 }
@@ -552,11 +513,11 @@ static int check_duplicates_in(const struct scan *s, const struct greta_json_val
 	for (size_t i = 1; i < n; i++) {
 		int line, column;
 
-		if (strcmp(members[i - 1]->item->string, members[i]->item->string) != 0)
+		if (!same_key(members[i - 1], members[i]))
 			continue;
 		place_of(s->j, members[i - 1]->key_text, &line, &column);
 		if (slip(s, members[i]->key_text, "the key \"%.60s\" again; it stands at %d:%d already",
-			 members[i]->item->string, line, column))
+			 greta_json_key(members[i]), line, column))
 			return -1;
 	}
 	return 0;
@@ -578,14 +539,8 @@ static int build(struct greta_json *j, const char *name, struct greta_problems *
 {
 	struct scan s = {.j = j, .name = name, .at = j->text, .end = j->text + j->len, .slips = slips, .e = e};
 
-	const cJSON *root;
 
-	if (scan_document(&s))
-		return -1;
-	root = make_items(j);
-	if (!root || !tie(j->vals, root))
-		return greta_err_set(e, GRETA_EINVAL, "%s: not readable as JSON", name);
-	return check_duplicates(&s);
+	return scan_document(&s) || check_duplicates(&s) ? -1 : 0;
 }
 
 /* ---- documents */
@@ -634,7 +589,10 @@ void greta_json_destroy(struct greta_json *j)
 {
 	if (!j)
 		return;
-	free(j->items);
+	for (size_t i = 0; i < j->n_vals; i++) {
+		cJSON_Delete(j->vals[i].item);
+		cJSON_Delete(j->vals[i].key);
+	}
 	free(j->vals);
 	free(j->text);
 	free(j);
@@ -666,8 +624,9 @@ const char *greta_json_type_name(enum greta_json_type t)
 const struct greta_json_val *greta_json_get(const struct greta_json_val *object, const char *key)
 {
 	const struct greta_json_val *v = greta_json_first(object);
+	size_t n = strlen(key);
 
-	while (v && !greta_str_eq(greta_json_key(v), key))
+	while (v && !key_is(v, key, n))
 		v = greta_json_next(v);
 	return v;
 }
@@ -687,30 +646,31 @@ size_t greta_json_size(const struct greta_json_val *container)
 	return container ? container->n_children : 0;
 }
 
-const char *greta_json_key(const struct greta_json_val *member)
-{
-	return member->key_text ? member->item->string : NULL;
-}
-
 int greta_json_str(const struct greta_json_val *v, const char **out)
 {
-	if (!v || v->type != GRETA_JSON_STRING)
+	const cJSON *item = v && v->type == GRETA_JSON_STRING ? item_of(v) : NULL;
+
+	if (!item)
 		return -1;
-	*out = v->item->valuestring;
+	*out = item->valuestring;
 	return 0;
+}
+
+static bool is_written_whole(const struct greta_json_val *v)
+{
+	for (uint32_t i = 0; i < v->len; i++)
+		if (!isdigit((unsigned char)v->text[i]) && v->text[i] != '-')
+			return false;
+	return true;
 }
 
 int greta_json_i64(const struct greta_json_val *v, int64_t *out)
 {
 	double d;
 
-	if (greta_json_f64(v, &d))
+	if (!v || v->type != GRETA_JSON_NUMBER)
 		return -1;
-	if (fabs(d) < 1e15 && d == trunc(d)) { /* however it was written */
-		*out = (int64_t)d;
-		return 0;
-	}
-	if (strcspn(v->text, ".eE") >= v->len) { /* written as an integer: exact in all of int64 */
+	if (is_written_whole(v)) { /* exact in all of int64 */
 		char *end;
 		long long i;
 
@@ -721,7 +681,7 @@ int greta_json_i64(const struct greta_json_val *v, int64_t *out)
 		*out = i;
 		return 0;
 	}
-	if (d != trunc(d) || fabs(d) > 9007199254740992.0) /* 2^53: 1e3 and 2.0 are whole numbers too */
+	if (greta_json_f64(v, &d) || d != trunc(d) || fabs(d) > 9007199254740992.0) /* 2^53: 1e3 and 2.0 are whole numbers too */
 		return -1;
 	*out = (int64_t)d;
 	return 0;
@@ -729,9 +689,11 @@ int greta_json_i64(const struct greta_json_val *v, int64_t *out)
 
 int greta_json_f64(const struct greta_json_val *v, double *out)
 {
-	if (!v || v->type != GRETA_JSON_NUMBER)
+	const cJSON *item = v && v->type == GRETA_JSON_NUMBER ? item_of(v) : NULL;
+
+	if (!item)
 		return -1;
-	*out = v->item->valuedouble;
+	*out = item->valuedouble;
 	return 0;
 }
 
@@ -739,7 +701,7 @@ int greta_json_bool(const struct greta_json_val *v, bool *out)
 {
 	if (!v || v->type != GRETA_JSON_BOOL)
 		return -1;
-	*out = cJSON_IsTrue(v->item);
+	*out = *v->text == 't';
 	return 0;
 }
 

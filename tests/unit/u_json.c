@@ -90,6 +90,57 @@ static void test_json__keeps_int64(void **state)
 	greta_json_destroy(j);
 }
 
+static void test_json__reads_numbers_as_strtod_does(void **state)
+{
+	static const char *const texts[] = {"0", "-0", "7", "-7", "999999999999999", "-999999999999999", "9999999999999999",
+					    "9007199254740993", "18446744073709551616", "0.1", "-0.0", "1e15", "5e-324",
+					    "123456789012345.5", "1.2345678901234", "-0.0000000000001", "0.000000000000001",
+					    "0.30000000000000004", "1.7976931348623157e308", "1E+2", "0e-5"};
+	cleanup_buf struct greta_buf list = {0};
+	const struct greta_json_val *v;
+	struct greta_json *j;
+
+	(void)state;
+	for (size_t i = 0; i < GRETA_COUNT(texts); i++)
+		greta_buf_addf(&list, "%c%s", i ? ',' : '[', texts[i]);
+	greta_buf_adds(&list, "]");
+	j = parse(list.data);
+	v = greta_json_first(greta_json_root(j));
+	for (size_t i = 0; i < GRETA_COUNT(texts); i++, v = greta_json_next(v)) {
+		double d = NAN, expected = strtod(texts[i], NULL);
+
+		assert_int_equal(greta_json_f64(v, &d), 0);
+		assert_memory_equal(&d, &expected, sizeof d); /* the sign of zero, too */
+	}
+	greta_json_destroy(j);
+}
+
+static void test_json__decodes_strings(void **state)
+{
+	struct greta_json *j = parse("{\"\":\"\",\"k\\n\\u00e9\":\"\\\"\\\\\\/\\b\\f\\n\\r\\t\","
+				     "\"u\":\"\\u0041\\u07ff\\u0800\\uFFFF\",\"p\":\"\\ud800\\udc00\\udbff\\udfff\","
+				     "\"raw\":\"a\x7f\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80z\"}");
+	static const char *const expected[][2] = {
+		{"", ""},
+		{"k\n\xc3\xa9", "\"\\/\b\f\n\r\t"},
+		{"u", "A\xdf\xbf\xe0\xa0\x80\xef\xbf\xbf"},
+		{"p", "\xf0\x90\x80\x80\xf4\x8f\xbf\xbf"},
+		{"raw", "a\x7f\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80z"},
+	};
+	const struct greta_json_val *v = greta_json_first(greta_json_root(j));
+
+	(void)state;
+	for (size_t i = 0; i < GRETA_COUNT(expected); i++, v = greta_json_next(v)) {
+		const char *s = NULL;
+
+		assert_string_equal(greta_json_key(v), expected[i][0]);
+		assert_int_equal(greta_json_str(v, &s), 0);
+		assert_string_equal(s, expected[i][1]);
+		assert_ptr_equal(greta_json_get(greta_json_root(j), expected[i][0]), v);
+	}
+	greta_json_destroy(j);
+}
+
 static void test_json__allows_comments_and_bom(void **state)
 {
 	struct greta_json *j =
@@ -131,12 +182,12 @@ static void test_json__says_where(void **state)
 static void test_json__prints_compact(void **state)
 {
 	struct greta_json *j =
-		parse("{ \"a b\" : [ 1.50 , 9007199254740993 , \"\\\" x \\\\\" ] , /* c */ \"n\" : null }");
+		parse("{ \"a b\" : [ 1.50 , 9007199254740993 , \"\\\" x \\\\\" ] , /* c */ \"n\" :\n\tnull, \"\" : \" \" }");
 	cleanup_buf struct greta_buf out = {0};
 
 	(void)state;
 	greta_json_print(greta_json_root(j), &out);
-	assert_string_equal(out.data, "{\"a b\":[1.50,9007199254740993,\"\\\" x \\\\\"],\"n\":null}");
+	assert_string_equal(out.data, "{\"a b\":[1.50,9007199254740993,\"\\\" x \\\\\"],\"n\":null,\"\":\" \"}");
 	greta_json_destroy(j);
 }
 
@@ -259,6 +310,8 @@ int main(void)
 		cmocka_unit_test(test_json__reads_all_types),
 		cmocka_unit_test(test_json__keeps_members_in_order),
 		cmocka_unit_test(test_json__keeps_int64),
+		cmocka_unit_test(test_json__reads_numbers_as_strtod_does),
+		cmocka_unit_test(test_json__decodes_strings),
 		cmocka_unit_test(test_json__allows_comments_and_bom),
 		cmocka_unit_test(test_json__says_where),
 		cmocka_unit_test(test_json__prints_compact),
