@@ -28,6 +28,7 @@ struct service {
 	int64_t idle_ns;         /* since when nothing is left; 0: something is */
 	unsigned n_ticks;
 	struct greta_watch *dispatch;
+	bool dispatch_due;
 };
 
 static struct service *service_of(struct ctl *c)
@@ -35,20 +36,28 @@ static struct service *service_of(struct ctl *c)
 	return (struct service *)((char *)c - offsetof(struct service, ctl));
 }
 
+void ctl_dispatch(struct ctl *c)
+{
+	struct service *s = service_of(c);
+
+	if (!s->dispatch_due || c->stopping || c->batch.broken)
+		return;
+	s->dispatch_due = false;
+	work_dispatch(c);
+}
+
 static void on_dispatch(struct greta_watch *w, uint32_t events, void *arg)
 {
-	struct ctl *c = arg;
-
 	(void)w;
 	(void)events;
-	if (!c->stopping && !c->batch.broken)
-		work_dispatch(c);
+	ctl_dispatch(arg);
 }
 
 void ctl_dispatch_soon(struct ctl *c)
 {
 	struct service *s = service_of(c);
 
+	s->dispatch_due = true;
 	if (s->dispatch)
 		greta_watch_rearm(s->dispatch, 0);
 	else
@@ -113,6 +122,7 @@ static void on_tick(struct greta_watch *w, uint32_t events, void *arg)
 
 	(void)w;
 	(void)events;
+	ctl_dispatch(&s->ctl);
 	/* People, too, are told only of what is stored. */
 	if (batch_commit(&s->ctl, &why) < 0) {
 		batch_fail(&s->ctl, &why);

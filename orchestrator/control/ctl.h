@@ -317,6 +317,7 @@ struct ctl {
 };
 
 void ctl_dispatch_soon(struct ctl *c);
+void ctl_dispatch(struct ctl *c);                          /* now, if it is due: before a commit, which then carries it */
 void ctl_stop(struct ctl *c, const struct greta_err *why); /* why NULL: all is well */
 
 #endif

@@ -28,6 +28,7 @@ static void on_batch_due(struct greta_watch *w, uint32_t events, void *arg)
 
 	(void)w;
 	(void)events;
+	ctl_dispatch(c);
 	if (batch_commit(c, &why) < 0)
 		batch_fail(c, &why);
 }
