@@ -117,18 +117,6 @@ static int model_id(struct greta_db *db, const struct greta_json_val *detail, in
 	return greta_models_record(db, &facts, id, e);
 }
 
-/* Mostly known by now; to set it again takes it out of two indexes and puts it back. */
-static int put_identity(struct applying *a, int64_t build_id, int64_t model_id, struct greta_err *e)
-{
-	if (!build_id && !model_id)
-		return 0;
-	return greta_db_exec(a->db, e,
-			     "UPDATE attempt SET build_id = coalesce(?1, build_id), model_id = coalesce(?2, model_id)"
-			     " WHERE id = ?3 AND (coalesce(?1, build_id) IS NOT build_id OR"
-			     " coalesce(?2, model_id) IS NOT model_id)",
-			     "ooi", build_id, model_id, a->head.id);
-}
-
 /* An attempt that the controller gave up stays ended until its node says how it ended. */
 static int started(struct applying *a, const struct greta_json_val *detail, struct greta_err *e)
 {
@@ -139,7 +127,8 @@ static int started(struct applying *a, const struct greta_json_val *detail, stru
 	if (keep_event(a, e) ||
 	    attempt_build_id(a->db, a->head.id, text_of(detail, "build_sha256"), text_of(detail, "engine_sha256"), &build_id,
 			     e) ||
-	    model_id(a->db, detail, &model, e) || put_identity(a, build_id, model, e))
+	    model_id(a->db, detail, &model, e) ||
+	    attempt_put_identity(a->db, a->head.id, build_id, model, e))
 		return -1;
 	for (; device; device = greta_json_next(device))
 		if (!greta_json_str(device, &uuid) && attempt_add_device(a->db, a->head.id, uuid, e))
