@@ -413,7 +413,7 @@ static int wait_ms(const struct greta_loop *l, int64_t timeout_ms)
 
 int greta_loop_once(struct greta_loop *l, int64_t timeout_ms, struct greta_err *e)
 {
-	struct epoll_event events[64];
+	struct epoll_event events[16]; /* timers are not to wait for long */
 	int n = epoll_wait(l->epoll_fd, events, GRETA_COUNT(events), wait_ms(l, timeout_ms));
 	if (n < 0 && errno != EINTR)
 		return greta_err_sys(e, "can't wait for events");

@@ -475,7 +475,7 @@ static int submit(struct client *c, int64_t jobs, struct greta_err *e)
 
 static int wait_end(struct client *c, struct greta_err *e)
 {
-	if (call(c, "watch", "{\"campaign\":1,\"period_ms\":200,\"holds\":true,\"attempts\":0}", e) != 0)
+	if (call(c, "watch", "{\"campaign\":1,\"period_ms\":200,\"holds\":true,\"attempts\":0,\"up\":false}", e) != 0)
 		return -1;
 	for (;;) {
 		struct greta_json *j = NULL;

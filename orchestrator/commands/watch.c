@@ -152,7 +152,7 @@ int watch_campaign(struct cmd_ctx *ctx, struct client *client, int64_t campaign_
 	struct watching w = {.ctx = ctx, .client = client, .campaign_id = campaign_id, .holds = holds};
 	struct term term = term_of(STDOUT_FILENO, ctx->color);
 	int drawn = !ctx->json && term.tty ? ATTEMPTS_DRAWN : 0;
-	cleanup_free char *args = greta_format("{\"campaign\":%lld,\"period_ms\":%d,\"holds\":%s,\"attempts\":%d}",
+	cleanup_free char *args = greta_format("{\"campaign\":%lld,\"period_ms\":%d,\"holds\":%s,\"attempts\":%d,\"up\":false}",
 						(long long)campaign_id, PERIOD_MS, holds ? "true" : "false", drawn);
 	struct greta_json *answer;
 	const char *state = "";

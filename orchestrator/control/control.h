@@ -10,7 +10,8 @@
  *	rca         attempt [rate budget_runs budget_s settings contexts] who [detach]   as submit
  *	resume      [campaign detach]                              campaigns running
  *	cancel      campaign [variant context repeat]              jobs; repeat from 1
- *	watch       [campaign] period_ms [holds]                   state
+ *	watch       [campaign] period_ms [holds attempts up]       state; attempts: how many a status tells of at most; up: false
+ *	                                                           leaves out nodes that are up
  *	leave       [ask]                                          stops: the controller ends, being nobody else's
  *	status      [campaign]                                     status
  *	node_add    name transport settings labels                 name

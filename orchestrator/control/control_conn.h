@@ -22,7 +22,8 @@ struct conn {
 	bool watches, told_end;
 	bool holds;              /* left only on purpose: submit and resume, not watch */
 	int64_t campaign_id, period_ns, sent_ns, news_n;
-	int64_t most_attempts;   /* that it wants to see in a snapshot */
+	int64_t most_attempts;   /* that it wants to see in a snapshot ... */
+	bool sees_up;            /* ... and nodes that are up */
 	int64_t re;              /* of the request at hand */
 	struct check *checks;    /* node_check, node_ping and node_state, waiting for the nodes */
 };

@@ -16,7 +16,7 @@ static void send_status(struct conn *k)
 
 	if (k->out.len > UNREAD_MAX)
 		return;
-	snapshot_take(c, k->campaign_id, k->most_attempts, &s);
+	snapshot_take(c, k->campaign_id, k->most_attempts, k->sees_up, &s);
 	for (int64_t i = k->news_n > oldest ? k->news_n : oldest; i < c->news.n; i++) {
 		const struct news_item *item = &c->news.items[i % (int64_t)GRETA_COUNT(c->news.items)];
 
@@ -67,6 +67,8 @@ int control_watch(struct conn *k, const struct greta_json_val *args, struct gret
 		return -1;
 	k->period_ns = control_i64(args, "period_ms", 200) * GRETA_NS_PER_MS;
 	k->most_attempts = control_i64(args, "attempts", INT64_MAX);
+	k->sees_up = true;
+	greta_json_bool(greta_json_get(args, "up"), &k->sees_up);
 	k->watches = true;
 	greta_json_bool(greta_json_get(args, "holds"), &k->holds);
 	k->told_end = false;
@@ -85,7 +87,7 @@ int control_status(struct conn *k, const struct greta_json_val *args, struct gre
 
 	if (greta_json_get(args, "campaign") && control_campaign(k->control->ctl, args, &id, e) < 0)
 		return -1;
-	snapshot_take(k->control->ctl, id, control_i64(args, "attempts", INT64_MAX), &s);
+	snapshot_take(k->control->ctl, id, control_i64(args, "attempts", INT64_MAX), true, &s);
 	greta_jsonw_object(reply, "status");
 	status_print(&s, reply);
 	greta_jsonw_end_object(reply);

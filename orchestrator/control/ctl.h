@@ -258,8 +258,8 @@ void gpus_release(struct ctl_campaign *cc);
 
 void forecast_make(struct ctl *c, struct ctl_campaign *cc, int64_t now); /* its eta_s and what goes with it */
 
-/* campaign 0: all. most: of attempts, which are many in a large fleet, and few on a screen. */
-void snapshot_take(struct ctl *c, int64_t campaign_id, int64_t most, struct status *out);
+/* campaign 0: all. most: of attempts, which are many in a large fleet, and few on a screen. up: nodes that are up, too. */
+void snapshot_take(struct ctl *c, int64_t campaign_id, int64_t most, bool up, struct status *out);
 void news_add(struct ctl *c, int64_t campaign_id, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 void news_release(struct ctl *c);
 

@@ -108,11 +108,14 @@ static void add_attempt(const struct ctl_attempt *a, int64_t now, struct status 
 		s->progress.phase = a->waiting_for ? GRETA_PHASE_WAITING : GRETA_PHASE_STARTING;
 }
 
-static void add_node(struct ctl_node *n, struct status *out)
+static void add_node(struct ctl_node *n, bool up, struct status *out)
 {
-	struct status_node *s = GRETA_PUSH(out->nodes, out->n_nodes, out->cap_nodes);
 	const char *reason, *state = fleet_node_state(n, &reason);
+	struct status_node *s;
 
+	if (!up && greta_str_eq(state, "up"))
+		return;
+	s = GRETA_PUSH(out->nodes, out->n_nodes, out->cap_nodes);
 	*s = (struct status_node){
 		.name = greta_strdup(n->name),
 		.transport = greta_strdup(n->transport),
@@ -124,7 +127,7 @@ static void add_node(struct ctl_node *n, struct status *out)
 	};
 }
 
-void snapshot_take(struct ctl *c, int64_t campaign_id, int64_t most, struct status *out)
+void snapshot_take(struct ctl *c, int64_t campaign_id, int64_t most, bool up, struct status *out)
 {
 	int64_t now = greta_clock_mono_ns();
 
@@ -137,7 +140,7 @@ void snapshot_take(struct ctl *c, int64_t campaign_id, int64_t most, struct stat
 
 		if (n->state == GRETA_ALIAS_REMOVED)
 			continue;
-		add_node(n, out);
+		add_node(n, up, out);
 		for (size_t k = 0; k < n->n_attempts && (int64_t)out->n_attempts < most; k++)
 			if (n->attempts[k]->job && n->attempts[k]->state < GRETA_ATTEMPT_ENDED &&
 			    (!campaign_id || n->attempts[k]->job->campaign->id == campaign_id))
