@@ -1,4 +1,5 @@
 #include "agent/spare.h"
+#include "agent/spool.h"
 #include "base/cleanup.h"
 #include "base/fs.h"
 #include "base/mem.h"
@@ -82,7 +83,7 @@ bool spare_take(const char *spool, const char *to)
 void spare_clear(const char *spool)
 {
 	char unique[GRETA_UUID_LEN + 1];
-	cleanup_free char *out = greta_format("%s/spare/%s", spool, greta_uuid_new(unique));
+	cleanup_free char *out = greta_format("%s/attempts/" SPOOL_DEAD "%s", spool, greta_uuid_new(unique));
 	while (spare_take(spool, out))
 		greta_fs_remove_tree(out, NULL);
 }

@@ -18,7 +18,6 @@
 #define SPEC_MAX (4 * 1024 * 1024)
 #define NEW_MIN_AGE_S 60
 #define NEW_PREFIX ".new-"
-#define DEAD_PREFIX ".dead-"
 
 /* The control file's records: SPOOL_RECORD bytes each, NUL-terminated, blank while their first byte is NUL. */
 enum record { RECORD_PID, RECORD_CANCEL, RECORD_ENGINE, RECORD_ACKED, RECORD_COUNT };
@@ -341,7 +340,7 @@ void spool_ack(const char *dir, int64_t seq)
 static int remove_attempt(const char *spool, const char *uuid, bool keep, struct greta_err *e)
 {
 	cleanup_free char *dir = spool_attempt_dir(spool, uuid);
-	cleanup_free char *dead = greta_format("%s/attempts/" DEAD_PREFIX "%s", spool, uuid);
+	cleanup_free char *dead = greta_format("%s/attempts/" SPOOL_DEAD "%s", spool, uuid);
 	if (rename(dir, dead) != 0 && errno != ENOENT)
 		return greta_err_sys(e, "can't remove %s", dir);
 	return keep && spare_keep(spool, dead) ? 0 : greta_fs_remove_tree(dead, e);
@@ -370,6 +369,16 @@ static void tidy_new(const char *dir)
 		rmdir(dir);
 }
 
+/* Where a power cut came before the renames of a folder that was recycled were on the disk, but not before its contents
+ * were, it has its old name. */
+static void tidy_attempt(const char *spool, const char *dir, const char *uuid)
+{
+	struct greta_spec spec = {0};
+	if (spool_read_spec(dir, &spec, NULL) == 0 && strcmp(spec.attempt, uuid) != 0)
+		spool_remove(spool, uuid, NULL);
+	greta_spec_release(&spec);
+}
+
 void spool_tidy(const char *spool)
 {
 	cleanup_free char *attempts = attempts_dir(spool);
@@ -377,9 +386,11 @@ void spool_tidy(const char *spool)
 	spare_clear(spool);
 	for (struct dirent *entry; d && (entry = readdir(d));) {
 		cleanup_free char *dir = greta_fs_join(attempts, entry->d_name);
-		if (greta_str_starts(entry->d_name, DEAD_PREFIX))
+		if (greta_str_starts(entry->d_name, SPOOL_DEAD))
 			greta_fs_remove_tree(dir, NULL);
 		else if (greta_str_starts(entry->d_name, NEW_PREFIX))
 			tidy_new(dir);
+		else if (greta_uuid_valid(entry->d_name))
+			tidy_attempt(spool, dir, entry->d_name);
 	}
 }

@@ -26,6 +26,7 @@
 #include "schemas/msg.h"
 
 #define SPOOL_OUTCOME_RESERVE (128 * 1024) /* GRETA_SAMPLES_BYTES_MAX of samples and the rest; fits into a frame */
+#define SPOOL_DEAD ".dead-"                /* before the name of a folder that is about to go */
 #define SPOOL_RECORD 1024                  /* of the control file; the longest text in one */
 
 /* A folder that is ours alone: made 0700 if missing; refused when it is a link, somebody else's or open to others. */
@@ -70,7 +71,7 @@ void spool_ack(const char *dir, int64_t seq);
 int spool_remove(const char *spool, const char *uuid, struct greta_err *e);
 int spool_recycle(const char *spool, const char *uuid, struct greta_err *e);
 
-/* Removes what a crash left half made or half removed. */
+/* Removes what a crash left half made, half removed or half recycled. */
 void spool_tidy(const char *spool);
 
 #endif

@@ -151,6 +151,26 @@ static void test_spool__a_recycled_folder_tells_nothing_of_the_attempt_before(vo
 	free(spool);
 }
 
+static void test_spool__a_folder_under_the_name_of_the_attempt_before_goes(void **state)
+{
+	struct greta_err e = {0};
+	struct greta_spec old, spec;
+	int lock = -1;
+	char *spool = made_spool(*state), *dir = made_attempt(spool, &old, &lock), *before;
+	close(lock);
+	free(dir);
+	before = spool_attempt_dir(spool, old.attempt);
+	end_attempt(before, GRETA_OUTCOME_GOOD);
+	assert_ok(spool_recycle(spool, old.attempt, &e));
+	dir = made_attempt(spool, &spec, &lock);
+	assert_int_equal(rename(dir, before), 0); /* as if no rename had reached the disk */
+	spool_tidy(spool);
+	assert_int_equal(access(before, F_OK), -1);
+	close(lock);
+	greta_spec_release(&old), greta_spec_release(&spec);
+	free(dir), free(before), free(spool);
+}
+
 static void leave_file(const char *dir)
 {
 	tree_file(dir, "scratch/core", "x");
@@ -455,6 +475,7 @@ int main(void)
 #define T(name) cmocka_unit_test_setup_teardown(name, unit_tmp_create, unit_tmp_remove)
 		T(test_spool__a_life),
 		T(test_spool__a_recycled_folder_tells_nothing_of_the_attempt_before),
+		T(test_spool__a_folder_under_the_name_of_the_attempt_before_goes),
 		T(test_spool__only_a_folder_as_it_was_made_is_recycled),
 		T(test_spool__half_made_and_half_removed_folders_go),
 		T(test_spool__foreign_folders_are_refused),
