@@ -131,7 +131,8 @@ expect 0 '2 of 2' greta-orch submit both.json
 burn gpu-GPU-n1-0
 expect 0 '2 of 2' greta-orch submit one.json
 [ "$(used one)" = GPU-n1-1 ] || fail "one is in quarantine, but used are: $(used one)"
-expect 0 'n1:gpu-GPU-n1-0 .*n1:gpu-GPU-n1-0 since .*: smells burnt' greta-orch node list
+listed() { greta-orch node list | grep -qE 'n1:gpu-GPU-n1-0 .*n1:gpu-GPU-n1-0 since .*: smells burnt'; }
+wait_for 10 listed || fail "not told of what is in quarantine: $(greta-orch node list)"
 expect 0 'n1:gpu-GPU-n1-0 is out of quarantine' greta-orch node resume gpus
 burn node
 greta-orch submit none.json >none.out 2>&1 &
