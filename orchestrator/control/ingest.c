@@ -3,8 +3,8 @@
  * A batch is one transaction. It opens with the first change and commits 1 ms after something urgent came to wait for it
  * (an attempt to be sent, an outcome, output for which the node wants credit), else after 50 ms. The one after the next
  * has to wait: a commit costs as much as all else that a short attempt takes, so that no more than a sixteenth of the time
- * goes into them, as long as that holds nothing up for more than 10 ms. A slow disk, or a busy fleet, gets fewer and larger ones. After the commit, and only then, nodes
- * are told: acknowledgements, starts, cancellations. */
+ * goes into them, as long as that holds nothing up for more than 10 ms. A slow disk, or a busy fleet, gets fewer and
+ * larger ones. After the commit, and only then, nodes are told: acknowledgements, starts, cancellations. */
 #include "orchestrator/control/ctl.h"
 
 #include "base/clock.h"
