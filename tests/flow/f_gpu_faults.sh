@@ -2,10 +2,8 @@
 # On a machine with an NVIDIA GPU: an endless kernel and an endless loop on the host are judged and killed, a slow kernel is
 # not, the GPU is probed, and the campaign goes on. With the limits that a user gets by default, so it takes minutes.
 # usage: f_gpu_faults.sh FOLDER-OF-PROGRAMS
-ls /proc/driver/nvidia/gpus/* >/dev/null 2>&1 || { echo "SKIP: no NVIDIA GPU"; exit 77; }
-"$1/greta-infer" --kernel-resources --json | grep -q sm_90a || { echo "SKIP: built without kernels for sm_90a"; exit 77; }
 . "$(dirname "$0")/lib.sh"
-export GRETA_SPOOL_DIR=$dir/spool GRETA_SLOTS_DIR=$dir/slots
+needs_gpus 1
 cd "$dir" || exit 1
 
 greta-gguf synth model.gguf --layers 4 --embd 2048 --heads 16 --kv-heads 16 --ffn 5632 --vocab 4096 --ctx 32768 --type f16 >/dev/null ||

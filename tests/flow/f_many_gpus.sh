@@ -3,11 +3,8 @@
 # was given and on no other, a cell stays on its GPU, a slot may be two of them or all, and a kernel that never ends on one
 # does the others no harm. With the limits that a user gets by default, so it takes minutes.
 # usage: f_many_gpus.sh FOLDER-OF-PROGRAMS
-n_gpus=$(ls -d /proc/driver/nvidia/gpus/* 2>/dev/null | wc -l)
-[ "$n_gpus" -ge 2 ] || { echo "SKIP: fewer than two NVIDIA GPUs"; exit 77; }
-"$1/greta-infer" --kernel-resources --json | grep -q sm_90a || { echo "SKIP: built without kernels for sm_90a"; exit 77; }
 . "$(dirname "$0")/lib.sh"
-export GRETA_SPOOL_DIR=$dir/spool GRETA_SLOTS_DIR=$dir/slots
+needs_gpus 2
 cd "$dir" || exit 1
 
 greta-gguf synth model.gguf --layers 8 --embd 4096 --heads 32 --kv-heads 32 --ffn 11008 --vocab 4096 --ctx 32768 --type f16 >/dev/null ||

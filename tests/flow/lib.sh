@@ -64,6 +64,14 @@ campaign() {
 # open_ended FILE REPEATS WORD: the same, but each engine runs until the file WORD is there, if need be for minutes.
 open_ended() { campaign "$1" 128 "$2" ok --layers 3000 --layer-ms 100 --until "$dir/$3"; }
 
+# needs_gpus N: NVIDIA GPUs, and kernels for them in this build; else the flow is skipped.
+needs_gpus() {
+	n_gpus=$(ls -d /proc/driver/nvidia/gpus/* 2>/dev/null | wc -l)
+	[ "$n_gpus" -ge "$1" ] || { echo "SKIP: $n_gpus NVIDIA GPUs, $1 needed"; exit 77; }
+	greta-infer --kernel-resources --json | grep -q sm_90a || { echo "SKIP: built without kernels for sm_90a"; exit 77; }
+	export GRETA_SPOOL_DIR=$dir/spool GRETA_SLOTS_DIR=$dir/slots
+}
+
 # fake_gpu ROOT NUMBER: an MI300X named GPU-000000000000000NUMBER, for GRETA_SYSFS_ROOT=ROOT/sys GRETA_DEV_ROOT=ROOT/dev, as
 # Documentation/gpu/amdgpu and drivers/gpu/drm/amd/amdkfd/kfd_topology.c have them.
 fake_gpu() {
