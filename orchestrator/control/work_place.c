@@ -138,7 +138,7 @@ static void plan(struct ctl_node *n, struct ctl_job *job)
 	struct ctl_attempt *a = work_attempt_new(n, job);
 	struct greta_err why = {0};
 
-	greta_uuid_new(a->uuid);
+	greta_uuid_next(a->uuid);
 	a->state = GRETA_ATTEMPT_PLANNED;
 	a->progress.t_s = NAN;
 	a->charged = true;

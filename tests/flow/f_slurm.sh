@@ -45,7 +45,7 @@ cat >engine <<-ENGINE
 	mode=\$1; shift
 	if [ "\$mode" = mixed ]; then
 		modes=(ok ok ok ok ok ok exit short-prompt)
-		mode=\${modes[\$((0x\${GRETA_ATTEMPT:0:2} % 8))]}
+		mode=\${modes[\$((0x\${GRETA_ATTEMPT: -2} % 8))]}
 		echo "\$GRETA_ATTEMPT \$mode" >>$dir/modes
 	fi
 	exec $bin/fake_engine "\$mode" "\$@"

@@ -1,7 +1,9 @@
 /* sha256 and uuid. */
+#include "base/clock.h"
 #include "base/sha256.h"
 #include "base/uuid.h"
 #include "tests/unit/unit.h"
+#include <stdlib.h>
 #include <string.h>
 
 #define ABC "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
@@ -47,6 +49,24 @@ static void test_uuid__new_ones_are_valid_and_differ(void **state)
 	}
 }
 
+/* By their first eight digits they are told apart, and in order, as an index likes them. */
+static void test_uuid__the_next_one_comes_behind(void **state)
+{
+	(void)state;
+	char before[GRETA_UUID_LEN + 1], next[GRETA_UUID_LEN + 1];
+	int64_t now_ms = greta_clock_wall_ns() / GRETA_NS_PER_MS;
+	greta_uuid_next(before);
+	assert_true((uint32_t)strtoul(before, NULL, 16) - (uint32_t)now_ms < 60000);
+	for (int i = 0; i < 200; i++) {
+		assert_true(greta_uuid_valid(greta_uuid_next(next)));
+		assert_int_equal(next[14], '8');
+		assert_non_null(strchr("89ab", next[19]));
+		assert_in_range((uint32_t)strtoul(next, NULL, 16) - (uint32_t)strtoul(before, NULL, 16), 1, 60000);
+		assert_string_not_equal(next + 9, before + 9);
+		memcpy(before, next, sizeof before);
+	}
+}
+
 static void test_uuid__others_are_refused(void **state)
 {
 	(void)state;
@@ -68,6 +88,7 @@ int main(void)
 		cmocka_unit_test(test_sha256__known_answers),
 		cmocka_unit_test_setup_teardown(test_sha256__files, unit_tmp_create, unit_tmp_remove),
 		cmocka_unit_test(test_uuid__new_ones_are_valid_and_differ),
+		cmocka_unit_test(test_uuid__the_next_one_comes_behind),
 		cmocka_unit_test(test_uuid__others_are_refused),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
