@@ -2,7 +2,7 @@
  *
  * A batch is one transaction. It opens with the first change and commits 1 ms after something urgent came to wait for it
  * (an attempt to be sent, an outcome, output for which the node wants credit), else after 50 ms. The one after the next
- * has to wait: a commit costs as much as all else that a short attempt takes, so that no more than a sixteenth of the time
+ * has to wait: a commit costs as much as all else that a short attempt takes, so that no more than a tenth of the time
  * goes into them, as long as that holds nothing up for more than 10 ms. A slow disk, or a busy fleet, gets fewer and
  * larger ones. After the commit, and only then, nodes are told: acknowledgements, starts, cancellations. */
 #include "orchestrator/control/ctl.h"
@@ -16,7 +16,7 @@
 
 #define BATCH_MS 50
 #define BATCH_URGENT_MS 1
-#define BATCH_REST 15 /* times what the last commit took ... */
+#define BATCH_REST 9 /* times what the last commit took ... */
 #define BATCH_REST_MOST_NS (10 * GRETA_NS_PER_MS)
 #define CREDIT_STEP (64 * 1024)
 #define ACKNOWLEDGE_EVERY 256 /* events; only that of the outcome matters to the node */
