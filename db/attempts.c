@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "db/internal.h"
+#include "db/specs.h"
 
 static const char *const state_names[] = {
 #define X(id, name) [GRETA_ATTEMPT_##id] = name,
@@ -28,31 +29,25 @@ static int touched(struct greta_db *db, int64_t attempt_id, struct greta_err *e)
 
 /* ---- planning and placing */
 
-static int put_spec(struct greta_db *db, int64_t attempt_id, const char *spec, struct greta_err *e)
-{
-	return greta_db_exec(db, e, "INSERT INTO attempt_text (attempt_id, spec) VALUES (?, ?)", "is", attempt_id,
-			     spec);
-}
-
 int greta_attempts_plan(struct greta_db *db, const struct greta_new_attempt *a, int64_t *attempt_id,
 			struct greta_err *e)
 {
 	cleanup_txn struct greta_txn txn = greta_txn_none;
 	const struct greta_attempt_place *p = &a->place;
 	char uuid[GRETA_UUID_LEN + 1];
+	int64_t spec_id = 0;
 
-	if (greta_txn_begin(db, &txn, e) ||
+	if (greta_txn_begin(db, &txn, e) || (a->spec && specs_record(db, a->spec, &spec_id, e)) ||
 	    greta_db_exec(db, e,
 			  "INSERT INTO attempt (uuid, job_id, try_no, state, fence, planned_ns, alias_id, node_id,"
-			  " environment_id, model_id, build_id, boot_id) VALUES (?1, ?2, (SELECT coalesce(max(try_no), 0) + 1"
-			  " FROM attempt WHERE job_id = ?2), 'planned', ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
-			  "siiiooooos", a->uuid ? a->uuid : greta_uuid_new(uuid), a->job_id, db->fence,
+			  " environment_id, model_id, build_id, boot_id, spec_id) VALUES (?1, ?2, (SELECT coalesce(max(try_no), 0) + 1"
+			  " FROM attempt WHERE job_id = ?2), 'planned', ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+			  "siiioooooso", a->uuid ? a->uuid : greta_uuid_next(uuid), a->job_id, db->fence,
 			  a->planned_ns ? a->planned_ns : greta_clock_wall_ns(), p->alias_id, p->node_id,
-			  p->environment_id, p->model_id, p->build_id, p->boot_id))
+			  p->environment_id, p->model_id, p->build_id, p->boot_id, spec_id))
 		return -1;
 	*attempt_id = greta_db_inserted(db);
-	if ((a->spec && put_spec(db, *attempt_id, a->spec, e)) ||
-	    greta_db_exec(db, e, "UPDATE job SET state = 'running' WHERE id = ?", "i", a->job_id))
+	if (greta_db_exec(db, e, "UPDATE job SET state = 'running' WHERE id = ?", "i", a->job_id))
 		return -1;
 	return greta_txn_commit(&txn, e);
 }
@@ -198,7 +193,10 @@ int greta_attempts_find(struct greta_db *db, const char *which, struct greta_att
 int greta_attempts_spec(struct greta_db *db, int64_t attempt_id, struct greta_buf *out, struct greta_err *e)
 {
 	cleanup_query struct greta_query *q =
-		greta_query_open(db, e, "SELECT spec FROM attempt_text WHERE attempt_id = ?", "i", attempt_id);
+		greta_query_open(db, e,
+				 "SELECT json_set(s.text, '$.attempt', a.uuid, '$.repeat', j.repeat + 1, '$.try_no', a.try_no)"
+				 " FROM attempt a JOIN job j ON j.id = a.job_id LEFT JOIN spec s ON s.id = a.spec_id WHERE a.id = ?",
+				 "i", attempt_id);
 	int rc = q ? greta_query_step(q, e) : -1;
 
 	if (rc < 0)

@@ -455,6 +455,9 @@ int greta_attempts_end_here(struct greta_db *db, int64_t attempt_id, enum greta_
 
 /* ---- gates */
 
+/* The job whose counted attempt the bound one is: found by its own job, since counted attempts have no index. */
+#define IS_COUNTED "(id, counted_attempt) = (SELECT job_id, id FROM attempt WHERE id = ?)"
+
 /* Of the good results that came later, the first. */
 static int count_next(struct greta_db *db, int64_t attempt_id, int64_t *now_counted, struct greta_err *e)
 {
@@ -466,8 +469,7 @@ static int count_next(struct greta_db *db, int64_t attempt_id, int64_t *now_coun
 		       "i", attempt_id) < 0)
 		return -1;
 	*now_counted = next;
-	if (greta_db_exec(db, e, "UPDATE job SET counted_attempt = ? WHERE counted_attempt = ?", "oi", next,
-			  attempt_id))
+	if (greta_db_exec(db, e, "UPDATE job SET counted_attempt = ? WHERE " IS_COUNTED, "oi", next, attempt_id))
 		return -1;
 	return greta_db_exec(db, e, "UPDATE attempt SET superseded = 0 WHERE id = ?", "i", next);
 }
@@ -490,7 +492,7 @@ int greta_attempts_reject(struct greta_db *db, int64_t attempt_id, const char *c
 			  "UPDATE attempt SET outcome = 'invalid', cause = ?, reason = ?, superseded = 0 WHERE id = ?",
 			  "ssi", cause, reason, attempt_id))
 		return -1;
-	rc = db_get_i64(db, &one, e, "SELECT 1 FROM job WHERE counted_attempt = ?", "i", attempt_id);
+	rc = db_get_i64(db, &one, e, "SELECT 1 FROM job WHERE " IS_COUNTED, "i", attempt_id);
 	if (rc < 0 || (rc == 1 && count_next(db, attempt_id, &next, e)))
 		return -1;
 	if (now_counted)

@@ -48,9 +48,6 @@ static const char *next_sql(enum greta_job_state state)
 	case GRETA_JOB_QUEUED:
 		return "SELECT " JOB_COLUMNS " FROM job WHERE campaign_id = ?1 AND position > ?2 AND state = 'queued'"
 		       " AND ?4 = state ORDER BY position LIMIT ?3";
-	case GRETA_JOB_RUNNING:
-		return "SELECT " JOB_COLUMNS " FROM job WHERE campaign_id = ?1 AND position > ?2 AND state = 'running'"
-		       " AND ?4 = state ORDER BY position LIMIT ?3";
 	default:
 		return "SELECT " JOB_COLUMNS " FROM job WHERE campaign_id = ?1 AND position > ?2 AND state = ?4"
 		       " ORDER BY position LIMIT ?3";

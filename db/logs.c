@@ -274,7 +274,7 @@ static int put_tail(struct greta_db *db, int64_t attempt_id, struct greta_buf *t
 {
 	make_plain(tail);
 	return greta_db_exec(db, e,
-			     "INSERT INTO attempt_text (attempt_id, log_tail) VALUES (?1, ?2)"
+			     "INSERT INTO attempt_tail (attempt_id, log_tail) VALUES (?1, ?2)"
 			     " ON CONFLICT (attempt_id) DO UPDATE SET log_tail = ?2",
 			     "is", attempt_id, greta_buf_str(tail));
 }

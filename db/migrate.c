@@ -11,6 +11,7 @@
 #include "base/str.h"
 #include "base/version.h"
 #include "db/log_index.h"
+#include "db/specs.h"
 
 extern const char db_schema_0001[];
 extern const char db_schema_0002[];
@@ -18,6 +19,7 @@ extern const char db_schema_0003[];
 extern const char db_schema_0005[];
 extern const char db_schema_0007[];
 extern const char db_schema_0008[];
+extern const char db_schema_0009[];
 extern const char db_views_sql[];
 
 const struct db_migration db_migrations[] = {
@@ -27,6 +29,7 @@ const struct db_migration db_migrations[] = {
 	{5, db_schema_0005, NULL},
 	{7, db_schema_0007, log_index_build},
 	{8, db_schema_0008, NULL},
+	{9, db_schema_0009, specs_build},
 };
 const int db_n_migrations = GRETA_COUNT(db_migrations);
 

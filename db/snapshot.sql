@@ -26,8 +26,10 @@ INSERT INTO main.campaign SELECT * FROM source.campaign WHERE id IN (SELECT id F
 UPDATE main.campaign SET explains = NULL WHERE explains NOT IN (SELECT id FROM wanted_attempt);
 INSERT INTO main.variant SELECT * FROM source.variant WHERE campaign_id IN (SELECT id FROM wanted_campaign);
 INSERT INTO main.job SELECT * FROM source.job WHERE campaign_id IN (SELECT id FROM wanted_campaign);
+INSERT INTO main.spec
+SELECT * FROM source.spec WHERE id IN (SELECT spec_id FROM source.attempt WHERE id IN (SELECT id FROM wanted_attempt));
 INSERT INTO main.attempt SELECT * FROM source.attempt WHERE id IN (SELECT id FROM wanted_attempt);
-INSERT INTO main.attempt_text SELECT * FROM source.attempt_text WHERE attempt_id IN (SELECT id FROM wanted_attempt);
+INSERT INTO main.attempt_tail SELECT * FROM source.attempt_tail WHERE attempt_id IN (SELECT id FROM wanted_attempt);
 INSERT INTO main.attempt_device SELECT * FROM source.attempt_device WHERE attempt_id IN (SELECT id FROM wanted_attempt);
 INSERT INTO main.sample SELECT * FROM source.sample WHERE attempt_id IN (SELECT id FROM wanted_attempt);
 INSERT INTO main.validity_mark SELECT * FROM source.validity_mark WHERE attempt_id IN (SELECT id FROM wanted_attempt);

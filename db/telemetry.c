@@ -107,12 +107,21 @@ static int sum_up_column(struct greta_db *db, int64_t attempt_id, const struct g
 			     "isiffff", attempt_id, t->columns[column], n, low, high, sum / (double)n, last);
 }
 
+/* What is asked of a node's other attempts, beside the columns by which they are found. */
+static int put_engine_cpu(struct greta_db *db, int64_t attempt_id, struct greta_err *e)
+{
+	return greta_db_exec(db, e,
+			     "UPDATE attempt SET engine_cpu_percent = (SELECT mean FROM telemetry_summary WHERE attempt_id = ?1"
+			     " AND name = 'engine_cpu_percent') WHERE id = ?1",
+			     "i", attempt_id);
+}
+
 static int sum_up(struct greta_db *db, int64_t attempt_id, const struct greta_telemetry *t, struct greta_err *e)
 {
 	for (size_t i = 0; i < t->n_columns; i++)
 		if (sum_up_column(db, attempt_id, t, i, e))
 			return -1;
-	return 0;
+	return put_engine_cpu(db, attempt_id, e);
 }
 
 static int put_sealed(struct greta_db *db, int64_t attempt_id, const char *columns, const struct greta_telemetry *t,

@@ -20,12 +20,14 @@ SELECT
   a.job_id, j.variant_id, a.node_id, a.build_id, a.model_id, a.environment_id,
   strftime('%Y-%m-%dT%H:%M:%SZ', a.started_ns / 1000000000, 'unixepoch') AS started,
   strftime('%Y-%m-%dT%H:%M:%SZ', a.ended_ns / 1000000000, 'unixepoch') AS ended,
-  a.planned_ns, a.dispatched_ns, a.started_ns, a.ended_ns, a.log_bytes, a.log_dropped, x.log_tail, x.spec
+  a.planned_ns, a.dispatched_ns, a.started_ns, a.ended_ns, a.log_bytes, a.log_dropped, x.log_tail,
+  json_set(s.text, '$.attempt', a.uuid, '$.repeat', j.repeat + 1, '$.try_no', a.try_no) AS spec
 FROM campaign c
 JOIN job j ON j.campaign_id = c.id
 JOIN variant v ON v.id = j.variant_id
 JOIN attempt a ON a.job_id = j.id
-LEFT JOIN attempt_text x ON x.attempt_id = a.id
+LEFT JOIN attempt_tail x ON x.attempt_id = a.id
+LEFT JOIN spec s ON s.id = a.spec_id
 LEFT JOIN alias l ON l.id = a.alias_id
 LEFT JOIN node n ON n.id = a.node_id
 LEFT JOIN build b ON b.id = a.build_id

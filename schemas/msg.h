@@ -257,6 +257,8 @@ ssize_t greta_msg_find_magic(const char *in, size_t n, const char *nonce, int *p
 
 /* The same structs as JSON texts, for spec.json, outcome.json and event details. */
 void greta_spec_print(const struct greta_spec *s, struct greta_buf *out);
+/* Where in what it printed the members begin that are alike for all attempts of a cell: behind attempt, repeat, try_no. */
+const char *greta_spec_alike(const char *printed);
 int greta_spec_parse(const char *text, size_t n, struct greta_spec *out, struct greta_err *e);
 void greta_end_print(const struct greta_end *end, struct greta_buf *out);
 int greta_end_parse(const char *text, size_t n, struct greta_end *out, struct greta_err *e);

@@ -22,11 +22,11 @@ static const struct shape shape_expect = {"expect", sizeof(struct greta_expect),
 
 static const struct field spec_fields[] = {
 	{F_UUID(struct greta_spec, attempt), .required = true},
+	{F_I64(struct greta_spec, repeat)},
+	{F_I64(struct greta_spec, try_no)}, /* greta_spec_alike: what follows is the same for all attempts of a cell */
 	{F_STR(struct greta_spec, campaign)},
 	{F_STR(struct greta_spec, variant)},
 	{F_I64(struct greta_spec, context)},
-	{F_I64(struct greta_spec, repeat)},
-	{F_I64(struct greta_spec, try_no)},
 	{F_STRS(struct greta_spec, argv), .required = true},
 	{F_STRS(struct greta_spec, env)},
 	{F_STRS(struct greta_spec, unstored)},

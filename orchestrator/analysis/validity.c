@@ -145,9 +145,9 @@ static int own_cpus(struct greta_db *db, const struct run *r, double *out, struc
 {
 	cleanup_query struct greta_query *q = greta_query_open(
 		db, e,
-		"SELECT total(a.mean / 100.0 * (min(o.ended_ns, ?1) - max(o.started_ns, ?2)) / (?1 - ?2))"
-		" FROM attempt o JOIN telemetry_summary a ON a.attempt_id = o.id AND a.name = 'engine_cpu_percent'"
-		" WHERE o.node_id = ?3 AND o.started_ns > ?4 AND o.started_ns < ?1 AND o.ended_ns > ?2 AND o.id <> ?5",
+		"SELECT total(engine_cpu_percent / 100.0 * (min(ended_ns, ?1) - max(started_ns, ?2)) / (?1 - ?2)) FROM attempt"
+		" WHERE engine_cpu_percent IS NOT NULL AND node_id = ?3 AND started_ns > ?4 AND started_ns < ?1"
+		" AND ended_ns > ?2 AND id <> ?5",
 		"iiiii", r->ended_ns, r->started_ns, r->node_id, r->started_ns - DAY_NS, r->attempt_id);
 	if (!q || greta_query_step(q, e) < 0)
 		return -1;

@@ -64,7 +64,7 @@ static const struct part attempt_parts[] = {
 	{"limits", "limits, and what they rest on", false,
 	 "SELECT iif(p.key = 'none', 'whole run', p.key) AS phase, nullif(p.value ->> 'silence_s', 0) AS silence_s,"
 	 " nullif(p.value ->> 'limit_s', 0) AS limit_s, nullif(p.value ->> 'bound_s', 0) AS bound_s, p.value ->> 'basis' AS basis"
-	 " FROM attempt_text t, json_each(t.spec, '$.phases') p WHERE t.attempt_id = ? AND (p.value ->> 'silence_s' > 0"
+	 " FROM attempt a JOIN spec s ON s.id = a.spec_id, json_each(s.text, '$.phases') p WHERE a.id = ? AND (p.value ->> 'silence_s' > 0"
 	 " OR p.value ->> 'limit_s' > 0 OR p.value ->> 'bound_s' > 0)"},
 	{"build", "engine build", true,
 	 "SELECT build_sha256, engine_sha256, declared_id, version FROM build"

@@ -88,10 +88,10 @@ void gpus_release(struct ctl_campaign *cc)
 int gpus_load(struct ctl_campaign *cc, struct greta_err *e)
 {
 	static const char sql[] =
-		"SELECT j.variant_id, j.context, t.spec ->> '$.devices[0]', count(*) FROM job j "
-		"JOIN attempt a ON a.job_id = j.id JOIN attempt_text t ON t.attempt_id = a.id "
+		"SELECT j.variant_id, j.context, s.text ->> '$.devices[0]', count(*) FROM job j "
+		"JOIN attempt a ON a.job_id = j.id JOIN spec s ON s.id = a.spec_id "
 		"WHERE j.campaign_id = ? AND (a.outcome = 'ok' OR a.state NOT IN ('ended', 'pruned')) "
-		"AND t.spec ->> '$.devices[0]' IS NOT NULL GROUP BY 1, 2, 3";
+		"AND s.text ->> '$.devices[0]' IS NOT NULL GROUP BY 1, 2, 3";
 	cleanup_query struct greta_query *q = NULL;
 	int rc;
 
@@ -110,8 +110,8 @@ int gpus_adopt(struct ctl_attempt *a, struct greta_err *e)
 {
 	static const char sql[] =
 		"SELECT d.uuid FROM attempt_device t JOIN device d ON d.id = t.device_id WHERE t.attempt_id = ?1 "
-		"UNION SELECT spec ->> '$.devices[0]' FROM attempt_text WHERE attempt_id = ?1 "
-		"AND json_array_length(spec, '$.devices') = 1";
+		"UNION SELECT s.text ->> '$.devices[0]' FROM attempt a JOIN spec s ON s.id = a.spec_id WHERE a.id = ?1 "
+		"AND json_array_length(s.text, '$.devices') = 1";
 	cleanup_query struct greta_query *q = greta_query_open(a->node->ctl->db, e, sql, "i", a->id);
 	int rc = q ? 0 : -1;
 

@@ -12,8 +12,8 @@ runs() {
 	sed -i "s|\"slot\": \"cpu\"|\"slot\": {\"cpus\": 1}, \"timeout_s\": $2, \"phases\": {\"prefill\": {\"silence_s\": 0.3}}|; s|, {\"name\": \"v3\"}||" bounds.json
 }
 basis() {
-	sql "SELECT p.value ->> 'basis' FROM attempt_text t, json_each(t.spec, '\$.phases') p WHERE p.key = 'prefill'
-		AND t.attempt_id = (SELECT max(id) FROM attempt)"
+	sql "SELECT p.value ->> 'basis' FROM attempt a JOIN spec s ON s.id = a.spec_id, json_each(s.text, '\$.phases') p WHERE p.key = 'prefill'
+		AND a.id = (SELECT max(id) FROM attempt)"
 }
 
 # --- too few: a spin that may be a long computation runs to the end of its budget
@@ -48,10 +48,10 @@ some_done() { [ "$(n_done)" -ge 7 ]; }
 # bounds [CONDITION]: of each attempt in turn, how many runs of its cell it was bounded by
 bounds() {
 	sql "SELECT coalesce(substr(p.value ->> 'basis', 1 + nullif(instr(p.value ->> 'basis', 'history: '), 0) + 8) + 0, 0) FROM attempt a
-		JOIN attempt_text t ON t.attempt_id = a.id JOIN job j ON j.id = a.job_id, json_each(t.spec, '\$.phases') p
+		JOIN spec s ON s.id = a.spec_id JOIN job j ON j.id = a.job_id, json_each(s.text, '\$.phases') p
 		WHERE p.key = 'prefill' AND j.campaign_id = (SELECT max(id) FROM campaign) ${1:-} ORDER BY a.id"
 }
-specs() { sql "SELECT a.id, t.spec ->> 'phases' FROM attempt a JOIN attempt_text t ON t.attempt_id = a.id WHERE a.id <= $last ORDER BY a.id"; }
+specs() { sql "SELECT a.id, s.text ->> 'phases' FROM attempt a JOIN spec s ON s.id = a.spec_id WHERE a.id <= $last ORDER BY a.id"; }
 expect 0 'amid' greta-orch submit --detach amid.json
 wait_for 60 some_done || fail "only $(n_done) of 7 runs"
 kill -KILL "$(controller_pid)"

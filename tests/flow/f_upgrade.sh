@@ -14,7 +14,8 @@ at_once=$((cpus < 4 ? cpus : 4))
 greta-orch submit --detach grow.json >/dev/null
 wait_for 20 is "SELECT count(*) FROM attempt WHERE state = 'running'" $at_once || fail "not all slots are busy"
 kill -9 "$(controller_pid)"
-# What versions 7 and 8 changed, taken back.
+# What versions 7, 8 and 9 changed, taken back.
+sqlite3 "$GRETA_DB" <"$here/../fixtures/undo_0009.sql"
 sqlite3 "$GRETA_DB" "DROP INDEX attempt_result; DROP INDEX campaign_age; DROP TABLE log_column; DROP TABLE log_group; DROP TABLE log_slice; DROP INDEX log_loose;
 	CREATE TABLE log_filter (chunk_id INTEGER PRIMARY KEY REFERENCES log_chunk(id), bits BLOB NOT NULL) STRICT;
 	PRAGMA user_version = 5"

@@ -435,7 +435,8 @@ static void test_attempts__open_ones_are_found_again(void **state)
 	greta_attempt_row_release(&row);
 	assert_fails(greta_attempts_find(h->db, "ffffffff-0000", &row, &e), GRETA_ENOENT);
 	assert_ok(greta_attempts_spec(h->db, b, &spec, &e));
-	assert_string_equal(spec.data, "{\"argv\":[\"x\"]}");
+	assert_non_null(strstr(spec.data, "\"argv\":[\"x\"]"));
+	assert_non_null(strstr(spec.data, uuid));
 }
 
 /* Rows of attempts are at hand while a transaction takes events in; nobody may see that. */

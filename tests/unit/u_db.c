@@ -1,5 +1,7 @@
 #include "tests/unit/db_help.h"
 
+#include "base/cleanup.h"
+#include "base/fs.h"
 #include "base/log.h"
 #include "base/str.h"
 #include "db/internal.h"
@@ -267,12 +269,22 @@ static void test_db__a_failed_migration_changes_nothing(void **state)
 	"DROP TABLE log_column; DROP TABLE log_group; DROP TABLE log_slice; DROP INDEX log_loose;"                     \
 	"CREATE TABLE log_filter (chunk_id INTEGER PRIMARY KEY REFERENCES log_chunk(id), bits BLOB NOT NULL) STRICT;"
 
+static void back_to_version_8(struct help *h)
+{
+	cleanup_buf struct greta_buf sql = {0};
+	struct greta_err e = {0};
+
+	assert_ok(greta_fs_read(GRETA_FIXTURES "/undo_0009.sql", 1 << 16, &sql, &e));
+	assert_ok(db_script(h->db, greta_buf_str(&sql), &e));
+}
+
 static void test_db__a_database_of_version_1_is_brought_up(void **state)
 {
 	struct help *h = *state;
 	struct greta_err e = {0};
 
 	greta_log_to_fd(-1);
+	back_to_version_8(h);
 	assert_ok(db_script(h->db, BEFORE_8 BEFORE_7 BEFORE_5 BEFORE_3 "DROP VIEW validity; DROP TABLE validity_mark; PRAGMA user_version = 1", &e));
 	greta_db_close(h->db);
 	assert_null(greta_db_open_reader("x.db", &e));
@@ -307,6 +319,7 @@ static void test_db__the_logs_of_version_6_are_indexed(void **state)
 		assert_ok(help_event(h, id, 0, GRETA_EVENT_LOG, "{\"stream\":\"out\"}", texts[i], NULL, &e));
 		help_good(h, id, 1, "a", NULL);
 	}
+	back_to_version_8(h);
 	assert_ok(db_script(h->db, BEFORE_8 BEFORE_7 BEFORE_5 BEFORE_3 "PRAGMA user_version = 2", &e));
 	greta_db_close(h->db);
 	help_open(h, "x.db");
@@ -316,6 +329,46 @@ static void test_db__the_logs_of_version_6_are_indexed(void **state)
 	assert_int_equal(n, 1);
 	assert_ok(greta_logs_grep(h->db, &(struct greta_grep){.pattern = "nowhere"}, count_hit, &n, &stats, &e));
 	assert_int_equal(stats.n_candidates, 0);
+}
+
+/* Attempts alike share one specification, those that are planned from then on too. */
+static void test_db__the_specifications_of_version_8_are_shared(void **state)
+{
+	struct help *h = *state;
+	struct greta_spec told = {.campaign = (char *)"c"}, back;
+	cleanup_buf struct greta_buf printed = {0};
+	cleanup_buf struct greta_buf stored = {0};
+	struct greta_err e = {0};
+	int64_t id;
+
+	greta_log_to_fd(-1);
+	greta_strs_add(&told.argv, "x");
+	for (size_t i = 0; i < 3; i++) {
+		struct greta_new_attempt a = {.uuid = greta_uuid_next(told.attempt), .job_id = h->jobs[i]};
+
+		told.repeat = told.try_no = 1;
+		greta_buf_clear(&printed);
+		greta_spec_print(&told, &printed);
+		a.spec = greta_buf_str(&printed);
+		if (i == 2) {
+			back_to_version_8(h);
+			greta_db_close(h->db);
+			help_open(h, "x.db");
+		}
+		assert_ok(greta_attempts_plan(h->db, &a, &id, &e));
+		assert_ok(help_event(h, id, 1, GRETA_EVENT_LOG, "{\"stream\":\"out\"}", "words\n", NULL, &e));
+		help_good(h, id, 1, "a", NULL);
+	}
+	greta_strs_release(&told.argv);
+	assert_int_equal(help_i64(h->db, "SELECT count(*) FROM spec"), 1);
+	assert_int_equal(help_i64(h->db, "SELECT count(DISTINCT spec ->> 'attempt') FROM result WHERE spec ->> 'attempt' = attempt"
+					 " AND log_tail = 'words' || char(10)"), 3);
+	assert_ok(greta_attempts_spec(h->db, id, &stored, &e));
+	assert_ok(greta_spec_parse(stored.data, stored.len, &back, &e));
+	assert_string_equal(back.attempt, told.attempt);
+	assert_int_equal(back.repeat, 1);
+	assert_int_equal(back.try_no, 1);
+	greta_spec_release(&back);
 }
 
 static void test_db__readers_do_not_migrate(void **state)
@@ -843,6 +896,7 @@ int main(void)
 		T(test_db__a_failed_migration_changes_nothing),
 		T(test_db__a_database_of_version_1_is_brought_up),
 		T(test_db__the_logs_of_version_6_are_indexed),
+		T(test_db__the_specifications_of_version_8_are_shared),
 		T(test_db__readers_do_not_migrate),
 		T(test_db__views_are_made_anew_when_their_text_changes),
 		T(test_db__a_transaction_left_rolls_back),
