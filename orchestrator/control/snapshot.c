@@ -8,7 +8,7 @@
 #include <string.h>
 
 #define ETA_EVERY_NS GRETA_NS_PER_S
-#define ETA_REST 100 /* times what the last one took: of a hundred thousand jobs, some 20 ms */
+#define ETA_REST 1000 /* times what the last one took: of a hundred thousand jobs, some 10 ms */
 
 void news_add(struct ctl *c, int64_t campaign_id, const char *fmt, ...)
 {
