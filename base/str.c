@@ -57,10 +57,29 @@ int greta_str_f64(const char *s, double *out)
 	return 0;
 }
 
+/* The same byte in all eight places of a word. */
+#define EIGHT(byte) (UINT64_C(0x0101010101010101) * (byte))
+
+/* Whether any of eight bytes is below one of 1 to 0x80: a borrow reaches its highest bit, which it did not have. */
+static bool has_below(uint64_t eight, unsigned char byte)
+{
+	return (eight - EIGHT(byte)) & ~eight & EIGHT(0x80);
+}
+
+static bool are_plain(const char *eight_bytes)
+{
+	uint64_t eight;
+	memcpy(&eight, eight_bytes, sizeof eight);
+	return !(eight & EIGHT(0x80)) && !has_below(eight, ' ') && !has_below(eight ^ EIGHT('"'), 1) &&
+	       !has_below(eight ^ EIGHT('\\'), 1);
+}
+
 size_t greta_str_plain(const char *s, size_t n)
 {
 	static const bool plain[256] = {[' ' ... '!'] = true, ['#' ... '['] = true, [']' ... 0x7f] = true};
 	size_t i = 0;
+	while (n - i >= 8 && are_plain(s + i))
+		i += 8;
 	while (i < n && plain[(unsigned char)s[i]])
 		i++;
 	return i;

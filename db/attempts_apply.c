@@ -127,16 +127,16 @@ static int started(struct applying *a, const struct greta_json_val *detail, stru
 	if (keep_event(a, e) ||
 	    attempt_build_id(a->db, a->head.id, text_of(detail, "build_sha256"), text_of(detail, "engine_sha256"), &build_id,
 			     e) ||
-	    model_id(a->db, detail, &model, e) ||
-	    attempt_put_identity(a->db, a->head.id, build_id, model, e))
+	    model_id(a->db, detail, &model, e))
 		return -1;
 	for (; device; device = greta_json_next(device))
 		if (!greta_json_str(device, &uuid) && attempt_add_device(a->db, a->head.id, uuid, e))
 			return -1;
 	return greta_db_exec(a->db, e,
 			     "UPDATE attempt SET committed_seq = ?, started_ns = ?, phase = 'starting',"
+			     " build_id = coalesce(?, build_id), model_id = coalesce(?, model_id),"
 			     " state = CASE state WHEN 'ended' THEN state ELSE 'running' END WHERE id = ?",
-			     "iii", a->ev->seq, a->ev->wall_ns, a->head.id);
+			     "iiooi", a->ev->seq, a->ev->wall_ns, build_id, model, a->head.id);
 }
 
 static int on_started(struct applying *a, struct greta_err *e)

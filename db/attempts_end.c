@@ -103,18 +103,6 @@ int attempt_build_id(struct greta_db *db, int64_t attempt_id, const char *build_
 	return facts.build_sha256 && *facts.build_sha256 ? greta_builds_record(db, &facts, build_id, e) : 0;
 }
 
-/* Mostly known by now; to set it again takes it out of two indexes and puts it back. */
-int attempt_put_identity(struct greta_db *db, int64_t attempt_id, int64_t build_id, int64_t model_id, struct greta_err *e)
-{
-	if (!build_id && !model_id)
-		return 0;
-	return greta_db_exec(db, e,
-			     "UPDATE attempt SET build_id = coalesce(?1, build_id), model_id = coalesce(?2, model_id)"
-			     " WHERE id = ?3 AND (coalesce(?1, build_id) IS NOT build_id OR"
-			     " coalesce(?2, model_id) IS NOT model_id)",
-			     "ooi", build_id, model_id, attempt_id);
-}
-
 /* A device that no facts told of yet is noted with its UUID alone. */
 static int device_id(struct greta_db *db, int64_t attempt_id, const char *uuid, int64_t *id, struct greta_err *e)
 {
@@ -319,19 +307,6 @@ static double whole(double v)
 	return fabs(v) < 9007199254740992.0 ? floor(v) : NAN;
 }
 
-/* device_type: what its devices are, or nothing. */
-static int put_setup(struct greta_db *db, const struct attempt_head *h, const struct greta_end *end,
-		     struct greta_buf *device_type, struct greta_err *e)
-{
-	int64_t build_id;
-
-	return attempt_build_id(db, h->id, end->build_sha256, end->engine_sha256, &build_id, e) ||
-			       attempt_put_identity(db, h->id, build_id, 0, e) ||
-			       put_devices(db, h->id, &end->devices, e) || read_device_type(db, h->id, device_type, e)
-		       ? -1
-		       : 0;
-}
-
 /* How it ended, and what the samples, the build and the devices sum up to. */
 static int put_end(struct greta_db *db, const struct attempt_head *h, const struct greta_end *end,
 		   int64_t committed_seq, struct greta_err *e)
@@ -340,8 +315,10 @@ static int put_end(struct greta_db *db, const struct attempt_head *h, const stru
 	const struct spread prefill = spread_of(s, "prefill_s");
 	cleanup_buf struct greta_buf progress = {0};
 	cleanup_buf struct greta_buf device_type = {0};
+	int64_t build_id;
 
-	if (put_setup(db, h, end, &device_type, e))
+	if (attempt_build_id(db, h->id, end->build_sha256, end->engine_sha256, &build_id, e) ||
+	    put_devices(db, h->id, &end->devices, e) || read_device_type(db, h->id, &device_type, e))
 		return -1;
 	if (end->progress.phase != GRETA_PHASE_NONE)
 		greta_progress_print(&end->progress, &progress);
@@ -355,9 +332,9 @@ static int put_end(struct greta_db *db, const struct attempt_head *h, const stru
 		" phase = coalesce(nullif(?20, 'none'), phase), progress = coalesce(nullif(?21, ''), progress),"
 		" progress_dropped = ?22, log_dropped = max(log_dropped, ?23), n_samples = ?24, prefill_s = ?25,"
 		" prefill_min_s = ?26, prefill_max_s = ?27, decode_s = ?28, model_load_s = ?29, tokenize_s = ?30,"
-		" prompt_tokens = ?31, attn_impl = ?32, backend = ?33, dtype = ?34, device_type = nullif(?35, '')"
-		" WHERE id = ?36",
-		"isssooifffuuoiissssssiiifffffffssssi",
+		" prompt_tokens = ?31, attn_impl = ?32, backend = ?33, dtype = ?34, device_type = nullif(?35, ''),"
+		" build_id = coalesce(?36, build_id) WHERE id = ?37",
+		"isssooifffuuoiissssssiiifffffffssssoi",
 		committed_seq, greta_outcome_name(end->outcome), end->cause, end->reason, end->started_wall_ns,
 		end->finished_wall_ns, greta_clock_wall_ns(), end->wall_s, end->cpu_user_s, end->cpu_system_s,
 		end->peak_rss_bytes, (int64_t)end->exit_code, (int64_t)end->signal, (int64_t)end->survivors,
@@ -366,7 +343,7 @@ static int put_end(struct greta_db *db, const struct attempt_head *h, const stru
 		end->progress_dropped, end->log_dropped, prefill.n, prefill.median, prefill.low, prefill.high,
 		spread_of(s, "decode_s").median, spread_of(s, "model_load_s").median, spread_of(s, "tokenize_s").median,
 		whole(spread_of(s, "prompt_tokens").median), first_text(s, "attn_impl"), first_text(s, "backend"),
-		first_text(s, "dtype"), greta_buf_str(&device_type), h->id);
+		first_text(s, "dtype"), greta_buf_str(&device_type), build_id, h->id);
 }
 
 /* ---- kernels */

@@ -25,7 +25,6 @@ int attempt_check_samples(const struct greta_samples *samples, struct greta_err 
  * its program hashes to. */
 int attempt_build_id(struct greta_db *db, int64_t attempt_id, const char *build_sha256, const char *engine_sha256,
 		     int64_t *build_id, struct greta_err *e); /* 0: not said */
-int attempt_put_identity(struct greta_db *db, int64_t attempt_id, int64_t build_id, int64_t model_id, struct greta_err *e);
 int attempt_add_device(struct greta_db *db, int64_t attempt_id, const char *uuid, struct greta_err *e);
 
 #endif

@@ -24,6 +24,8 @@ UPDATE attempt SET engine_cpu_percent =
 DROP INDEX attempt_node;
 CREATE INDEX attempt_neighbour ON attempt(node_id, started_ns) WHERE engine_cpu_percent IS NOT NULL;
 
--- Only a controller that starts asks for running jobs, and reads all of them then; counted attempts are found by their job.
+-- Only a controller that starts asks for running jobs, and reads all of them then; counted attempts are found by their
+-- job; for those of a build nobody asks.
 DROP INDEX job_running;
 DROP INDEX job_counted;
+DROP INDEX attempt_build;

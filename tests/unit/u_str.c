@@ -146,6 +146,12 @@ static void test_str__plain_text_ends_where_json_escapes(void **state)
 		char text[] = {' ', (char)c, '~'};
 		bool plain = c >= 0x20 && c < 0x80 && c != '"' && c != '\\';
 		assert_int_equal(greta_str_plain(text, sizeof text), plain ? 3 : 1);
+		for (size_t at = 0; at < 20; at++) { /* eight are looked at together */
+			char longer[20];
+			memset(longer, at % 2 ? ' ' : 0x7f, sizeof longer);
+			longer[at] = (char)c;
+			assert_int_equal(greta_str_plain(longer, sizeof longer), plain ? sizeof longer : at);
+		}
 	}
 }
 
