@@ -84,7 +84,8 @@ static void print_field(const struct field *f, const void *obj, struct greta_jso
 		greta_jsonw_i64(w, f->name, LOAD(int, obj, f->offset));
 		break;
 	case FIELD_F64:
-		greta_jsonw_f64(w, f->name, LOAD(double, obj, f->offset));
+		if (!f->mostly_zero || LOAD(double, obj, f->offset) != 0)
+			greta_jsonw_f64(w, f->name, LOAD(double, obj, f->offset));
 		break;
 	case FIELD_BOOL:
 		greta_jsonw_bool(w, f->name, LOAD(bool, obj, f->offset));

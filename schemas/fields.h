@@ -42,6 +42,7 @@ struct field {
 	const char *name; /* NULL ends a table */
 	enum field_kind kind;
 	bool required;
+	bool mostly_zero; /* of a FIELD_F64: zero is not written, and is what is not there */
 	size_t offset;
 	size_t size;                 /* of a FIELD_CHARS */
 	size_t n_offset, cap_offset; /* of a FIELD_LIST or FIELD_METRICS */

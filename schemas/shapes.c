@@ -5,9 +5,9 @@
 /* ---- what an attempt is told to do */
 
 static const struct field phase_limit_fields[] = {
-	{F_F64(struct greta_phase_limit, silence_s)},
-	{F_F64(struct greta_phase_limit, limit_s)},
-	{F_F64(struct greta_phase_limit, bound_s)},
+	{F_F64(struct greta_phase_limit, silence_s), .mostly_zero = true},
+	{F_F64(struct greta_phase_limit, limit_s), .mostly_zero = true},
+	{F_F64(struct greta_phase_limit, bound_s), .mostly_zero = true},
 	{F_CHARS(struct greta_phase_limit, basis)},
 	{0},
 };
