@@ -22,7 +22,7 @@ struct applying {
 	struct greta_db *db;
 	struct attempt_head head;
 	bool grown;	   /* output or telemetry came, and may have to be sealed */
-	struct head *held; /* of an event that changes nothing of its attempt's row but by this; else NULL */
+	struct head *held; /* by which alone the event changes its attempt's row; else NULL */
 	const struct greta_event *ev;
 	const char *detail;
 	struct greta_applied *out;
@@ -59,7 +59,7 @@ static int commit_seq(struct applying *a, struct greta_err *e)
 {
 	if (a->held) {
 		a->held->committed_seq = a->ev->seq;
-		heads_mark(a->db, a->held);
+		heads_grows(a->db, a->held);
 		return 0;
 	}
 	return greta_db_exec(a->db, e, "UPDATE attempt SET committed_seq = ? WHERE id = ?", "ii", a->ev->seq,
@@ -77,14 +77,19 @@ static int keep_event(struct applying *a, struct greta_err *e)
 
 /* ---- accepted, waiting, started */
 
+static void begins(struct applying *a)
+{
+	a->held->committed_seq = a->ev->seq;
+	heads_begins(a->db, a->held);
+}
+
 static int on_accepted(struct applying *a, struct greta_err *e)
 {
 	if (keep_event(a, e))
 		return -1;
-	return greta_db_exec(a->db, e,
-			     "UPDATE attempt SET committed_seq = ?, dispatched_ns = coalesce(dispatched_ns, ?),"
-			     " state = CASE state WHEN 'planned' THEN 'dispatched' ELSE state END WHERE id = ?",
-			     "iii", a->ev->seq, greta_clock_wall_ns(), a->head.id);
+	a->held->dispatched_ns = greta_clock_wall_ns();
+	begins(a);
+	return 0;
 }
 
 static int on_waiting(struct applying *a, struct greta_err *e)
@@ -117,7 +122,6 @@ static int model_id(struct greta_db *db, const struct greta_json_val *detail, in
 	return greta_models_record(db, &facts, id, e);
 }
 
-/* An attempt that the controller gave up stays ended until its node says how it ended. */
 static int started(struct applying *a, const struct greta_json_val *detail, struct greta_err *e)
 {
 	const struct greta_json_val *device = greta_json_first(greta_json_get(detail, "devices"));
@@ -132,11 +136,12 @@ static int started(struct applying *a, const struct greta_json_val *detail, stru
 	for (; device; device = greta_json_next(device))
 		if (!greta_json_str(device, &uuid) && attempt_add_device(a->db, a->head.id, uuid, e))
 			return -1;
-	return greta_db_exec(a->db, e,
-			     "UPDATE attempt SET committed_seq = ?, started_ns = ?, phase = 'starting',"
-			     " build_id = coalesce(?, build_id), model_id = coalesce(?, model_id),"
-			     " state = CASE state WHEN 'ended' THEN state ELSE 'running' END WHERE id = ?",
-			     "iiooi", a->ev->seq, a->ev->wall_ns, build_id, model, a->head.id);
+	a->held->started_ns = a->ev->wall_ns;
+	a->held->build_id = build_id;
+	a->held->model_id = model;
+	a->held->phase = greta_phase_name(GRETA_PHASE_STARTING);
+	begins(a);
+	return 0;
 }
 
 static int on_started(struct applying *a, struct greta_err *e)
@@ -470,8 +475,8 @@ static int handle(struct applying *a, struct greta_err *e)
 
 static bool is_held(enum greta_event_kind kind)
 {
-	return kind == GRETA_EVENT_PROGRESS || kind == GRETA_EVENT_LOG || kind == GRETA_EVENT_LOG_GAP ||
-	       kind == GRETA_EVENT_TELEMETRY;
+	return kind == GRETA_EVENT_ACCEPTED || kind == GRETA_EVENT_STARTED || kind == GRETA_EVENT_PROGRESS ||
+	       kind == GRETA_EVENT_LOG || kind == GRETA_EVENT_LOG_GAP || kind == GRETA_EVENT_TELEMETRY;
 }
 
 static int handle_held(struct applying *a, struct greta_err *e)

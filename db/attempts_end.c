@@ -6,6 +6,7 @@
 #include "base/str.h"
 #include "db/attempts_internal.h"
 #include "db/hangs.h"
+#include "db/heads.h"
 #include "db/logs.h"
 #include "db/records.h"
 #include "db/telemetry.h"
@@ -307,9 +308,9 @@ static double whole(double v)
 	return fabs(v) < 9007199254740992.0 ? floor(v) : NAN;
 }
 
-/* How it ended, and what the samples, the build and the devices sum up to. */
-static int put_end(struct greta_db *db, const struct attempt_head *h, const struct greta_end *end,
-		   int64_t committed_seq, struct greta_err *e)
+/* How it ended, what the samples, the build and the devices sum up to, and what the head has that was not written. */
+static int put_end(struct greta_db *db, const struct head *h, const struct greta_end *end, int64_t committed_seq,
+		   struct greta_err *e)
 {
 	const struct greta_samples *s = &end->samples;
 	const struct spread prefill = spread_of(s, "prefill_s");
@@ -322,6 +323,8 @@ static int put_end(struct greta_db *db, const struct attempt_head *h, const stru
 		return -1;
 	if (end->progress.phase != GRETA_PHASE_NONE)
 		greta_progress_print(&end->progress, &progress);
+	else
+		greta_buf_add(&progress, h->progress.data, h->progress.len);
 	return greta_db_exec(
 		db, e,
 		"UPDATE attempt SET state = 'ended', reported = 1, committed_seq = ?1, outcome = ?2, cause = ?3,"
@@ -329,21 +332,26 @@ static int put_end(struct greta_db *db, const struct attempt_head *h, const stru
 		" cpu_user_s = ?9, cpu_system_s = ?10, peak_rss_bytes = ?11, exit_code = ?12, signal = ?13, survivors = ?14,"
 		" tokens_verified = ?15, class = coalesce(nullif(?16, 'none'), class),"
 		" certainty = coalesce(nullif(?17, 'none'), certainty), blamed = ?18, blind = ?19,"
-		" phase = coalesce(nullif(?20, 'none'), phase), progress = coalesce(nullif(?21, ''), progress),"
-		" progress_dropped = ?22, log_dropped = max(log_dropped, ?23), n_samples = ?24, prefill_s = ?25,"
+		" phase = coalesce(?20, phase), progress = coalesce(nullif(?21, ''), progress),"
+		" progress_dropped = ?22, log_dropped = max(log_dropped + ?38, ?23), n_samples = ?24, prefill_s = ?25,"
 		" prefill_min_s = ?26, prefill_max_s = ?27, decode_s = ?28, model_load_s = ?29, tokenize_s = ?30,"
 		" prompt_tokens = ?31, attn_impl = ?32, backend = ?33, dtype = ?34, device_type = nullif(?35, ''),"
-		" build_id = coalesce(?36, build_id) WHERE id = ?37",
-		"isssooifffuuoiissssssiiifffffffssssoi",
-		committed_seq, greta_outcome_name(end->outcome), end->cause, end->reason, end->started_wall_ns,
+		" build_id = coalesce(?36, build_id), model_id = coalesce(?39, model_id),"
+		" dispatched_ns = coalesce(dispatched_ns, ?40), log_bytes = ?41, log_sealed = ?42, telemetry_loose = ?43"
+		" WHERE id = ?37",
+		"isssooifffuuoiissssssiiifffffffssssoiiooiii",
+		committed_seq, greta_outcome_name(end->outcome), end->cause, end->reason,
+		end->started_wall_ns ? end->started_wall_ns : h->started_ns,
 		end->finished_wall_ns, greta_clock_wall_ns(), end->wall_s, end->cpu_user_s, end->cpu_system_s,
 		end->peak_rss_bytes, (int64_t)end->exit_code, (int64_t)end->signal, (int64_t)end->survivors,
 		(int64_t)end->tokens_verified, greta_class_name(end->class_), greta_certainty_name(end->certainty),
-		end->blamed, end->blind, greta_phase_name(end->progress.phase), greta_buf_str(&progress),
-		end->progress_dropped, end->log_dropped, prefill.n, prefill.median, prefill.low, prefill.high,
+		end->blamed, end->blind,
+		end->progress.phase != GRETA_PHASE_NONE ? greta_phase_name(end->progress.phase) : h->phase,
+		greta_buf_str(&progress), end->progress_dropped, end->log_dropped, prefill.n, prefill.median, prefill.low, prefill.high,
 		spread_of(s, "decode_s").median, spread_of(s, "model_load_s").median, spread_of(s, "tokenize_s").median,
 		whole(spread_of(s, "prompt_tokens").median), first_text(s, "attn_impl"), first_text(s, "backend"),
-		first_text(s, "dtype"), greta_buf_str(&device_type), build_id, h->id);
+		first_text(s, "dtype"), greta_buf_str(&device_type), build_id ? build_id : h->build_id, h->id,
+		h->log_dropped, h->model_id, h->dispatched_ns, h->log_bytes, h->log_sealed, h->telemetry_loose);
 }
 
 /* ---- kernels */
@@ -377,19 +385,36 @@ static int put_kernels(struct greta_db *db, int64_t attempt_id, struct greta_err
 	return 0;
 }
 
-int attempt_end(struct greta_db *db, const struct attempt_head *h, const struct greta_end *end, int64_t committed_seq,
-		struct greta_applied *out, struct greta_err *e)
+static int end_held(struct greta_db *db, const struct attempt_head *h, struct head *held, const struct greta_end *end,
+		    int64_t committed_seq, struct greta_applied *out, struct greta_err *e)
 {
-	out->what = GRETA_APPLY_ENDED;
-	out->outcome = end->outcome;
-	out->wall_s = end->wall_s;
-	out->quarantined = end->quarantined.n > 0;
-	if (put_end(db, h, end, committed_seq, e) || put_samples(db, h->id, &end->samples, e) ||
-	    put_kernels(db, h->id, e) || (!h->log_is_done && greta_logs_seal(db, h->id, e)) ||
+	if (heads_put_text(db, held, e) || put_end(db, held, end, committed_seq, e))
+		return -1;
+	heads_drop(db, held);
+	if (put_samples(db, h->id, &end->samples, e) || put_kernels(db, h->id, e) || (!h->log_is_done && greta_logs_seal(db, h->id, e)) ||
 	    (!h->telemetry_is_done && greta_telemetry_seal(db, h->id, e)) ||
 	    greta_hangs_store_fingerprint(db, h->id, e))
 		return -1;
 	return end->outcome == GRETA_OUTCOME_GOOD ? count_result(db, h, out, e) : 0;
+}
+
+/* Of this attempt there is nothing in memory any more once its row is written, and of others nothing is asked that is. */
+int attempt_end(struct greta_db *db, const struct attempt_head *h, const struct greta_end *end, int64_t committed_seq,
+		struct greta_applied *out, struct greta_err *e)
+{
+	struct head *held = heads_get(db, h->id, e);
+	int rc;
+
+	if (!held)
+		return -1;
+	out->what = GRETA_APPLY_ENDED;
+	out->outcome = end->outcome;
+	out->wall_s = end->wall_s;
+	out->quarantined = end->quarantined.n > 0;
+	heads_hold(db);
+	rc = end_held(db, h, held, end, committed_seq, out, e);
+	heads_let(db);
+	return rc;
 }
 
 int greta_attempts_end(struct greta_db *db, int64_t attempt_id, const struct greta_end *end, struct greta_applied *out,

@@ -65,6 +65,7 @@ static int configure(struct greta_db *db, struct greta_err *e)
 		return -1;
 	if (!db->writer) /* mapped: a question reads many pages once, and copying them took a third of its time */
 		return db_script(db, "PRAGMA query_only = ON; PRAGMA mmap_size = 2147418112", e);
+	db_watch_statements(db);
 	checkpoint_watch(db);
 	return db_script(db, wal, e) || db_script(db, "PRAGMA synchronous = FULL", e) ? -1 : 0;
 }

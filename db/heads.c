@@ -2,6 +2,7 @@
 
 #include "base/cleanup.h"
 #include "base/mem.h"
+#include "base/str.h"
 #include "db/internal.h"
 #include "db/log_internal.h"
 
@@ -19,6 +20,20 @@ static void head_clear(struct head *h)
 	greta_buf_release(&h->text);
 	runs_release(&h->runs);
 	*h = (struct head){0};
+}
+
+static bool is_changed(const struct head *h)
+{
+	return h->begins || h->grows;
+}
+
+bool heads_have(const char *table, const char *column)
+{
+	static const char *const columns[] = {"committed_seq", "log_bytes", "log_sealed", "log_dropped", "telemetry_loose", "reported",
+					      "dispatched_ns", "started_ns", "build_id", "model_id", "state", "phase", "progress"};
+
+	return greta_str_eq(table, "log_chunk") ||
+	       (greta_str_eq(table, "attempt") && greta_str_in(column, columns, GRETA_COUNT(columns)));
 }
 
 static int head_load(struct greta_db *db, int64_t attempt_id, struct head *h, struct greta_err *e)
@@ -54,7 +69,24 @@ int heads_put_text(struct greta_db *db, struct head *h, struct greta_err *e)
 	return 0;
 }
 
-static int head_write(struct greta_db *db, struct head *h, struct greta_err *e)
+/* An attempt that the controller gave up stays ended until its node says how it ended. */
+static int write_beginning(struct greta_db *db, struct head *h, struct greta_err *e)
+{
+	if (greta_db_exec(db, e,
+			  "UPDATE attempt SET dispatched_ns = coalesce(dispatched_ns, ?), started_ns = coalesce(?, started_ns),"
+			  " build_id = coalesce(?, build_id), model_id = coalesce(?, model_id), committed_seq = ?,"
+			  " phase = coalesce(?, phase), state = CASE WHEN state = 'planned' OR state = 'dispatched' THEN ?"
+			  " ELSE state END WHERE id = ?",
+			  "ooooissi", h->dispatched_ns, h->started_ns, h->build_id, h->model_id, h->committed_seq, h->phase,
+			  h->started_ns ? "running" : "dispatched", h->id))
+		return -1;
+	h->begins = false;
+	h->dispatched_ns = h->started_ns = h->build_id = h->model_id = 0;
+	h->phase = NULL;
+	return 0;
+}
+
+static int write_growth(struct greta_db *db, struct head *h, struct greta_err *e)
 {
 	const char *progress = h->progress.len ? h->progress.data : NULL;
 
@@ -65,11 +97,24 @@ static int head_write(struct greta_db *db, struct head *h, struct greta_err *e)
 			  "iiiiissi", h->committed_seq, h->log_bytes, h->log_sealed, h->log_dropped, h->telemetry_loose,
 			  h->phase, progress, h->id))
 		return -1;
-	h->is_changed = false;
+	h->grows = false;
 	h->log_dropped = 0;
 	h->phase = NULL;
 	greta_buf_clear(&h->progress);
 	return 0;
+}
+
+static int head_write(struct greta_db *db, struct head *h, struct greta_err *e)
+{
+	int rc;
+
+	if (!is_changed(h))
+		return 0;
+	heads_hold(db);
+	rc = (h->begins && write_beginning(db, h, e)) || (h->grows && write_growth(db, h, e)) ? -1 : 0;
+	heads_let(db);
+	db->heads->n_changed -= !is_changed(h);
+	return rc;
 }
 
 struct head *heads_get(struct greta_db *db, int64_t attempt_id, struct greta_err *e)
@@ -81,20 +126,25 @@ struct head *heads_get(struct greta_db *db, int64_t attempt_id, struct greta_err
 	h = &db->heads->slots[(size_t)attempt_id % SLOTS];
 	if (h->id == attempt_id)
 		return h;
-	if (heads_write(db, e))
+	if (head_write(db, h, e))
 		return NULL;
-	db->heads->n_known -= h->id != 0;
-	head_clear(h);
+	heads_drop(db, h);
 	if (head_load(db, attempt_id, h, e))
 		return NULL;
 	db->heads->n_known++;
 	return h;
 }
 
-void heads_mark(struct greta_db *db, struct head *h)
+void heads_begins(struct greta_db *db, struct head *h)
 {
-	db->heads->n_changed += !h->is_changed;
-	h->is_changed = true;
+	db->heads->n_changed += !is_changed(h);
+	h->begins = true;
+}
+
+void heads_grows(struct greta_db *db, struct head *h)
+{
+	db->heads->n_changed += !is_changed(h);
+	h->grows = true;
 }
 
 void heads_hold(struct greta_db *db)
@@ -114,13 +164,16 @@ int heads_write(struct greta_db *db, struct greta_err *e)
 
 	if (!s || s->is_held || !s->n_changed)
 		return 0;
-	heads_hold(db);
 	for (size_t i = 0; i < SLOTS && !rc; i++)
-		if (s->slots[i].is_changed)
-			rc = head_write(db, &s->slots[i], e);
-	s->n_changed = 0;
-	heads_let(db);
+		rc = head_write(db, &s->slots[i], e);
 	return rc;
+}
+
+void heads_drop(struct greta_db *db, struct head *h)
+{
+	db->heads->n_known -= h->id != 0;
+	db->heads->n_changed -= is_changed(h);
+	head_clear(h);
 }
 
 void heads_forget(struct greta_db *db)

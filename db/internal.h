@@ -17,6 +17,8 @@ struct greta_query {
 	bool busy;         /* between open and close */
 	bool kept;         /* a slot of the cache; else a lone one, freed at close */
 	bool done;         /* stepped to its end */
+	bool needs_heads;  /* reads or sets what heads.h may have in memory alone */
+	bool sets_heads;
 };
 
 struct greta_db {
@@ -30,6 +32,7 @@ struct greta_db {
 	struct greta_err doom; /* code not OK: why the open transaction can't be committed any more */
 	struct greta_query statements[DB_STATEMENTS];
 	struct heads *heads;   /* of attempts; heads.h */
+	bool needs_heads, sets_heads; /* of the statement that is being prepared */
 	struct checkpoint *checkpoint; /* a writer's; checkpoint.h */
 	ZSTD_CCtx *cctx;
 	ZSTD_DCtx *dctx;
@@ -40,6 +43,7 @@ int db_fail(struct greta_db *db, struct greta_err *e, const char *fmt, ...) __at
 
 struct greta_query *db_query_va(struct greta_db *db, struct greta_err *e, const char *sql, const char *types,
 				va_list ap);
+void db_watch_statements(struct greta_db *db); /* notes of each what heads.h has to know */
 int db_script(struct greta_db *db, const char *sql, struct greta_err *e); /* several statements, no results */
 
 /* The first column of the first row: 1, or 0 when there is none (*out untouched), or -1. */

@@ -309,7 +309,7 @@ int log_seal_at_hand(struct greta_db *db, struct head *h, bool *done, struct gre
 	greta_buf_clear(&h->text);
 	runs_clear(&h->runs);
 	h->log_sealed = h->log_bytes;
-	heads_mark(db, h);
+	heads_grows(db, h);
 	*done = true;
 	return 0;
 }

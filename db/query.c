@@ -114,11 +114,30 @@ static struct greta_query *statement_room(struct greta_db *db, const char *sql)
 	return resting;
 }
 
+/* SQLite tells each column of each table, also behind views, before the statement may have it. */
+static int note_heads(void *arg, int action, const char *table, const char *column, const char *base, const char *view)
+{
+	struct greta_db *db = arg;
+
+	(void)base, (void)view;
+	if (action != SQLITE_READ && action != SQLITE_UPDATE && action != SQLITE_INSERT && action != SQLITE_DELETE)
+		return SQLITE_OK;
+	db->needs_heads |= heads_have(table, column);
+	db->sets_heads |= action == SQLITE_UPDATE && heads_have(table, column);
+	return SQLITE_OK;
+}
+
+void db_watch_statements(struct greta_db *db)
+{
+	sqlite3_set_authorizer(db->sq, db->writer ? note_heads : NULL, db);
+}
+
 static struct greta_query *statement_make(struct greta_db *db, const char *sql, struct greta_err *e)
 {
 	struct greta_query *q;
 	sqlite3_stmt *st = NULL;
 
+	db->needs_heads = db->sets_heads = false;
 	if (sqlite3_prepare_v3(db->sq, sql, -1, SQLITE_PREPARE_PERSISTENT, &st, NULL) != SQLITE_OK) {
 		db_fail(db, e, "%.60s", sql);
 		return NULL;
@@ -131,6 +150,8 @@ static struct greta_query *statement_make(struct greta_db *db, const char *sql, 
 	q->db = db;
 	q->key = sql;
 	q->st = st;
+	q->needs_heads = db->needs_heads;
+	q->sets_heads = db->sets_heads;
 	return q;
 }
 
@@ -187,8 +208,6 @@ struct greta_query *db_query_va(struct greta_db *db, struct greta_err *e, const 
 	va_list copy;
 	int rc;
 
-	if (heads_write(db, e))
-		return NULL;
 	q = statement_find(db, sql);
 	if (!q)
 		q = statement_make(db, sql, e);
@@ -197,7 +216,7 @@ struct greta_query *db_query_va(struct greta_db *db, struct greta_err *e, const 
 	q->busy = true;
 	q->done = false;
 	va_copy(copy, ap);
-	rc = bind_all(q, types, &copy, e);
+	rc = (q->needs_heads && heads_write(db, e)) || bind_all(q, types, &copy, e) ? -1 : 0;
 	va_end(copy);
 	if (!rc)
 		return q;
@@ -354,6 +373,8 @@ static int exec_va(struct greta_db *db, struct greta_err *e, const char *sql, co
 	do
 		rc = greta_query_step(q, e);
 	while (rc == 1);
+	if (q->sets_heads)
+		heads_forget(db);
 	greta_query_close(q);
 	return rc;
 }
@@ -369,7 +390,6 @@ int greta_db_exec(struct greta_db *db, struct greta_err *e, const char *sql, con
 	va_start(ap, types);
 	rc = exec_va(db, e, sql, types, ap);
 	va_end(ap);
-	heads_forget(db);
 	return rc ? rc : greta_txn_commit(&txn, e);
 }
 
@@ -426,7 +446,7 @@ struct greta_query *greta_query_user(struct greta_db *db, const char *sql, struc
 
 	sqlite3_set_authorizer(db->sq, only_reading, NULL);
 	rc = sqlite3_prepare_v2(db->sq, sql, -1, &st, &tail);
-	sqlite3_set_authorizer(db->sq, NULL, NULL);
+	db_watch_statements(db);
 	if (st && !(sqlite3_stmt_readonly(st) && sqlite3_column_count(st))) /* VACUUM INTO asks no authorizer */
 		rc = SQLITE_AUTH;
 	if (rc == SQLITE_AUTH)

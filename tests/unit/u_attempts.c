@@ -1,5 +1,6 @@
 #include "tests/unit/db_help.h"
 
+#include "base/cleanup.h"
 #include "db/nodes.h"
 #include "db/records.h"
 
@@ -496,6 +497,163 @@ static void test_attempts__begun_and_ended_in_one_transaction(void **state)
 	assert_int_equal(help_i64(h->db, "SELECT sum(n_chunks) FROM log_column"), 1);
 }
 
+/* ---- whatever is grouped, and whoever looks on meanwhile, the database comes to the same */
+
+#define N_ATTEMPTS 12
+#define N_STEPS 9
+
+static void step(struct help *h, int64_t id, int k, int s)
+{
+	static const struct {
+		enum greta_event_kind kind;
+		const char *detail, *bytes;
+	} steps[N_STEPS - 1] = {
+		{GRETA_EVENT_ACCEPTED, NULL, NULL},
+		{GRETA_EVENT_STARTED, "{\"devices\":[\"GPU-1\"],\"build_sha256\":\"b\",\"model\":\"/m/x.gguf\",\"model_facts\":"
+				      "{\"file_sha256\":\"m\"}}", NULL},
+		{GRETA_EVENT_PROGRESS, "{\"phase\":\"load\"}", NULL},
+		{GRETA_EVENT_LOG, "{\"stream\":\"out\"}", "one\n"},
+		{GRETA_EVENT_TELEMETRY, "{\"columns\":[\"engine_cpu_percent\"],\"rows\":[[1000000000,50],[2000000000,70]]}", NULL},
+		{GRETA_EVENT_LOG, "{\"stream\":\"err\"}", "two\nthr"},
+		{GRETA_EVENT_LOG_GAP, "{\"dropped\":5}", NULL},
+		{GRETA_EVENT_PROGRESS, "{\"phase\":\"prefill\",\"done\":1,\"total\":2}", NULL},
+	};
+	bool judged = k % 4 == 1 && s == 7, late = k % 3 == 2 && s == 1; /* its build is told with the outcome, if at all */
+	struct greta_err e = {0};
+
+	h->seq = s;
+	if (s == N_STEPS - 1 && k % 5 == 4)
+		assert_ok(help_event(h, id, 0, GRETA_EVENT_OUTCOME, "{\"outcome\":\"hung\",\"class\":\"host_spin\",\"build_sha256\":\"b\"}",
+				     NULL, NULL, &e));
+	else if (s == N_STEPS - 1)
+		help_good(h, id, 1, "a", NULL);
+	else if (judged)
+		assert_ok(help_event(h, id, 0, GRETA_EVENT_VERDICT, "{\"class\":\"gpu_kernel\",\"text\":\"it hangs\"}", NULL, NULL, &e));
+	else
+		assert_ok(help_event(h, id, 0, steps[s].kind, late ? "{}" : steps[s].detail, steps[s].bytes, NULL, &e));
+}
+
+enum grouping { EACH_ALONE, ALL_TOGETHER, BY_CHANCE, GROUPINGS };
+
+static void between(struct help *h, enum grouping how, struct greta_txn *txn, unsigned *chance)
+{
+	struct greta_err e = {0};
+
+	if (how != BY_CHANCE)
+		return;
+	switch (rand_r(chance) % 8) {
+	case 0:
+		assert_ok(greta_txn_commit(txn, &e));
+		assert_ok(greta_txn_begin(h->db, txn, &e));
+		break;
+	case 1:
+		help_i64(h->db, "SELECT count(*) FROM result WHERE phase = 'load' AND log_bytes > 0");
+		break;
+	case 2:
+		help_i64(h->db, "SELECT count(*) FROM log WHERE text <> ''");
+		break;
+	case 3:
+		assert_ok(greta_db_exec(h->db, &e, "UPDATE attempt SET excluded = NULL, state = state WHERE id = 1", ""));
+		break;
+	default:
+		break;
+	}
+}
+
+static char *come_to(struct help *h, int k)
+{
+	cleanup_free char *sql = greta_format(
+		"SELECT json_array(a.state, a.outcome, a.reason, a.superseded, a.build_id, a.model_id, a.committed_seq,"
+		" a.dispatched_ns IS NULL, a.started_ns, a.ended_ns IS NULL, a.class, a.verdict, a.phase, a.progress, a.log_bytes,"
+		" a.log_dropped, a.log_sealed, a.telemetry_loose, a.reported, a.engine_cpu_percent, a.device_type, j.counted_attempt,"
+		" (SELECT group_concat(text, '') FROM log WHERE attempt_id = a.id),"
+		" (SELECT group_concat(kind || seq) FROM event WHERE attempt_id = a.id),"
+		" (SELECT sum(n) FROM telemetry_summary WHERE attempt_id = a.id), (SELECT log_tail FROM result WHERE attempt_id = a.id))"
+		" FROM attempt a JOIN job j ON j.id = a.job_id WHERE a.id = %d", k + 1);
+
+	return greta_strdup(help_str(h->db, sql));
+}
+
+static void play(struct help *h, enum grouping how, unsigned order, char *out[N_ATTEMPTS])
+{
+	unsigned chance = order;
+	int64_t ids[N_ATTEMPTS];
+	int at[N_ATTEMPTS] = {0};
+	struct greta_txn txn = greta_txn_none;
+	struct greta_err e = {0};
+
+	for (int k = 0; k < N_ATTEMPTS; k++)
+		ids[k] = help_attempt(h, h->jobs[k % 8]);
+	if (how != EACH_ALONE)
+		assert_ok(greta_txn_begin(h->db, &txn, &e));
+	for (int left = N_ATTEMPTS * N_STEPS - 1; left > 0;) { /* the last one's outcome does not come */
+		int k = rand_r(&order) % N_ATTEMPTS, last = k == N_ATTEMPTS - 1 ? N_STEPS - 1 : N_STEPS;
+
+		if (at[k] == last)
+			continue;
+		step(h, ids[k], k, at[k]++);
+		left--;
+		between(h, how, &txn, &chance);
+	}
+	if (how != EACH_ALONE)
+		assert_ok(greta_txn_commit(&txn, &e));
+	for (int k = 0; k < N_ATTEMPTS; k++)
+		out[k] = come_to(h, k);
+}
+
+static void test_attempts__how_events_are_grouped_does_not_matter(void **state)
+{
+	(void)state;
+	for (unsigned order = 1; order <= 12; order++) {
+		char *said[GROUPINGS][N_ATTEMPTS];
+
+		for (enum grouping how = 0; how < GROUPINGS; how++) {
+			struct help h = {0};
+			cleanup_free char *path = greta_format("%u-%d.db", order, (int)how);
+
+			help_open(&h, path);
+			help_campaign(&h, "c");
+			play(&h, how, order, said[how]);
+			greta_db_close(h.db);
+		}
+		for (int k = 0; k < N_ATTEMPTS; k++) {
+			assert_non_null(strstr(said[0][k], k == N_ATTEMPTS - 1 ? "[\"running\"" : "[\"ended\""));
+			for (enum grouping how = 1; how < GROUPINGS; how++)
+				assert_string_equal(said[0][k], said[how][k]);
+		}
+		for (enum grouping how = 0; how < GROUPINGS; how++)
+			for (int k = 0; k < N_ATTEMPTS; k++)
+				free(said[how][k]);
+	}
+}
+
+/* Also by one who asks for that column alone. */
+static void test_attempts__each_column_is_read_as_it_was_said(void **state)
+{
+	static const char *const columns[] = {"committed_seq", "log_bytes", "log_dropped", "telemetry_loose", "dispatched_ns",
+					      "started_ns", "build_id", "model_id", "state", "phase", "progress"};
+	struct help *h = *state;
+	int64_t id = help_attempt(h, h->jobs[0]);
+	struct greta_txn txn = greta_txn_none;
+	struct greta_err e = {0};
+
+	for (size_t i = 0; i < GRETA_COUNT(columns); i++) {
+		cleanup_free char *sql = greta_format("SELECT quote(%s) FROM attempt", columns[i]);
+		cleanup_free char *before = greta_strdup(help_str(h->db, sql));
+		cleanup_free char *then = NULL;
+
+		assert_ok(greta_txn_begin(h->db, &txn, &e));
+		for (int s = 0; s < N_STEPS - 1; s++)
+			step(h, id, 0, s);
+		then = greta_strdup(help_str(h->db, sql));
+		assert_string_not_equal(then, before);
+		help_i64(h->db, "SELECT committed_seq FROM attempt");
+		assert_string_equal(help_str(h->db, sql), then);
+		greta_txn_release(&txn);
+		assert_string_equal(help_str(h->db, sql), before);
+	}
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, help_setup, help_teardown)
@@ -520,6 +678,8 @@ int main(void)
 		T(test_attempts__open_ones_are_found_again),
 		T(test_attempts__mixed_events_of_one_transaction),
 		T(test_attempts__begun_and_ended_in_one_transaction),
+		T(test_attempts__how_events_are_grouped_does_not_matter),
+		T(test_attempts__each_column_is_read_as_it_was_said),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
