@@ -391,8 +391,8 @@ static int end_held(struct greta_db *db, const struct attempt_head *h, struct he
 	if (heads_put_text(db, held, e) || put_end(db, held, end, committed_seq, e))
 		return -1;
 	heads_drop(db, held);
-	if (put_samples(db, h->id, &end->samples, e) || put_kernels(db, h->id, e) || (!h->log_is_done && greta_logs_seal(db, h->id, e)) ||
-	    (!h->telemetry_is_done && greta_telemetry_seal(db, h->id, e)) ||
+	if (put_samples(db, h->id, &end->samples, e) || put_kernels(db, h->id, e) ||
+	    (!h->log_is_done && greta_logs_seal(db, h->id, e)) || (!h->telemetry_is_done && greta_telemetry_seal(db, h->id, e)) ||
 	    greta_hangs_store_fingerprint(db, h->id, e))
 		return -1;
 	return end->outcome == GRETA_OUTCOME_GOOD ? count_result(db, h, out, e) : 0;
