@@ -169,6 +169,7 @@ struct ctl_campaign {
 	size_t n_cell_gpus, cap_cell_gpus;
 	struct learned *learned;          /* limits of cells, as they were learned last (learn.c) */
 	size_t n_learned, cap_learned;
+	int64_t learn_due_ns;             /* not learned anew before */
 	int64_t loaded_ns, submitted_ns;  /* monotonic; the latter from before this boot perhaps, and then below 0 */
 	double eta_s, eta_low_s, eta_high_s;
 	int64_t eta_at_ns, eta_due_ns;   /* monotonic: of the last one, of the next */

@@ -3,6 +3,7 @@
 #include "orchestrator/control/ctl.h"
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/jsonw.h"
 #include "base/mem.h"
 #include "orchestrator/control/limits.h"
@@ -10,6 +11,7 @@
 #include <string.h>
 
 #define FURTHER 1.25 /* times as many good runs as when it was learned */
+#define REST 20      /* times what the last learning took: else those of all cells, soon due again, come at once */
 
 struct learned {
 	int variant;
@@ -69,6 +71,7 @@ static size_t runs_here(const struct limits_runs *runs, int64_t context)
 
 static int learn(struct ctl_campaign *cc, struct learned *l, struct greta_err *e)
 {
+	int64_t begun_ns = greta_clock_mono_ns(), ended_ns;
 	cleanup_with(limits_runs_release) struct limits_runs runs = {0};
 	const struct limits_cell cell = {cc->id, cc->variant_ids[l->variant], l->context, cc->model_id,
 					 cc->spec.model.path != NULL, l->devices};
@@ -79,7 +82,15 @@ static int learn(struct ctl_campaign *cc, struct learned *l, struct greta_err *e
 	limits_learn(&runs, l->context, l->phases);
 	l->for_good = runs_here(&runs, l->context) >= LIMITS_CELL_RUNS;
 	l->n_good = cc->counts.attempts[GRETA_OUTCOME_GOOD];
+	ended_ns = greta_clock_mono_ns();
+	cc->learn_due_ns = ended_ns + REST * (ended_ns - begun_ns);
 	return 0;
+}
+
+static bool is_due(const struct ctl_campaign *cc, const struct learned *l)
+{
+	return !l->for_good && (double)cc->counts.attempts[GRETA_OUTCOME_GOOD] >= FURTHER * (double)l->n_good + 1 &&
+	       greta_clock_mono_ns() >= cc->learn_due_ns;
 }
 
 static int learn_cell(struct ctl_attempt *a, struct greta_phase_limit *phases, struct greta_err *e)
@@ -87,7 +98,7 @@ static int learn_cell(struct ctl_attempt *a, struct greta_phase_limit *phases, s
 	struct ctl_campaign *cc = a->job->campaign;
 	char *devices = device_types(a->node);
 	struct learned *l = remembered(cc, a->job->variant, a->job->context, devices);
-	bool known = l && (l->for_good || (double)cc->counts.attempts[GRETA_OUTCOME_GOOD] < FURTHER * (double)l->n_good + 1);
+	bool known = l && !is_due(cc, l);
 
 	if (l) {
 		free(devices);
