@@ -333,13 +333,13 @@ static int put_end(struct greta_db *db, const struct head *h, const struct greta
 		" tokens_verified = ?15, class = coalesce(nullif(?16, 'none'), class),"
 		" certainty = coalesce(nullif(?17, 'none'), certainty), blamed = ?18, blind = ?19,"
 		" phase = coalesce(?20, phase), progress = coalesce(nullif(?21, ''), progress),"
-		" progress_dropped = ?22, log_dropped = max(log_dropped + ?38, ?23), n_samples = ?24, prefill_s = ?25,"
+		" progress_dropped = ?22, log_dropped = max(log_dropped + ?37, ?23), n_samples = ?24, prefill_s = ?25,"
 		" prefill_min_s = ?26, prefill_max_s = ?27, decode_s = ?28, model_load_s = ?29, tokenize_s = ?30,"
 		" prompt_tokens = ?31, attn_impl = ?32, backend = ?33, dtype = ?34, device_type = nullif(?35, ''),"
-		" build_id = coalesce(?36, build_id), model_id = coalesce(?39, model_id),"
-		" dispatched_ns = coalesce(dispatched_ns, ?40), log_bytes = ?41, log_sealed = ?42, telemetry_loose = ?43"
-		" WHERE id = ?37",
-		"isssooifffuuoiissssssiiifffffffssssoiiooiii",
+		" build_id = coalesce(?36, build_id), model_id = coalesce(?38, model_id),"
+		" dispatched_ns = coalesce(dispatched_ns, ?39), log_bytes = ?40, log_sealed = ?41, telemetry_loose = ?42"
+		" WHERE id = ?43",
+		"isssooifffuuoiissssssiiifffffffssssoiooiiii",
 		committed_seq, greta_outcome_name(end->outcome), end->cause, end->reason,
 		end->started_wall_ns ? end->started_wall_ns : h->started_ns,
 		end->finished_wall_ns, greta_clock_wall_ns(), end->wall_s, end->cpu_user_s, end->cpu_system_s,
@@ -350,8 +350,8 @@ static int put_end(struct greta_db *db, const struct head *h, const struct greta
 		greta_buf_str(&progress), end->progress_dropped, end->log_dropped, prefill.n, prefill.median, prefill.low, prefill.high,
 		spread_of(s, "decode_s").median, spread_of(s, "model_load_s").median, spread_of(s, "tokenize_s").median,
 		whole(spread_of(s, "prompt_tokens").median), first_text(s, "attn_impl"), first_text(s, "backend"),
-		first_text(s, "dtype"), greta_buf_str(&device_type), build_id ? build_id : h->build_id, h->id,
-		h->log_dropped, h->model_id, h->dispatched_ns, h->log_bytes, h->log_sealed, h->telemetry_loose);
+		first_text(s, "dtype"), greta_buf_str(&device_type), build_id ? build_id : h->build_id,
+		h->log_dropped, h->model_id, h->dispatched_ns, h->log_bytes, h->log_sealed, h->telemetry_loose, h->id);
 }
 
 /* ---- kernels */

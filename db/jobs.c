@@ -41,17 +41,14 @@ static void read_row(struct greta_query *q, struct greta_job_row *row)
 	};
 }
 
-/* The states that are open have an index of their own, which a bound state would not find. */
+/* Queued ones have an index of their own, which a bound state would not find. */
 static const char *next_sql(enum greta_job_state state)
 {
-	switch (state) {
-	case GRETA_JOB_QUEUED:
+	if (state == GRETA_JOB_QUEUED)
 		return "SELECT " JOB_COLUMNS " FROM job WHERE campaign_id = ?1 AND position > ?2 AND state = 'queued'"
 		       " AND ?4 = state ORDER BY position LIMIT ?3";
-	default:
-		return "SELECT " JOB_COLUMNS " FROM job WHERE campaign_id = ?1 AND position > ?2 AND state = ?4"
-		       " ORDER BY position LIMIT ?3";
-	}
+	return "SELECT " JOB_COLUMNS " FROM job WHERE campaign_id = ?1 AND position > ?2 AND state = ?4"
+	       " ORDER BY position LIMIT ?3";
 }
 
 int greta_jobs_next(struct greta_db *db, int64_t campaign_id, enum greta_job_state state, int64_t after_position,
