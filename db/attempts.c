@@ -193,10 +193,7 @@ int greta_attempts_find(struct greta_db *db, const char *which, struct greta_att
 int greta_attempts_spec(struct greta_db *db, int64_t attempt_id, struct greta_buf *out, struct greta_err *e)
 {
 	cleanup_query struct greta_query *q =
-		greta_query_open(db, e,
-				 "SELECT json_set(s.text, '$.attempt', a.uuid, '$.repeat', j.repeat + 1, '$.try_no', a.try_no)"
-				 " FROM attempt a JOIN job j ON j.id = a.job_id LEFT JOIN spec s ON s.id = a.spec_id WHERE a.id = ?",
-				 "i", attempt_id);
+		greta_query_open(db, e, "SELECT spec FROM result WHERE attempt_id = ?", "i", attempt_id);
 	int rc = q ? greta_query_step(q, e) : -1;
 
 	if (rc < 0)
