@@ -77,10 +77,10 @@ static int keep_event(struct applying *a, struct greta_err *e)
 
 /* ---- accepted, waiting, started */
 
-static void begins(struct applying *a)
+static void begins(struct applying *a, enum greta_attempt_state state)
 {
 	a->held->committed_seq = a->ev->seq;
-	heads_begins(a->db, a->held);
+	heads_begins(a->db, a->held, state);
 }
 
 static int on_accepted(struct applying *a, struct greta_err *e)
@@ -88,7 +88,7 @@ static int on_accepted(struct applying *a, struct greta_err *e)
 	if (keep_event(a, e))
 		return -1;
 	a->held->dispatched_ns = greta_clock_wall_ns();
-	begins(a);
+	begins(a, GRETA_ATTEMPT_DISPATCHED);
 	return 0;
 }
 
@@ -140,7 +140,7 @@ static int started(struct applying *a, const struct greta_json_val *detail, stru
 	a->held->build_id = build_id;
 	a->held->model_id = model;
 	a->held->phase = greta_phase_name(GRETA_PHASE_STARTING);
-	begins(a);
+	begins(a, GRETA_ATTEMPT_RUNNING);
 	return 0;
 }
 

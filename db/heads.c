@@ -24,7 +24,7 @@ static void head_clear(struct head *h)
 
 static bool is_changed(const struct head *h)
 {
-	return h->begins || h->grows;
+	return h->state || h->grows;
 }
 
 bool heads_have(const char *table, const char *column)
@@ -78,9 +78,9 @@ static int write_beginning(struct greta_db *db, struct head *h, struct greta_err
 			  " phase = coalesce(?, phase), state = CASE WHEN state = 'planned' OR state = 'dispatched' THEN ?"
 			  " ELSE state END WHERE id = ?",
 			  "ooooissi", h->dispatched_ns, h->started_ns, h->build_id, h->model_id, h->committed_seq, h->phase,
-			  h->started_ns ? "running" : "dispatched", h->id))
+			  h->state, h->id))
 		return -1;
-	h->begins = false;
+	h->state = NULL;
 	h->dispatched_ns = h->started_ns = h->build_id = h->model_id = 0;
 	h->phase = NULL;
 	return 0;
@@ -111,7 +111,7 @@ static int head_write(struct greta_db *db, struct head *h, struct greta_err *e)
 	if (!is_changed(h))
 		return 0;
 	heads_hold(db);
-	rc = (h->begins && write_beginning(db, h, e)) || (h->grows && write_growth(db, h, e)) ? -1 : 0;
+	rc = (h->state && write_beginning(db, h, e)) || (h->grows && write_growth(db, h, e)) ? -1 : 0;
 	heads_let(db);
 	db->heads->n_changed -= !is_changed(h);
 	return rc;
@@ -135,10 +135,10 @@ struct head *heads_get(struct greta_db *db, int64_t attempt_id, struct greta_err
 	return h;
 }
 
-void heads_begins(struct greta_db *db, struct head *h)
+void heads_begins(struct greta_db *db, struct head *h, enum greta_attempt_state state)
 {
 	db->heads->n_changed += !is_changed(h);
-	h->begins = true;
+	h->state = greta_attempt_state_name(state);
 }
 
 void heads_grows(struct greta_db *db, struct head *h)

@@ -10,6 +10,7 @@
 #ifndef DB_HEADS_H
 #define DB_HEADS_H
 
+#include "db/attempts.h"
 #include "db/runs.h"
 #include <stdbool.h>
 #include <stdint.h>
@@ -22,7 +23,8 @@ struct head {
 	int64_t log_bytes, log_sealed, telemetry_loose;
 	bool reported;           /* its node has said how it ended */
 	/* not written yet: how it began, and how it grew */
-	bool begins, grows;
+	const char *state;       /* that it came to by beginning; NULL: as it was */
+	bool grows;
 	int64_t dispatched_ns, started_ns, build_id, model_id; /* 0: as it was */
 	int64_t log_dropped;     /* besides those that were */
 	const char *phase;       /* NULL: as it was */
@@ -35,7 +37,7 @@ struct head {
 struct head *heads_get(struct greta_db *db, int64_t attempt_id, struct greta_err *e);
 
 /* It was changed, in one way or the other. */
-void heads_begins(struct greta_db *db, struct head *h);
+void heads_begins(struct greta_db *db, struct head *h, enum greta_attempt_state state);
 void heads_grows(struct greta_db *db, struct head *h);
 
 /* Whether a head has this column, or output that belongs into this table. */

@@ -476,6 +476,18 @@ static void test_attempts__mixed_events_of_one_transaction(void **state)
 	assert_int_equal(help_i64(h->db, "SELECT count(*) FROM log WHERE streams = 'err'"), 140);
 }
 
+/* A node whose clock stands at nought, or that does not tell it, has begun all the same. */
+static void test_attempts__a_start_without_a_time(void **state)
+{
+	struct help *h = *state;
+	struct greta_event ev = {.seq = 1, .kind = GRETA_EVENT_STARTED, .detail = (char *)"{}"};
+	struct greta_err e = {0};
+	int64_t id = help_attempt(h, h->jobs[0]);
+
+	assert_ok(greta_attempts_apply(h->db, id, &ev, NULL, &e));
+	assert_string_equal(help_str(h->db, "SELECT state FROM attempt"), "running");
+}
+
 /* All in one transaction: output is sealed without having been loose, and is all there. */
 static void test_attempts__begun_and_ended_in_one_transaction(void **state)
 {
@@ -677,6 +689,7 @@ int main(void)
 		T(test_attempts__verdict_and_evidence),
 		T(test_attempts__open_ones_are_found_again),
 		T(test_attempts__mixed_events_of_one_transaction),
+		T(test_attempts__a_start_without_a_time),
 		T(test_attempts__begun_and_ended_in_one_transaction),
 		T(test_attempts__how_events_are_grouped_does_not_matter),
 		T(test_attempts__each_column_is_read_as_it_was_said),
