@@ -70,6 +70,7 @@ static void went_away(struct ctl_node *n)
 		n->down_ns = greta_clock_mono_ns();
 	if (!n->lease)
 		n->lease = greta_loop_timer(n->ctl->loop, n->ctl->lease_ms, 0, on_lease, n);
+	n->facts_due = false;
 	judge_open(n);
 }
 

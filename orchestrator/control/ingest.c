@@ -91,15 +91,22 @@ void batch_facts(struct ctl_node *n)
 	batch_urgent(n->ctl);
 }
 
+/* What a node keeps out of use belongs to its answer, and mostly comes first, but need not. */
 static void answer_facts(struct ctl *c)
 {
 	if (!c->batch.facts_due)
 		return;
 	c->batch.facts_due = false;
 	for (size_t i = 0; i < c->n_nodes; i++) {
-		if (c->nodes[i]->facts_due)
-			control_facts(c, c->nodes[i]);
-		c->nodes[i]->facts_due = false;
+		struct ctl_node *n = c->nodes[i];
+
+		if (n->facts_due && n->quarantine_re) {
+			c->batch.facts_due = true;
+			continue;
+		}
+		if (n->facts_due)
+			control_facts(c, n);
+		n->facts_due = false;
 	}
 }
 

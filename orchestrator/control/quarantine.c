@@ -85,6 +85,8 @@ void quarantine_settle(struct ctl_node *n)
 	}
 	if (n->resuming)
 		control_resumed(n->ctl, n);
+	if (n->facts_due)
+		batch_urgent(n->ctl);
 	n->resuming = false;
 	greta_strs_release(&n->releasing);
 }

@@ -127,7 +127,20 @@ equal "its job" "SELECT j.state || ' ' || (j.counted_attempt IS NOT NULL) || ' '
 expect 0 "gpu-$(cat culprit) since .*was taken down from there" greta-orch node list
 expect 0 "gpu-$(cat culprit) is out of quarantine" greta-orch node resume local
 
-# --- put there and let go by hand on the node: node check asks
+# --- put there and let go by hand on the node: node check asks, and waits for that answer too, though it be the last to come
+cat >slow-agent <<'SH'
+#!/bin/bash
+greta-agent "$@" | while read -r line; do
+	if [[ $line = *'"type":"quarantined"'* ]]; then
+		(sleep 0.5; printf '%s\n' "$line") &
+	else
+		printf '%s\n' "$line"
+	fi
+done
+SH
+chmod +x slow-agent
+wait_for 10 no_controller || fail "the controller stayed"
+export GRETA_AGENT=$dir/slow-agent
 echo "since 2026-01-02T03:04:05Z: smells burnt" >"slots/quarantine/gpu-$one"
 expect 0 'gpu 0' greta-orch node check local
 expect 0 "gpu-$one since 20.*: smells burnt" greta-orch node list
