@@ -70,7 +70,7 @@ says 1 'campaign 1 has nothing that llama-bench could hold' greta-orch export fa
 [ "$(cat failed.json)" = "[]" ] || fail "an export of nothing: $(cat failed.json)"
 
 # --- an empty campaign, as one is left where planning it went wrong
-sqlite3 "$GRETA_DB" "INSERT INTO campaign (uuid, name, text, text_sha256, mode, state, submitted_ns) VALUES ('e', 'empty', '{}', '', 'perf', 'done', 1)"
+sqlite3 -cmd ".timeout 5000" "$GRETA_DB" "INSERT INTO campaign (uuid, name, text, text_sha256, mode, state, submitted_ns) VALUES ('e', 'empty', '{}', '', 'perf', 'done', 1)"
 expect 1 'no run is planned in it' greta-orch results empty
 says 1 'no run is planned in empty, so nothing can be said about scaling' greta-orch scaling empty
 expect 1 'empty has no counted run, so nothing can be said about it' greta-orch regress empty

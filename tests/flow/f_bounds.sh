@@ -9,7 +9,7 @@ cd "$dir" || exit 1
 # runs REPEATS TIMEOUT: of a cell that spins for ever, once $dir/hung is not there
 runs() {
 	campaign bounds.json 128 "$1" hang-spin --once "$dir/hung" --layers 4 --layer-ms 5
-	sed -i "s|\"slot\": \"cpu\"|\"slot\": {\"cpus\": 1}, \"timeout_s\": $2, \"phases\": {\"prefill\": {\"silence_s\": 0.3}}|; s|, {\"name\": \"v3\"}||" bounds.json
+	sed -i "s|, \"--ledger\", \"$dir/ledger\"||; s|\"slot\": \"cpu\"|\"slot\": {\"cpus\": 1}, \"timeout_s\": $2, \"phases\": {\"prefill\": {\"silence_s\": 0.3}}|; s|, {\"name\": \"v3\"}||" bounds.json
 }
 basis() {
 	sql "SELECT p.value ->> 'basis' FROM attempt a JOIN spec s ON s.id = a.spec_id, json_each(s.text, '\$.phases') p WHERE p.key = 'prefill'
@@ -42,7 +42,7 @@ grep -q 'limits, and what they rest on' <<<"$said" || fail "no title: $said"
 # --- the controller dies amid a campaign: what was planned keeps its bounds, and the next one learns from the same runs
 touch hung
 runs 14 600
-sed 's|"bounds"|"amid"|; s|"--layer-ms", "5"|"--layer-ms", "150"|' bounds.json >amid.json
+sed 's|"bounds"|"amid", "max_jobs_per_node": 2|; s|"--layer-ms", "5"|"--layer-ms", "150"|' bounds.json >amid.json
 n_done() { sql "SELECT count(*) FROM job WHERE state = 'done' AND campaign_id = (SELECT max(id) FROM campaign)"; }
 some_done() { [ "$(n_done)" -ge 7 ]; }
 # bounds [CONDITION]: of each attempt in turn, how many runs of its cell it was bounded by

@@ -30,13 +30,13 @@ campaign() { # FILE REPEATS ENVIRONMENT
 export FROM_HERE="not for the database"
 campaign first.json 1 '{"FROM_HERE": null}'
 expect 1 '0 of 2' greta-orch submit first.json
-wait_for 20 no_controller
+controller_ends
 equal "hung" "SELECT count(*) FROM attempt WHERE outcome = 'hung' AND class = 'host_deadlock'" 2
 equal "fingerprints" "SELECT count(*), count(DISTINCT fingerprint) FROM attempt" "2|1"
 expect 0 '^  vanished  under nothing that was tried since' greta-orch hangs
 campaign second.json 3 '{"HSA_ENABLE_SDMA": "0"}'
 expect 0 '6 of 6' greta-orch submit second.json
-wait_for 20 no_controller
+controller_ends
 
 # --- hangs
 greta-orch hangs >said || fail "hangs: $(cat said)"

@@ -24,7 +24,7 @@ cat >shared.json <<JSON
 	 "engine": {"command": ["$bin/fake_engine", "ok", "--ctx", "{context}", "--attn", "{model}", "--layers", "10", "--layer-ms", "100",
 	            "--ledger", "$dir/ledger"], "adapter": "perf_timing"}, "variants": [{"name": "a"}, {"name": "b"}]}
 JSON
-wait_for 20 no_controller
+controller_ends
 greta-orch controller --stay 2>/dev/null &
 wait_for 10 test -S "$GRETA_DB.sock"
 expect 0 '2 of 2 nodes answer' greta-orch node ping # and are asked what they are when the campaign wants them
@@ -35,13 +35,13 @@ check_all_counted 4
 equal "nodes used" "SELECT count(DISTINCT alias_id) FROM attempt" 2
 [ "$(find nfs/store -name model.bin | wc -l)" = 1 ] && [ -z "$(find nfs/store -name '*.part')" ] || fail "the model: $(find nfs/store)"
 cmp -s model.bin "$(find nfs/store -name model.bin)" || fail "the model was damaged"
-wait_for 20 no_controller
+controller_ends
 
 # --- a spool there: refused by the node, with a way out
 node_stop 2
 nodes_setenv="LD_PRELOAD=$pretend NETWORK_FS=$dir/node2/spool" node_start 2
 expect 3 'the spool .* is on a network file system \(nfs\)' greta-orch node check node2
-wait_for 20 no_controller
+controller_ends
 
 # --- a store that can't be written; one that another user has
 if [ "$(id -u)" = 0 ] && mkdir -m 700 ro && mount -t tmpfs -o size=1m,ro none ro 2>/dev/null; then

@@ -41,7 +41,7 @@ case $text in *"built without npm"*) echo "skipped: $text"; exit 77 ;; esac
 command -v node >/dev/null || { echo "skipped: there is no node"; exit 77; }
 
 # --- a run of some seconds, whose readings come from a GPU's files
-wait_for 5 no_controller # one that does not know of them
+controller_ends # one that does not know of them
 export GRETA_SPOOL_DIR=$dir/spool GRETA_SLOTS_DIR=$dir/slots GRETA_SYSFS_ROOT=$dir/sys GRETA_DEV_ROOT=$dir/dev
 fake_gpu "$dir" 1
 mon=$dir/sys/class/drm/renderD129/device/hwmon/hwmon1

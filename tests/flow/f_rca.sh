@@ -70,7 +70,7 @@ if greta-orch report sometimes --html report.html >said 2>&1; then
 else
 	grep -q 'built without npm' said || fail "no page: $(cat said)"
 fi
-wait_for 20 no_controller
+controller_ends
 
 # --- a budget that is spent before the factors are decided
 expect 6 'Undecided within the budget, after [0-9]+ runs' \
@@ -81,7 +81,7 @@ grep -q 'Next: search again with a larger --budget' <<<"$said" || fail "no way o
 equal "runs within the small budget" "SELECT count(*) <= 60 FROM attempt a JOIN job j ON j.id = a.job_id WHERE j.campaign_id = $id" 1
 equal "skipped for the budget" "SELECT count(*) > 0 FROM job WHERE campaign_id = $id AND state = 'skipped' AND reason = 'the budget is spent'" 1
 expect 6 '"end":"undecided"' greta-orch rca "$id" --json
-wait_for 20 no_controller
+controller_ends
 
 # --- it hung once, and never again
 sweep once hang-sleep --once "$dir/hung-once"

@@ -139,6 +139,6 @@ wrong
 equal "attempts of a storm" "SELECT count(*) FROM attempt a JOIN job j ON j.id = a.job_id JOIN campaign c ON c.id = j.campaign_id
 	WHERE c.name IN ('storm', 'breeze')" 18
 [ "$failed" = 0 ] || { squeue; ls -R pool*/queue pool*/pilots; tail -n 3 pool*/log/*; }
-wait_for 30 no_controller || fail "the controller stayed"
+controller_ends
 [ -z "$(ls -A pool/attempts pool/queue pool2/attempts pool2/queue | grep -v :)" ] || fail "spools were left: $(ls -R pool/attempts pool/queue)"
 done_testing

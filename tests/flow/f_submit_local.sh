@@ -100,7 +100,7 @@ expect 0 '12 jobs cancelled' greta-orch cancel 6
 wait_for 5 is "SELECT count(*) FROM attempt WHERE outcome = 'cancelled'" 1 || fail "the running engine was not stopped in 5 s"
 pgrep -f "$dir/ledger --layers 100" >/dev/null && fail "the cancelled engine still runs"
 expect 0 '8 of 8' greta-orch watch 7
-wait_for 5 no_controller || fail "the controller stayed"
+controller_ends
 
 # --- kill -9 of the controller while an engine runs; resume adopts it
 open_ended kill.json 1 killed
@@ -213,9 +213,9 @@ cat >secret.json <<-JSON
 	{"name": "secret", "slot": "cpu", "contexts": [1], "repeats": 1, "env": {"HF_TOKEN": null},
 	 "engine": {"command": ["$dir/asks"], "adapter": "perf_timing"}, "variants": [{"name": "a"}]}
 JSON
-wait_for 5 no_controller
+controller_ends
 HF_TOKEN=hunter2-hunter2 expect 0 '1 of 1' greta-orch submit secret.json
-wait_for 5 no_controller
+controller_ends
 grep -lr hunter2-hunter2 "$GRETA_DB"* spool && fail "a secret was kept"
 expect 2 'looks like a secret' greta-orch submit <(sed 's/null/"hunter2"/' secret.json)
 
@@ -239,13 +239,13 @@ sleep 5
 SH
 printf '#!/bin/sh\necho not me >&2\nexit 4\n' >no-agent
 chmod +x other-agent no-agent
-wait_for 5 no_controller
+controller_ends
 GRETA_AGENT=$dir/other-agent expect 3 'agent \(greta 9.0\) speaks protocol 99 to 99' greta-orch node check local
-wait_for 5 no_controller
+controller_ends
 GRETA_AGENT=$dir/no-agent expect 3 'did not start \(exit 4\): not me' greta-orch node check local
-wait_for 5 no_controller
+controller_ends
 GRETA_AGENT=$dir/missing expect 3 'greta-agent is not at .*missing' greta-orch node check local
-wait_for 5 no_controller
+controller_ends
 
 # --- a node that was never checked does not pass for one that was
 expect 3 "can't connect to 127.0.0.1 port 1" greta-orch node add nowhere --host 127.0.0.1 --port 1

@@ -68,7 +68,7 @@ keys cy
 see no controller is running
 keys q
 ends 0" greta-orch top
-wait_for 10 no_controller || fail "the controller stayed"
+controller_ends
 expect 3 'no controller is running.*resume' greta-orch top --once
 
 done_testing

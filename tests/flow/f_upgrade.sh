@@ -15,8 +15,9 @@ greta-orch submit --detach grow.json >/dev/null
 wait_for 20 is "SELECT count(*) FROM attempt WHERE state = 'running'" $at_once || fail "not all slots are busy"
 kill -9 "$(controller_pid)"
 # What versions 7, 8 and 9 changed, taken back.
-sqlite3 "$GRETA_DB" <"$here/../fixtures/undo_0009.sql"
-sqlite3 "$GRETA_DB" "DROP INDEX attempt_result; DROP INDEX campaign_age; DROP TABLE log_column; DROP TABLE log_group; DROP TABLE log_slice; DROP INDEX log_loose;
+undo() { sqlite3 -bail -cmd ".timeout 5000" "$GRETA_DB" "$@" || fail "the database was not taken back"; }
+undo <"$here/../fixtures/undo_0009.sql"
+undo "DROP INDEX attempt_result; DROP INDEX campaign_age; DROP TABLE log_column; DROP TABLE log_group; DROP TABLE log_slice; DROP INDEX log_loose;
 	CREATE TABLE log_filter (chunk_id INTEGER PRIMARY KEY REFERENCES log_chunk(id), bits BLOB NOT NULL) STRICT;
 	PRAGMA user_version = 5"
 running=$(sql "SELECT group_concat(uuid) FROM (SELECT uuid FROM attempt ORDER BY id LIMIT $at_once)")
@@ -36,6 +37,6 @@ equal "what ran when it was killed" "SELECT group_concat(a.uuid) FROM (SELECT * 
 	JOIN job j ON j.counted_attempt = a.id" "$running"
 equal "attempts" "SELECT count(*) FROM attempt" 4
 check_all_counted 4
-wait_for 20 no_controller || fail "the controller stayed"
+controller_ends
 [ -z "$(ls node1/spool/*/attempts)" ] || fail "spools were left"
 done_testing

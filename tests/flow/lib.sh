@@ -86,7 +86,20 @@ fake_gpu() {
 }
 
 controller_pid() { cat "$GRETA_DB.lock" 2>/dev/null; }
-no_controller() { ! [ -e "$GRETA_DB.sock" ]; }
+# It has let go of the database, too, which another one waits for.
+no_controller() { ! [ -e "$GRETA_DB.sock" ] && { ! [ -e "$GRETA_DB.lock" ] || flock -n "$GRETA_DB.lock" true; }; }
+controller_ends() { wait_for 20 no_controller || fail "the controller stayed"; }
+# One that goes on when nothing is left, with all its nodes up, until controller_leaves.
+controller_stays() {
+	controller_ends
+	greta-orch controller --stay >/dev/null 2>&1 &
+	wait_for 20 test -S "$GRETA_DB.sock" || fail "no controller"
+	expect 0 '' greta-orch node check
+}
+controller_leaves() {
+	kill -TERM "$(controller_pid)"
+	controller_ends
+}
 nodes_up() { greta-orch status --json | jq -e "[.nodes[] | select(.state == \"up\")] | length == $1"; }
 
 # Every job done with one counted result, and each counted result is one that an engine really gave.
