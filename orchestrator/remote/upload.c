@@ -148,10 +148,11 @@ static void fail_reply(struct upload *u, const char *what, const char *path, con
 static void on_silence(struct greta_watch *w, uint32_t events, void *arg)
 {
 	struct upload *u = arg;
+	bool syncing = u->closing && !u->written;
 
 	(void)w;
 	(void)events;
-	if (u->hasher && u->written) {
+	if (syncing || (u->hasher && u->written)) {
 		greta_watch_rearm(u->silence, SILENCE_MS); /* a large file takes its time; the ping sees a dead node */
 		return;
 	}
