@@ -41,6 +41,15 @@ static void read_row(struct greta_query *q, struct greta_job_row *row)
 	};
 }
 
+static int read_rows(struct greta_query *q, struct greta_job_rows *out, struct greta_err *e)
+{
+	int rc = q ? greta_query_step(q, e) : -1;
+
+	for (; rc == 1; rc = greta_query_step(q, e))
+		read_row(q, GRETA_PUSH(out->items, out->n, out->cap));
+	return rc;
+}
+
 /* Queued ones have an index of their own, which a bound state would not find. */
 static const char *next_sql(enum greta_job_state state)
 {
@@ -56,11 +65,19 @@ int greta_jobs_next(struct greta_db *db, int64_t campaign_id, enum greta_job_sta
 {
 	cleanup_query struct greta_query *q = greta_query_open(db, e, next_sql(state), "iiis", campaign_id,
 							       after_position, limit, greta_job_state_name(state));
-	int rc = q ? greta_query_step(q, e) : -1;
 
-	for (; rc == 1; rc = greta_query_step(q, e))
-		read_row(q, GRETA_PUSH(out->items, out->n, out->cap));
-	return rc;
+	return read_rows(q, out, e);
+}
+
+int greta_jobs_outlived(struct greta_db *db, int64_t campaign_id, struct greta_job_rows *out, struct greta_err *e)
+{
+	cleanup_query struct greta_query *q = greta_query_open(
+		db, e,
+		"SELECT " JOB_COLUMNS " FROM job WHERE campaign_id = ? AND state NOT IN ('queued', 'running')"
+		" AND id IN (SELECT job_id FROM attempt WHERE state <> 'ended' AND state <> 'pruned')",
+		"i", campaign_id);
+
+	return read_rows(q, out, e);
 }
 
 static int no_job(int64_t job_id, struct greta_err *e)

@@ -39,6 +39,9 @@ void greta_job_rows_release(struct greta_job_rows *rows);
 /* Up to limit jobs in `state` of a campaign, in its order, behind after_position (-1: from the start). */
 int greta_jobs_next(struct greta_db *db, int64_t campaign_id, enum greta_job_state state, int64_t after_position,
 		    int64_t limit, struct greta_job_rows *out, struct greta_err *e);
+/* Those that are settled (done, cancelled) while an attempt of theirs has not ended: a late result counted, or its node has
+ * not heard yet that it is to stop. */
+int greta_jobs_outlived(struct greta_db *db, int64_t campaign_id, struct greta_job_rows *out, struct greta_err *e);
 int greta_jobs_get(struct greta_db *db, int64_t job_id, struct greta_job_row *out, struct greta_err *e);
 
 /* reason: why skipped or cancelled, or what its last trouble was; NULL takes an older one away. */

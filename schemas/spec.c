@@ -45,8 +45,8 @@ static int put_inherited(struct greta_strs *env, const char *name, struct greta_
 
 	if (!value)
 		return greta_err_set(e, GRETA_EINVAL,
-				     "the campaign takes %s from the controller's environment, where it is not set",
-				     name);
+				     "the campaign takes %s from the controller's environment, where it is not set: start the "
+				     "controller from a shell that has it", name);
 	entry = greta_format("%s=%s", name, value);
 	put_env(env, entry);
 	return 0;
@@ -203,4 +203,37 @@ bool greta_secret_name(const char *key)
 bool greta_spec_hides(const struct greta_spec *spec, const char *name)
 {
 	return greta_secret_name(name) || greta_strs_has(&spec->unstored, name);
+}
+
+int greta_spec_reveal(struct greta_spec *spec, struct greta_err *e)
+{
+	for (size_t i = 0; i < spec->env.n; i++) {
+		const char *equal = strchr(spec->env.items[i], '=');
+		cleanup_free char *name = NULL;
+
+		if (!equal || strcmp(equal + 1, GRETA_NOT_STORED) != 0)
+			continue;
+		name = greta_strndup(spec->env.items[i], (size_t)(equal - spec->env.items[i]));
+		if (put_inherited(&spec->env, name, e))
+			return -1;
+	}
+	return 0;
+}
+
+static int check_inherited(const struct greta_strs *env, struct greta_err *e)
+{
+	cleanup_strs struct greta_strs filled = {0};
+
+	for (size_t i = 0; i < env->n; i++)
+		if (!strchr(env->items[i], '=') && put_inherited(&filled, env->items[i], e))
+			return -1;
+	return 0;
+}
+
+int greta_spec_check_env(const struct greta_campaign *c, size_t variant, struct greta_err *e)
+{
+	const struct greta_variant *v = &c->variants[variant];
+
+	return check_inherited(&greta_campaign_engine(c, v)->env, e) || check_inherited(&c->env, e) ||
+	       check_inherited(&v->env, e) ? -1 : 0;
 }

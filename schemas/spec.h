@@ -37,4 +37,10 @@ bool greta_secret_name(const char *key);
 #define GRETA_NOT_STORED "(not stored)"
 bool greta_spec_hides(const struct greta_spec *spec, const char *name);
 
+/* Puts the values back, out of this process's environment. -1 with EINVAL when one is not there. */
+int greta_spec_reveal(struct greta_spec *spec, struct greta_err *e);
+
+/* Whether all variables are there that the variant takes from this process's environment. -1 with EINVAL. */
+int greta_spec_check_env(const struct greta_campaign *c, size_t variant, struct greta_err *e);
+
 #endif

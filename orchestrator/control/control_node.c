@@ -98,7 +98,7 @@ static void print_state(struct greta_jsonw *w, const struct ctl_node *n)
 {
 	greta_jsonw_str(w, "name", n->name);
 	greta_jsonw_str(w, "state", greta_alias_state_name(n->state));
-	greta_jsonw_i64(w, "running", (int64_t)n->n_attempts);
+	greta_jsonw_i64(w, "running", work_n_open(n));
 }
 
 /* What the node itself keeps out of use is let go by the node itself. */
@@ -126,9 +126,9 @@ int control_node_state(struct conn *k, const struct greta_json_val *args, struct
 			to = s;
 	if (!n || to < 0)
 		return n ? greta_err_set(e, GRETA_EINVAL, "no such state of a node") : -1;
-	if (to == GRETA_ALIAS_REMOVED && n->n_attempts)
-		return greta_err_set(e, GRETA_EBUSY, "node %s runs %zu attempts: `greta-orch node drain %s` first, or "
-				     "cancel them", n->name, n->n_attempts, n->name);
+	if (to == GRETA_ALIAS_REMOVED && work_n_open(n))
+		return greta_err_set(e, GRETA_EBUSY, "node %s runs %lld attempts: `greta-orch node drain %s` first, or "
+				     "cancel them", n->name, (long long)work_n_open(n), n->name);
 	if (fleet_set_state(c, n, to, control_str(args, "reason"), e) < 0)
 		return -1;
 	control_note(c, "node_state", args);

@@ -162,7 +162,7 @@ int control_resume(struct conn *k, const struct greta_json_val *args, struct gre
 		struct ctl_node *n = c->nodes[i];
 
 		prepare_release(n);
-		if (n->link && link_state(n->link) != LINK_UP)
+		if (n->state != GRETA_ALIAS_REMOVED && n->link && link_state(n->link) != LINK_UP)
 			link_start(n->link);
 	}
 	control_note_detached(c, args);
@@ -190,8 +190,8 @@ int control_cancel(struct conn *k, const struct greta_json_val *args, struct gre
 	if (control_campaign(c, args, &id, e) < 0)
 		return -1;
 	cc = work_find(c, id);
-	if (cc && work_cancel(c, cc, control_str(args, "variant"), control_i64(args, "context", 0), control_i64(args, "repeat", 0) - 1,
-			      "cancelled by a person", &n, e) < 0)
+	if (cc && !cc->finished && work_cancel(c, cc, control_str(args, "variant"), control_i64(args, "context", 0),
+					       control_i64(args, "repeat", 0) - 1, "cancelled by a person", &n, e) < 0)
 		return -1;
 	control_note(c, "cancel", args);
 	greta_jsonw_i64(reply, "campaign", id);

@@ -251,12 +251,12 @@ static bool worth_retrying(const struct greta_err *why)
 
 int controller_run(const char *db_path, int ready_fd, bool stay, struct greta_err *e)
 {
-	bool all = ready_fd < 0;
+	bool all = ready_fd < 0, detached = false;
 
 	raise_file_limit();
 	greta_mem_keep();
 	for (;;) {
-		struct service s = {.stay = stay, .lock_fd = -1};
+		struct service s = {.ctl.detached = detached, .stay = stay, .lock_fd = -1};
 		struct greta_err why = {0};
 		bool first = ready_fd >= 0;
 		int rc = service_open(&s, db_path, all, &why);
@@ -277,6 +277,7 @@ int controller_run(const char *db_path, int ready_fd, bool stay, struct greta_er
 			return greta_err_set(e, why.code, "%s", why.text);
 		}
 		all = true; /* it had begun, and nobody asks again */
+		detached = s.ctl.detached;
 		greta_error("%s; tried again in %d s", why.text, RETRY_S);
 		sleep(RETRY_S);
 	}

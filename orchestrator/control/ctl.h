@@ -66,7 +66,7 @@ struct ctl_node {
 	struct prepared **prepared;       /* files brought there (prepare.c) */
 	size_t n_prepared, cap_prepared;
 	struct greta_watch *lease;
-	struct greta_watch *probe_again;  /* of a pool: Slurm may be away, or its queue full, for a while */
+	struct greta_watch *again;        /* it refused an answer: no process to be had, Slurm away, its queue full */
 	bool facts_due;                   /* who asked for them is answered behind the commit */
 	char probe_said[240];             /* why it can't say what it is; "": it could, or was not asked */
 	char note[200];
@@ -82,7 +82,6 @@ void fleet_check(struct ctl *c, struct ctl_node *n);      /* connects and asks a
 void fleet_ping(struct ctl_node *n);                      /* connects where it is not; control_pong follows */
 void fleet_forget(struct ctl *c, int64_t alias_id);       /* a removed one comes back with other settings */
 void fleet_release(struct ctl *c);
-bool fleet_elsewhere_open(const struct ctl *c, const struct ctl_node *n);
 const char *fleet_node_state(struct ctl_node *n, const char **reason);
 int fleet_set_state(struct ctl *c, struct ctl_node *n, enum greta_alias_state state, const char *reason,
 		    struct greta_err *e);
@@ -109,8 +108,8 @@ void quarantine_refused(struct ctl_node *n, const char *text);
 
 struct ctl_attempt {
 	char uuid[GRETA_UUID_LEN + 1];
-	int64_t id, try_no;
-	struct ctl_job *job;              /* NULL: of a campaign that is no longer active */
+	int64_t id, campaign_id, try_no;
+	struct ctl_job *job;              /* NULL: it was settled when its campaign was loaded, or that is no longer active */
 	struct ctl_node *node;
 	enum greta_attempt_state state;
 	enum greta_outcome outcome;       /* of an ended one */
@@ -132,7 +131,6 @@ struct ctl_attempt {
 	double budget_s;
 	struct greta_strs gpus;           /* UUIDs that it was given, or took, as far as is known */
 	char *spec;                       /* printed when it was planned; NULL: holds secrets, or is past its start */
-	struct greta_phase_limit *limits; /* GRETA_PHASE_COUNT of them, as it was planned with; NULL: not looked up yet */
 };
 
 struct ctl_job {
@@ -159,7 +157,7 @@ struct ctl_campaign {
 	int64_t env_node;
 	int64_t model_id;                 /* 0: not yet, or not known */
 	char model_sha256[GRETA_SHA256_HEX + 1]; /* of that one */
-	struct ctl_job *jobs;             /* those not done when it was loaded, by id; never moves */
+	struct ctl_job *jobs;             /* by id; when it was loaded, they or an attempt of theirs had not ended; never moves */
 	size_t n_jobs;
 	struct ctl_set *set_args;
 	int64_t n_open;                   /* attempts not ended */
@@ -178,13 +176,14 @@ struct ctl_campaign {
 	bool wanted;                      /* submitted or resumed in this controller's life; others wait for that */
 	bool hopeless;                    /* no node can run it, and waiting will not help */
 	char *why;                        /* it is hopeless; NULL: it is not */
+	char **lacks;                     /* per variant: what our environment has not; NULL: nothing */
 };
 
 int work_load(struct ctl *c, struct greta_err *e);         /* all active campaigns and open attempts */
 struct ctl_campaign *work_add(struct ctl *c, int64_t campaign_id, struct greta_err *e);
 struct ctl_campaign *work_find(struct ctl *c, int64_t campaign_id);
 void work_release(struct ctl *c);
-bool work_left(const struct ctl *c);                       /* campaigns not finished */
+bool work_left(const struct ctl *c);                       /* campaigns not finished, attempts to be stopped */
 void work_reap(struct ctl *c);                             /* drops finished ones that nobody watches any more */
 void work_dispatch(struct ctl *c);                         /* fills free slots; the batch carries it */
 void work_prepare(struct ctl *c);                          /* brings what queued jobs need to nodes that are busy */
@@ -204,6 +203,8 @@ int work_cancel(struct ctl *c, struct ctl_campaign *cc, const char *variant, int
 		const char *reason, int64_t *n, struct greta_err *e);
 bool work_elsewhere(const struct ctl_job *job, const struct ctl_node *n); /* a job that failed there has somewhere else to go */
 void work_forget(struct ctl_attempt *a);                                /* ended and acknowledged */
+int64_t work_n_open(const struct ctl_node *n);                          /* attempts there that have not ended */
+void work_charge_all(struct ctl_node *n, bool charge);                  /* those that hold slots there: take them, or give them back */
 
 /* ---- events and the batch (ingest.c) */
 
@@ -223,11 +224,11 @@ enum prepare_state { PREPARE_READY, PREPARE_BUSY, PREPARE_FAILED };
 /* Brings what the variant needs to the node; READY when it is there. *why for FAILED. */
 enum prepare_state prepare_check(struct ctl_node *n, struct ctl_campaign *cc, int variant, const char **why);
 void prepare_release(struct ctl_node *n);                  /* link down: forgets what is under way */
-/* The spec of an attempt; prepare_check said READY. */
-int prepare_spec(struct ctl_attempt *a, struct greta_spec *out, struct greta_err *e);
+/* The spec of an attempt: of one that is planned already, as it was then; of a new one, where prepare_check said READY. */
+int prepare_spec(const struct ctl_attempt *a, struct greta_spec *out, struct greta_err *e);
 /* Takes the values of secrets out of it, before it is stored; false: there are none. */
 bool prepare_redact(struct greta_spec *spec);
-/* What can be seen before anything runs: files to be uploaded are there. */
+/* What can be seen before anything runs: files to be uploaded are there, and variables that our environment lends. */
 int prepare_validate(const struct greta_campaign *c, const char *base_dir, struct greta_err *e);
 /* The campaign's model as this node has it; strings borrowed. False: it has none, or its hash is not known. */
 bool prepare_model(struct ctl_node *n, const struct ctl_campaign *cc, struct greta_model_facts *out);
@@ -235,8 +236,8 @@ const char *prepare_note(struct ctl_node *n);              /* "uploading model.g
 
 /* ---- limits from what is known (learn.c) */
 
-/* Those of the attempt: as its spec in the database has them, else learned now. phases: the campaign's at first. */
-int learn_limits(struct ctl_attempt *a, struct greta_phase_limit phases[GRETA_PHASE_COUNT], struct greta_err *e);
+/* Those that the attempt should have. phases: the campaign's at first. */
+int learn_limits(const struct ctl_attempt *a, struct greta_phase_limit phases[GRETA_PHASE_COUNT], struct greta_err *e);
 void learn_release(struct ctl_campaign *cc);
 
 /* ---- which GPU, where that matters: variants with `devices`, campaigns with a `placement` (gpus.c) */

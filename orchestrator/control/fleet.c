@@ -9,7 +9,7 @@
 
 #include <string.h>
 
-#define PROBE_AGAIN_MS 5000
+#define AGAIN_MS 5000
 #define HOPELESS_NS (30 * GRETA_NS_PER_S) /* for nodes that never answered */
 
 /* ---- finding */
@@ -38,14 +38,47 @@ static void judge_open(struct ctl_node *n)
 	if (open && !n->sched.open)
 		ctl_dispatch_soon(n->ctl);
 	n->sched.open = open;
+	if (!open)
+		sched_unreserve(n->ctl->sched, &n->sched);
 }
 
-bool fleet_elsewhere_open(const struct ctl *c, const struct ctl_node *n)
+/* ---- one machine by several names */
+
+/* The one that is used instead of n; NULL: none, it is used itself. */
+static struct ctl_node *find_twin(struct ctl_node *n)
 {
-	for (size_t i = 0; i < c->n_nodes; i++)
-		if (c->nodes[i] != n && c->nodes[i]->sched.open)
-			return true;
-	return false;
+	struct ctl *c = n->ctl;
+
+	for (size_t i = 0; i < c->n_nodes && n->facts_known; i++) {
+		struct ctl_node *o = c->nodes[i];
+
+		if (o != n && !o->twin && o->facts_known && o->ids.node_id == n->ids.node_id && o->link &&
+		    link_state(o->link) == LINK_UP)
+			return o;
+	}
+	return NULL;
+}
+
+static void meet_twin(struct ctl_node *n)
+{
+	n->twin = find_twin(n);
+	if (n->twin)
+		news_add(n->ctl, 0, "%s: the same machine as %s, which is used instead", n->name, n->twin->name);
+}
+
+/* n is away: the next of its names serves. */
+static void leave_twins(struct ctl_node *n)
+{
+	struct ctl *c = n->ctl;
+
+	for (size_t i = 0; i < c->n_nodes; i++) {
+		struct ctl_node *o = c->nodes[i];
+
+		if (o->twin != n)
+			continue;
+		o->twin = o->link && link_state(o->link) == LINK_UP ? find_twin(o) : NULL;
+		judge_open(o);
+	}
 }
 
 /* ---- lease */
@@ -72,6 +105,7 @@ static void went_away(struct ctl_node *n)
 		n->lease = greta_loop_timer(n->ctl->loop, n->ctl->lease_ms, 0, on_lease, n);
 	n->facts_due = false;
 	judge_open(n);
+	leave_twins(n);
 }
 
 /* ---- link */
@@ -114,6 +148,7 @@ static void on_up(void *arg, const struct greta_msg *hello)
 		n->facts_known = false;
 	free(n->boot_id);
 	n->boot_id = greta_strdup(hello->boot_id);
+	meet_twin(n);
 	n->list_re = ask(n, GRETA_MSG_LIST);
 	n->probe_re = 0;
 	ask_facts(n);
@@ -135,15 +170,25 @@ static bool is_wanted(const struct ctl_node *n)
 	return false;
 }
 
-static void on_probe_again(struct greta_watch *w, uint32_t events, void *arg)
+static void on_again(struct greta_watch *w, uint32_t events, void *arg)
 {
 	struct ctl_node *n = arg;
 
 	(void)events;
 	greta_watch_remove(w);
-	n->probe_again = NULL;
-	if (is_wanted(n) && !n->facts_known && !n->probe_re && n->link && link_state(n->link) == LINK_UP)
+	n->again = NULL;
+	if (!n->link || link_state(n->link) != LINK_UP)
+		return;
+	if (is_wanted(n) && !n->facts_known && !n->probe_re)
 		n->probe_re = ask(n, GRETA_MSG_PROBE);
+	if (n->n_attempts && !n->list_re)
+		n->list_re = ask(n, GRETA_MSG_LIST);
+}
+
+static void ask_again(struct ctl_node *n)
+{
+	if (!n->again)
+		n->again = greta_loop_timer(n->ctl->loop, AGAIN_MS, 0, on_again, n);
 }
 
 static void probe_refused(struct ctl_node *n, enum greta_code code, const char *text)
@@ -156,8 +201,7 @@ static void probe_refused(struct ctl_node *n, enum greta_code code, const char *
 		news_add(n->ctl, 0, "%s", why.text);
 	greta_str_copy(n->probe_said, sizeof n->probe_said, why.text);
 	control_node_failed(n->ctl, n, &why);
-	if (n->settings.slurm && !n->probe_again)
-		n->probe_again = greta_loop_timer(n->ctl->loop, PROBE_AGAIN_MS, 0, on_probe_again, n);
+	ask_again(n);
 }
 
 /* Connections say by themselves what host they speak of, and mostly a node is called as its host: its name once will do. */
@@ -187,20 +231,6 @@ static void on_down(void *arg, const struct greta_err *why)
 
 /* ---- answers */
 
-static struct ctl_node *find_twin(struct ctl_node *n)
-{
-	struct ctl *c = n->ctl;
-
-	for (size_t i = 0; i < c->n_nodes; i++) {
-		struct ctl_node *o = c->nodes[i];
-
-		if (o != n && !o->twin && o->facts_known && o->ids.node_id == n->ids.node_id && o->link &&
-		    link_state(o->link) == LINK_UP)
-			return o;
-	}
-	return NULL;
-}
-
 static int take_facts(struct ctl_node *n, struct greta_facts *facts, struct greta_err *e)
 {
 	struct ctl *c = n->ctl;
@@ -215,12 +245,15 @@ static int take_facts(struct ctl_node *n, struct greta_facts *facts, struct gret
 	return 0;
 }
 
+/* Attempts are charged by the node's size: one that was adopted before the node said it, too. */
 void fleet_resize(struct ctl_node *n)
 {
+	work_charge_all(n, false);
 	n->sched.n_cpus = n->facts.n_cpus;
 	n->sched.n_gpus = (int64_t)n->facts.n_devices - quarantine_gpus(n);
 	if (n->settings.slurm)
 		slurm_size(n->settings.slurm, &n->sched);
+	work_charge_all(n, true);
 	judge_open(n);
 }
 
@@ -240,12 +273,10 @@ static void on_facts(struct ctl_node *n, struct greta_msg *m)
 	n->facts = *m->facts;
 	*m->facts = (struct greta_facts){0};
 	n->facts_known = true;
-	n->twin = find_twin(n);
-	if (n->twin)
-		news_add(n->ctl, 0, "%s: the same machine as %s, which is used instead", n->name, n->twin->name);
+	meet_twin(n);
 	fleet_resize(n);
-	quarantine_settle(n);
 	batch_facts(n);
+	quarantine_settle(n); /* may commit */
 }
 
 static const struct greta_held *find_held(const struct greta_msg *m, const char *uuid)
@@ -279,12 +310,25 @@ static void reclaim(struct ctl_node *n, const struct greta_held *held)
 	}
 }
 
+/* Also by another of the machine's names, which hears of it then. */
+static bool is_known(const struct ctl_node *n, const char *uuid)
+{
+	struct ctl *c = n->ctl;
+	bool known = false;
+
+	for (size_t i = 0; i < c->n_nodes && !known; i++)
+		known = work_attempt(c->nodes[i], uuid) != NULL;
+	return known;
+}
+
 static void absent(struct ctl_attempt *a, const char *why)
 {
 	if (a->state == GRETA_ATTEMPT_RUNNING)
 		work_end_here(a, ATTEMPT_EV_ABSENT, GRETA_OUTCOME_LOST, "spool", why);
 	else if (a->state >= GRETA_ATTEMPT_ENDED)
 		a->final = true;
+	else if (a->cancel_asked)
+		work_end_here(a, ATTEMPT_EV_REFUSED, GRETA_OUTCOME_CANCELLED, "cancel", "cancelled before its node had it");
 	else
 		work_event(a, ATTEMPT_EV_ABSENT);
 	batch_touch(a);
@@ -307,7 +351,7 @@ static void on_attempts(struct ctl_node *n, const struct greta_msg *m)
 			absent(a, "the node no longer knows of it (spool removed or disk replaced)");
 	}
 	for (size_t i = 0; i < m->n_held; i++)
-		if (!strcmp(m->held[i].db, greta_db_uuid(c->db)) && !work_attempt(n, m->held[i].attempt))
+		if (!strcmp(m->held[i].db, greta_db_uuid(c->db)) && !is_known(n, m->held[i].attempt))
 			reclaim(n, &m->held[i]);
 	batch_urgent(c);
 	judge_open(n);
@@ -327,7 +371,10 @@ static void on_refused(struct ctl_node *n, const struct greta_msg *m)
 		work_end_here(a, ATTEMPT_EV_REFUSED, GRETA_OUTCOME_INFRA,
 			      m->code == GRETA_ENOSPC ? "disk" : "start", text);
 	} else if (a && !m->re) {
+		if (batch_begin(n->ctl) < 0)
+			return;
 		absent(a, text); /* its spool can't be read any more: nothing will come of it */
+		batch_urgent(n->ctl);
 	} else if (m->re && m->re == n->probe_re) {
 		probe_refused(n, m->code, text);
 	} else if (m->re && m->re == n->quarantine_re) {
@@ -337,6 +384,8 @@ static void on_refused(struct ctl_node *n, const struct greta_msg *m)
 		news_add(n->ctl, 0, "%s: %s", n->name, text);
 	} else {
 		greta_warn("%s refused%s%s: %s", n->name, *m->attempt ? " attempt " : "", m->attempt, text);
+		if (a)
+			ask_again(n);
 	}
 }
 
@@ -456,7 +505,7 @@ void fleet_ping(struct ctl_node *n)
 static void node_destroy(struct ctl_node *n)
 {
 	prepare_release(n);
-	greta_watch_remove(n->probe_again);
+	greta_watch_remove(n->again);
 	greta_watch_remove(n->lease);
 	link_destroy(n->link);
 	node_settings_release(&n->settings);
@@ -535,6 +584,7 @@ void fleet_forget(struct ctl *c, int64_t alias_id)
 			continue;
 		greta_err_set(&why, GRETA_ECLOSED, "node %s was added anew meanwhile", c->nodes[i]->name);
 		control_node_failed(c, c->nodes[i], &why);
+		sched_unreserve(c->sched, &c->nodes[i]->sched);
 		node_destroy(c->nodes[i]);
 		c->nodes[i] = c->nodes[--c->n_nodes];
 		return;
@@ -577,6 +627,11 @@ static void part(struct ctl_node *n)
 	n->lease = NULL;
 	n->list_re = n->probe_re = n->quarantine_re = n->ack_re = 0;
 	n->wanted = n->resuming = n->facts_known = false;
+	leave_twins(n);
+	for (size_t i = 0; i < n->n_attempts; i++) { /* ended, and not acknowledged: no more will come of them */
+		n->attempts[i]->final = true;
+		batch_touch(n->attempts[i]);
+	}
 	greta_err_set(&why, GRETA_ECLOSED, "node %s was removed meanwhile", n->name);
 	control_node_failed(n->ctl, n, &why);
 }

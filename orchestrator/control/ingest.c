@@ -137,13 +137,15 @@ static void give_credit(struct ctl_attempt *a)
  * now, the node will list the attempt when it is back, and is told then. */
 static void after_commit(struct ctl_attempt *a)
 {
+	bool final = a->final; /* one that can't be started ends now, which is not stored yet */
+
 	a->touched = false;
-	if (a->final || a->applied_seq - a->acknowledged_seq >= ACKNOWLEDGE_EVERY)
+	if (final || a->applied_seq - a->acknowledged_seq >= ACKNOWLEDGE_EVERY)
 		acknowledge(a);
-	if (a->credit >= CREDIT_STEP && !a->final)
+	if (a->credit >= CREDIT_STEP && !final)
 		give_credit(a);
 	work_do(a);
-	if (a->final)
+	if (final)
 		work_forget(a);
 }
 

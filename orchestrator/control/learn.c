@@ -93,7 +93,7 @@ static bool is_due(const struct ctl_campaign *cc, const struct learned *l)
 	       greta_clock_mono_ns() >= cc->learn_due_ns;
 }
 
-static int learn_cell(struct ctl_attempt *a, struct greta_phase_limit *phases, struct greta_err *e)
+int learn_limits(const struct ctl_attempt *a, struct greta_phase_limit phases[GRETA_PHASE_COUNT], struct greta_err *e)
 {
 	struct ctl_campaign *cc = a->job->campaign;
 	char *devices = device_types(a->node);
@@ -109,35 +109,5 @@ static int learn_cell(struct ctl_attempt *a, struct greta_phase_limit *phases, s
 	if (!known && learn(cc, l, e) < 0)
 		return -1;
 	memcpy(phases, l->phases, sizeof l->phases);
-	return 0;
-}
-
-/* What it was planned with before this controller came. */
-static int read_back(const struct ctl_attempt *a, struct greta_phase_limit *phases, struct greta_err *e)
-{
-	cleanup_buf struct greta_buf text = {0};
-	cleanup_with(greta_spec_release) struct greta_spec spec = {0};
-
-	if (greta_attempts_spec(a->node->ctl->db, a->id, &text, e) < 0 ||
-	    greta_spec_parse(greta_buf_str(&text), text.len, &spec, e) < 0)
-		return -1;
-	memcpy(phases, spec.phases, sizeof spec.phases);
-	return 0;
-}
-
-int learn_limits(struct ctl_attempt *a, struct greta_phase_limit phases[GRETA_PHASE_COUNT], struct greta_err *e)
-{
-	size_t size = GRETA_PHASE_COUNT * sizeof *phases;
-
-	if (!a->limits) {
-		struct greta_phase_limit *limits = greta_alloc(size);
-
-		if ((a->id ? read_back(a, limits, e) : learn_cell(a, limits, e)) < 0) {
-			free(limits);
-			return -1;
-		}
-		a->limits = limits;
-	}
-	memcpy(phases, a->limits, size);
 	return 0;
 }

@@ -172,12 +172,12 @@ static bool send_frame(struct link *l, const struct greta_msg *m)
 
 bool link_send(struct link *l, struct greta_msg *m)
 {
-	return l->state == LINK_UP && send_frame(l, m);
+	return l && l->state == LINK_UP && send_frame(l, m);
 }
 
 int64_t link_ask(struct link *l, struct greta_msg *m)
 {
-	m->re = ++l->next_re;
+	m->re = l ? ++l->next_re : 0;
 	return link_send(l, m) ? m->re : 0;
 }
 

@@ -73,7 +73,7 @@ const char *link_host_key(const struct link *l);  /* NULL: none */
 const char *link_agent_version(const struct link *l);
 bool link_knows(const struct link *l, int protocol); /* up, and both sides speak that one */
 
-/* Queues a frame; false when the link is not up. */
+/* Queues a frame; false when the link is not up, or there is none (NULL). */
 bool link_send(struct link *l, struct greta_msg *m);
 int64_t link_ask(struct link *l, struct greta_msg *m); /* wants an answer, which repeats the m->re that is set and returned;
 							  0: not up */

@@ -71,6 +71,9 @@ static struct source model_source(const struct greta_campaign *c, const char *ba
 
 int prepare_validate(const struct greta_campaign *c, const char *base_dir, struct greta_err *e)
 {
+	for (size_t v = 0; v < c->n_variants; v++)
+		if (greta_spec_check_env(c, v, e) < 0)
+			return -1;
 	for (size_t v = 0; v <= c->n_variants; v++) {
 		struct source s = v < c->n_variants ? engine_source(c, (int)v, base_dir) : model_source(c, base_dir);
 		const char *what = v < c->n_variants ? "engine" : "model";
@@ -212,13 +215,12 @@ static enum prepare_state file_check(struct ctl_node *n, const struct source *s,
 	return p->state == FILE_READY ? PREPARE_READY : p->state == FILE_FAILED ? PREPARE_FAILED : PREPARE_BUSY;
 }
 
-enum prepare_state prepare_check(struct ctl_node *n, struct ctl_campaign *cc, int variant, const char **why)
+static enum prepare_state files_check(struct ctl_node *n, const struct ctl_campaign *cc, int variant, const char **why)
 {
 	struct source engine = engine_source(&cc->spec, variant, cc->base_dir);
 	struct source model = model_source(&cc->spec, cc->base_dir);
 	enum prepare_state a, b;
 
-	*why = NULL;
 	a = file_check(n, &engine, true, why);
 	b = file_check(n, &model, false, why);
 	free(engine.local);
@@ -226,6 +228,12 @@ enum prepare_state prepare_check(struct ctl_node *n, struct ctl_campaign *cc, in
 	if (a == PREPARE_FAILED || b == PREPARE_FAILED)
 		return PREPARE_FAILED;
 	return a == PREPARE_READY && b == PREPARE_READY ? PREPARE_READY : PREPARE_BUSY;
+}
+
+enum prepare_state prepare_check(struct ctl_node *n, struct ctl_campaign *cc, int variant, const char **why)
+{
+	*why = cc->lacks[variant];
+	return *why ? PREPARE_FAILED : files_check(n, cc, variant, why);
 }
 
 bool prepare_model(struct ctl_node *n, const struct ctl_campaign *cc, struct greta_model_facts *out)
@@ -289,16 +297,24 @@ static const char *there(struct ctl_node *n, const struct source *s)
 	return s->local ? (p && p->there ? p->there : s->local) : s->there;
 }
 
-int prepare_spec(struct ctl_attempt *a, struct greta_spec *out, struct greta_err *e)
+/* What is sent again is what was planned: files may be elsewhere by now, or not brought yet. */
+static int read_back(const struct ctl_attempt *a, struct greta_spec *out, struct greta_err *e)
 {
-	const struct ctl_campaign *cc = a->job ? a->job->campaign : NULL;
+	cleanup_buf struct greta_buf text = {0};
+
+	if (greta_attempts_spec(a->node->ctl->db, a->id, &text, e) < 0 ||
+	    greta_spec_parse(greta_buf_str(&text), text.len, out, e) < 0)
+		return -1;
+	return greta_spec_reveal(out, e);
+}
+
+static int build(const struct ctl_attempt *a, struct greta_spec *out, struct greta_err *e)
+{
+	const struct ctl_campaign *cc = a->job->campaign;
 	struct source engine, model;
 	struct greta_spec_paths paths;
 	int rc;
 
-	*out = (struct greta_spec){0};
-	if (!cc)
-		return greta_err_set(e, GRETA_EFAIL, "attempt %s: its campaign is no longer active", a->uuid);
 	engine = engine_source(&cc->spec, a->job->variant, cc->base_dir);
 	model = model_source(&cc->spec, cc->base_dir);
 	paths = (struct greta_spec_paths){there(a->node, &model), there(a->node, &engine)};
@@ -312,11 +328,18 @@ int prepare_spec(struct ctl_attempt *a, struct greta_spec *out, struct greta_err
 		out->try_no = a->try_no;
 		rc = learn_limits(a, out->phases, e);
 	}
-	if (rc < 0)
-		greta_spec_release(out);
 	free(engine.local);
 	free(model.local);
 	return rc;
+}
+
+int prepare_spec(const struct ctl_attempt *a, struct greta_spec *out, struct greta_err *e)
+{
+	*out = (struct greta_spec){0};
+	if ((a->id ? read_back(a, out, e) : build(a, out, e)) == 0)
+		return 0;
+	greta_spec_release(out);
+	return -1;
 }
 
 bool prepare_redact(struct greta_spec *spec)

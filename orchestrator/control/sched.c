@@ -205,7 +205,7 @@ static struct sched_campaign *reserved_for(const struct sched *s, const struct s
 	return c;
 }
 
-static void unreserve(const struct sched *s, struct sched_node *n)
+void sched_unreserve(const struct sched *s, struct sched_node *n)
 {
 	struct sched_campaign *c = reserved_for(s, n);
 
@@ -216,7 +216,7 @@ static void unreserve(const struct sched *s, struct sched_node *n)
 
 static void reserve(struct sched_campaign *c, struct sched_node *n)
 {
-	unreserve(c->sched, n);
+	sched_unreserve(c->sched, n);
 	n->reserved_for = c->id;
 	c->n_reserved++;
 }
@@ -253,23 +253,23 @@ void sched_release(struct sched_campaign *c, struct sched_node *n)
 }
 
 /* The first job of the set for this node. Jobs that should go elsewhere are few and near the head. */
-static struct sched_job *set_first(const struct sched_set *set, const struct sched_node *n, bool elsewhere_open)
+static struct sched_job *set_first(const struct sched_set *set, const struct sched_node *n, sched_elsewhere_fn *elsewhere)
 {
 	struct sched_job *job = set->head;
 
 	if (!job || (set->allows && !set->allows(n, set->arg)))
 		return NULL;
-	while (job && ((elsewhere_open && job->avoid == n) || (set->suits && !set->suits(job, n))))
+	while (job && ((job->avoid == n && elsewhere(job, n)) || (set->suits && !set->suits(job, n))))
 		job = job->next;
 	return job;
 }
 
-static struct sched_job *campaign_first(const struct sched_campaign *c, const struct sched_node *n, bool elsewhere_open)
+static struct sched_job *campaign_first(const struct sched_campaign *c, const struct sched_node *n, sched_elsewhere_fn *elsewhere)
 {
 	struct sched_job *best = NULL;
 
 	for (const struct sched_set *set = c->sets; set; set = set->next) {
-		struct sched_job *job = set_first(set, n, elsewhere_open);
+		struct sched_job *job = set_first(set, n, elsewhere);
 
 		if (job && (!best || job->position < best->position))
 			best = job;
@@ -305,19 +305,19 @@ static bool wants_reservation(const struct sched_campaign *c, const struct sched
 
 static struct sched_job *take(struct sched_campaign *c, struct sched_node *n, struct sched_job *job)
 {
-	unreserve(c->sched, n);
+	sched_unreserve(c->sched, n);
 	sched_dequeue(job);
 	sched_charge(c, n);
 	return job;
 }
 
-struct sched_job *sched_pick(struct sched *s, struct sched_node *n, bool elsewhere_open,
+struct sched_job *sched_pick(struct sched *s, struct sched_node *n, sched_elsewhere_fn *elsewhere,
 			     struct sched_campaign **campaign)
 {
 	struct sched_campaign *holder = reserved_for(s, n);
 
-	if (holder && (!n->open || !campaign_first(holder, n, elsewhere_open))) {
-		unreserve(s, n);
+	if (holder && (!n->open || !campaign_first(holder, n, elsewhere))) {
+		sched_unreserve(s, n);
 		holder = NULL;
 	}
 	if (!n->open || n->taken_whole || !s->n_queued)
@@ -330,7 +330,7 @@ struct sched_job *sched_pick(struct sched *s, struct sched_node *n, bool elsewhe
 			continue;
 		if (!room && holder != c && !wants_reservation(c, n))
 			continue; /* of a thousand nodes nearly all are full, and looking for a job takes longer */
-		job = at_limit(c, n) ? NULL : campaign_first(c, n, elsewhere_open);
+		job = at_limit(c, n) ? NULL : campaign_first(c, n, elsewhere);
 		if (!job)
 			continue;
 		if (room) {

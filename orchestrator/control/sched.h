@@ -62,10 +62,13 @@ bool sched_set_empty(const struct sched_set *set);
 void sched_enqueue(struct sched_set *set, struct sched_job *job); /* takes its place by position */
 void sched_dequeue(struct sched_job *job);                        /* no-op when it is not queued */
 
-/* The job to start on this node now, taken out of the queue and its need charged to the node; NULL: none fits.
- * elsewhere_open tells whether a job that should avoid this node has another one to go to. */
-struct sched_job *sched_pick(struct sched *s, struct sched_node *n, bool elsewhere_open,
+/* Whether a job that should avoid this node has another one to go to. */
+typedef bool sched_elsewhere_fn(const struct sched_job *job, const struct sched_node *n);
+
+/* The job to start on this node now, taken out of the queue and its need charged to the node; NULL: none fits. */
+struct sched_job *sched_pick(struct sched *s, struct sched_node *n, sched_elsewhere_fn *elsewhere,
 			     struct sched_campaign **campaign);
+void sched_unreserve(const struct sched *s, struct sched_node *n); /* it is kept for nobody: before it closes or goes */
 
 /* For attempts that run already (adopted after a restart), and for those that ended. The node keeps a count per
  * campaign. */

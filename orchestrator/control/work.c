@@ -20,7 +20,6 @@ void work_campaign_destroy(struct ctl_campaign *cc)
 {
 	if (cc->sched)
 		sched_campaign_remove(cc->sched);
-	greta_campaign_release(&cc->spec);
 	eta_destroy(cc->eta);
 	learn_release(cc);
 	gpus_release(cc);
@@ -30,6 +29,10 @@ void work_campaign_destroy(struct ctl_campaign *cc)
 	free(cc->set_args);
 	free(cc->variant_ids);
 	free(cc->environments);
+	for (size_t v = 0; cc->lacks && v < cc->spec.n_variants; v++)
+		free(cc->lacks[v]);
+	free(cc->lacks);
+	greta_campaign_release(&cc->spec);
 	free(cc->jobs);
 	free(cc);
 }
@@ -62,6 +65,22 @@ bool work_is_open(const struct ctl_attempt *a)
 	return a->state < GRETA_ATTEMPT_ENDED;
 }
 
+int64_t work_n_open(const struct ctl_node *n)
+{
+	int64_t open = 0;
+
+	for (size_t i = 0; i < n->n_attempts; i++)
+		open += work_is_open(n->attempts[i]);
+	return open;
+}
+
+void work_charge_all(struct ctl_node *n, bool charge)
+{
+	for (size_t i = 0; i < n->n_attempts; i++)
+		if (n->attempts[i]->charged)
+			(charge ? sched_charge : sched_release)(n->attempts[i]->job->campaign->sched, &n->sched);
+}
+
 struct ctl_attempt *work_adopt(struct ctl *c, struct ctl_node *n, const struct greta_attempt_row *row)
 {
 	struct ctl_campaign *cc = work_find(c, row->campaign_id);
@@ -69,6 +88,7 @@ struct ctl_attempt *work_adopt(struct ctl *c, struct ctl_node *n, const struct g
 
 	greta_str_copy(a->uuid, sizeof a->uuid, row->uuid);
 	a->id = row->id;
+	a->campaign_id = row->campaign_id;
 	a->try_no = row->try_no;
 	a->state = row->state;
 	a->outcome = row->outcome;
@@ -91,7 +111,6 @@ static void attempt_destroy(struct ctl_attempt *a)
 	free(a->waiting_for);
 	free(a->slot);
 	free(a->spec);
-	free(a->limits);
 	greta_strs_release(&a->gpus);
 	free(a);
 }
@@ -124,10 +143,22 @@ void work_release(struct ctl *c)
 	}
 }
 
+/* A node has not heard of it, or has not stopped it yet. */
+static bool is_being_cancelled(const struct ctl_node *n)
+{
+	for (size_t i = 0; i < n->n_attempts; i++)
+		if (n->attempts[i]->cancel_asked && work_is_open(n->attempts[i]))
+			return true;
+	return false;
+}
+
 bool work_left(const struct ctl *c)
 {
 	for (const struct ctl_campaign *cc = c->campaigns; cc; cc = cc->next)
 		if (cc->wanted && !cc->finished && !cc->hopeless)
+			return true;
+	for (size_t i = 0; i < c->n_nodes; i++)
+		if (is_being_cancelled(c->nodes[i]))
 			return true;
 	return false;
 }

@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "schemas/spec.h"
 
 #include <math.h>
 #include <string.h>
@@ -31,7 +32,7 @@ struct ctl_job *work_find_job(const struct ctl_campaign *cc, int64_t id)
 {
 	const struct ctl_job key = {.id = id};
 
-	return bsearch(&key, cc->jobs, cc->n_jobs, sizeof *cc->jobs, by_id);
+	return cc->n_jobs ? bsearch(&key, cc->jobs, cc->n_jobs, sizeof *cc->jobs, by_id) : NULL;
 }
 
 static int variant_index(const struct ctl_campaign *cc, int64_t variant_id)
@@ -40,6 +41,29 @@ static int variant_index(const struct ctl_campaign *cc, int64_t variant_id)
 		if (cc->variant_ids[i] == variant_id)
 			return (int)i;
 	return -1;
+}
+
+static void add_jobs(struct ctl_campaign *cc, const struct greta_job_rows *rows, size_t *cap)
+{
+	for (size_t i = 0; i < rows->n; i++) {
+		const struct greta_job_row *r = &rows->items[i];
+		struct ctl_job *job = GRETA_PUSH(cc->jobs, cc->n_jobs, *cap);
+
+		*job = (struct ctl_job){ .campaign = cc, .id = r->id, .context = r->context,
+					 .repeat = r->repeat, .variant = variant_index(cc, r->variant_id),
+					 .state = r->state, .n_tries = r->n_attempts,
+					 .sched.position = r->position};
+	}
+}
+
+static int load_outlived(struct ctl_campaign *cc, size_t *cap, struct greta_err *e)
+{
+	struct greta_job_rows rows = {0};
+	int rc = greta_jobs_outlived(cc->ctl->db, cc->id, &rows, e);
+
+	add_jobs(cc, &rows, cap);
+	greta_job_rows_release(&rows);
+	return rc;
 }
 
 static int load_state(struct ctl_campaign *cc, enum greta_job_state state, size_t *cap, struct greta_err *e)
@@ -53,16 +77,8 @@ static int load_state(struct ctl_campaign *cc, enum greta_job_state state, size_
 		if (greta_jobs_next(cc->ctl->db, cc->id, state, after, PAGE, &rows, e) < 0)
 			return -1;
 		n = rows.n;
-		for (size_t i = 0; i < n; i++) {
-			const struct greta_job_row *r = &rows.items[i];
-			struct ctl_job *job = GRETA_PUSH(cc->jobs, cc->n_jobs, *cap);
-
-			*job = (struct ctl_job){ .campaign = cc, .id = r->id, .context = r->context,
-						 .repeat = r->repeat, .variant = variant_index(cc, r->variant_id),
-						 .state = state, .n_tries = r->n_attempts,
-						 .sched.position = r->position};
-			after = r->position;
-		}
+		add_jobs(cc, &rows, cap);
+		after = n ? rows.items[n - 1].position : after;
 		greta_job_rows_release(&rows);
 		if (n < PAGE)
 			return 0;
@@ -124,17 +140,21 @@ static int parse_spec(struct ctl_campaign *cc, const struct greta_campaign_row *
 static void make_queue(struct ctl_campaign *cc)
 {
 	struct ctl *c = cc->ctl;
+	struct greta_err why = {0};
 
 	cc->need = need_of(&cc->spec);
 	cc->sched = sched_campaign_add(c->sched, cc->id, cc->spec.priority, cc->need, cc->spec.max_jobs_per_node);
 	cc->sets = greta_alloc(cc->spec.n_variants * sizeof *cc->sets + 1);
 	cc->set_args = greta_alloc(cc->spec.n_variants * sizeof *cc->set_args + 1);
 	cc->environments = greta_alloc(cc->spec.n_variants * sizeof *cc->environments + 1);
+	cc->lacks = greta_alloc(cc->spec.n_variants * sizeof *cc->lacks + 1);
 	for (size_t v = 0; v < cc->spec.n_variants; v++) {
 		cc->set_args[v] = (struct ctl_set){cc, (int)v};
 		cc->sets[v] = sched_set_add(cc->sched, work_set_allows, &cc->set_args[v]);
 		if (gpus_matter(cc, (int)v))
 			sched_set_suits(cc->sets[v], gpus_suit);
+		if (greta_spec_check_env(&cc->spec, v, &why) < 0)
+			cc->lacks[v] = greta_strdup(why.text);
 	}
 }
 
@@ -184,9 +204,11 @@ static int campaign_load(struct ctl_campaign *cc, struct greta_err *e)
 	cc->eta = eta_create(cc->spec.n_variants);
 	if (load_variants(cc, e) < 0 || load_durations(cc, e) < 0 || gpus_load(cc, e) < 0 ||
 	    load_state(cc, GRETA_JOB_QUEUED, &cap, e) < 0 || load_state(cc, GRETA_JOB_RUNNING, &cap, e) < 0 ||
+	    load_outlived(cc, &cap, e) < 0 ||
 	    greta_campaigns_counts(cc->ctl->db, cc->id, &cc->counts, e) < 0)
 		return -1;
-	qsort(cc->jobs, cc->n_jobs, sizeof *cc->jobs, by_id);
+	if (cc->n_jobs)
+		qsort(cc->jobs, cc->n_jobs, sizeof *cc->jobs, by_id);
 	make_queue(cc);
 	return 0;
 }

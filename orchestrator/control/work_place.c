@@ -139,6 +139,7 @@ static void plan(struct ctl_node *n, struct ctl_job *job)
 	struct greta_err why = {0};
 
 	greta_uuid_next(a->uuid);
+	a->campaign_id = cc->id;
 	a->state = GRETA_ATTEMPT_PLANNED;
 	a->progress.t_s = NAN;
 	a->charged = true;
@@ -180,18 +181,34 @@ void work_prepare(struct ctl *c)
 	}
 }
 
+/* Another node that is open and may run it; one to which files are on their way is waited for. */
+static bool elsewhere_open(const struct sched_job *sj, const struct sched_node *sn)
+{
+	const struct ctl_job *job = job_of(sj);
+	struct ctl_campaign *cc = job->campaign;
+	struct ctl *c = cc->ctl;
+	const char *why;
+
+	for (size_t i = 0; i < c->n_nodes; i++) {
+		struct ctl_node *n = c->nodes[i];
+
+		if (&n->sched != sn && n->sched.open && work_may_use_for(cc, job->variant, n) && !quarantine_forbids(n, &cc->need) &&
+		    sched_slots(&n->sched, &cc->need) > 0 && prepare_check(n, cc, job->variant, &why) != PREPARE_FAILED)
+			return true;
+	}
+	return false;
+}
+
 void work_dispatch(struct ctl *c)
 {
 	for (size_t i = 0; i < c->n_nodes && !sched_idle(c->sched); i++) {
 		struct ctl_node *n = c->nodes[i];
 		struct sched_campaign *sc;
 		struct sched_job *job;
-		bool elsewhere;
 
 		if (!n->sched.open)
 			continue;
-		elsewhere = fleet_elsewhere_open(c, n);
-		while ((job = sched_pick(c->sched, &n->sched, elsewhere, &sc))) {
+		while ((job = sched_pick(c->sched, &n->sched, elsewhere_open, &sc))) {
 			if (batch_begin(c) < 0)
 				return;
 			plan(n, job_of(job));

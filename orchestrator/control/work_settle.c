@@ -3,6 +3,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "orchestrator/analysis/validity.h"
 #include "orchestrator/control/gates.h"
@@ -24,28 +25,53 @@ void work_set_job_state(struct ctl_job *job, enum greta_job_state state, const c
 		batch_fail(cc->ctl, &why);
 }
 
-void work_finish_if_done(struct ctl_campaign *cc)
+static int judge_results(struct ctl_campaign *cc, struct greta_err *e)
 {
 	struct ctl *c = cc->ctl;
-	struct greta_err why = {0};
 	int64_t n_rejected = 0, n_marked = 0;
 
-	if (cc->finished || cc->n_open || cc->counts.by_state[GRETA_JOB_QUEUED] ||
-	    cc->counts.by_state[GRETA_JOB_RUNNING])
-		return;
-	if ((!cc->cancelled && gates_apply(c->db, cc->id, &cc->spec, &n_rejected, &why) < 0) ||
-	    validity_judge(c->db, cc->id, &n_marked, &why) < 0 ||
-	    (!cc->cancelled && greta_campaigns_finish(c->db, cc->id, &why) < 0)) {
-		batch_fail(c, &why);
-		return;
-	}
+	if ((!cc->cancelled && gates_apply(c->db, cc->id, &cc->spec, &n_rejected, e) < 0) ||
+	    validity_judge(c->db, cc->id, &n_marked, e) < 0)
+		return -1;
 	if (n_rejected)
 		news_add(c, cc->id, "%lld results did not pass the campaign's gates", (long long)n_rejected);
 	if (n_marked)
 		news_add(c, cc->id, "%lld results are marked and left out of the statistics (greta-orch results %lld says why)",
 			 (long long)n_marked, (long long)cc->id);
+	return 0;
+}
+
+void work_finish_if_done(struct ctl_campaign *cc)
+{
+	struct greta_err why = {0};
+
+	if (cc->finished || cc->n_open || cc->counts.by_state[GRETA_JOB_QUEUED] ||
+	    cc->counts.by_state[GRETA_JOB_RUNNING])
+		return;
+	if (judge_results(cc, &why) < 0 || (!cc->cancelled && greta_campaigns_finish(cc->ctl->db, cc->id, &why) < 0)) {
+		batch_fail(cc->ctl, &why);
+		return;
+	}
 	cc->finished = true;
-	batch_urgent(c);
+	batch_urgent(cc->ctl);
+}
+
+/* A result that counts although its campaign had done without it. */
+static void judge_late(const struct ctl_attempt *a)
+{
+	struct ctl *c = a->node->ctl;
+	struct ctl_campaign *cc = work_find(c, a->campaign_id);
+	struct greta_err why = {0};
+
+	if (!cc) {
+		cc = work_add(c, a->campaign_id, &why);
+		if (cc)
+			cc->finished = true;
+	}
+	if (!cc)
+		greta_warn("a late result of campaign %lld passed no gate: %s", (long long)a->campaign_id, why.text);
+	else if (cc->finished && judge_results(cc, &why) < 0)
+		batch_fail(c, &why);
 }
 
 /* Somewhere else to go. Of a pool's machines one that failed need not be the next; a placement leaves no choice. */
@@ -124,7 +150,7 @@ static char *reason_of(struct ctl_attempt *a, enum greta_outcome outcome)
 	return reason;
 }
 
-static void tell(const struct ctl_attempt *a, enum greta_outcome outcome, enum job_event next, const char *reason)
+static void tell(const struct ctl_attempt *a, enum greta_outcome outcome, bool again, const char *reason)
 {
 	const struct ctl_campaign *cc = a->job->campaign;
 	char took[64] = "", text[32];
@@ -134,7 +160,7 @@ static void tell(const struct ctl_attempt *a, enum greta_outcome outcome, enum j
 		snprintf(took, sizeof took, ", %s", greta_str_seconds(text, sizeof text, a->wall_s));
 	news_add(cc->ctl, cc->id, "%s context %lld repeat %lld on %s: %s%s%s", cc->spec.variants[a->job->variant].name,
 		 (long long)a->job->context, (long long)a->job->repeat + 1, a->node->name,
-		 reason ? reason : greta_outcome_name(outcome), took, next == JOB_EV_RETRY ? " (tried again)" : "");
+		 reason ? reason : greta_outcome_name(outcome), took, again ? " (tried again)" : "");
 }
 
 /* A node that can't start anything would burn every job's retries. */
@@ -172,7 +198,7 @@ static bool goes_elsewhere(enum greta_outcome o)
 
 static void settle(struct ctl_attempt *a, enum attempt_event ev, enum greta_outcome outcome)
 {
-	bool was_open = work_is_open(a);
+	bool was_open = work_is_open(a), decides;
 	cleanup_free char *reason = NULL;
 	enum greta_attempt_state next;
 	enum attempt_action action;
@@ -205,12 +231,17 @@ static void settle(struct ctl_attempt *a, enum attempt_event ev, enum greta_outc
 	job_ev = what_next(a->job, outcome);
 	if (job_ev == JOB_EV_GAVE_UP && a->job->campaign->spec.retries[outcome] < 0)
 		say_enough(&reason);
-	tell(a, outcome, job_ev, reason);
-	job_step(a->job, job_ev, goes_elsewhere(outcome) ? a : NULL, reason);
+	/* Of one that was called lost, when its successor is on its way already. */
+	decides = job_ev == JOB_EV_GOOD || a->job->n_open == 0;
+	tell(a, outcome, decides && job_ev == JOB_EV_RETRY, reason);
+	if (decides)
+		job_step(a->job, job_ev, goes_elsewhere(outcome) ? a : NULL, reason);
 }
 
 void work_settle(struct ctl_attempt *a, const struct greta_applied *applied)
 {
+	bool late = !a->job || a->job->campaign->finished;
+
 	a->final = true;
 	if (applied->quarantined) {
 		quarantine_ask(a->node);
@@ -218,6 +249,8 @@ void work_settle(struct ctl_attempt *a, const struct greta_applied *applied)
 	}
 	a->wall_s = applied->wall_s;
 	settle(a, ATTEMPT_EV_OUTCOME, applied->outcome);
+	if (late && applied->counted)
+		judge_late(a);
 	if (applied->contradicts)
 		news_add(a->node->ctl, a->job ? a->job->campaign->id : 0,
 			 "%s: two results of one job contradict each other: neither counts", a->node->name);

@@ -33,7 +33,7 @@ on_gpus hang.json 4 hang-spin --once $dir/hung
 expect 1 '3 of 4 jobs have a counted result' greta-orch submit hang.json
 equal "hangs" "SELECT count(*) FROM attempt WHERE outcome = 'hung' AND reason LIKE '%in quarantine%'" 1
 bad=$(sql "SELECT d.uuid FROM attempt a JOIN attempt_device t ON t.attempt_id = a.id JOIN device d ON d.id = t.device_id WHERE outcome = 'hung'")
-wait_for 5 no_controller || fail "the controller stayed"
+controller_ends
 expect 0 "local .*up .*gpu-$bad .*gpu-$bad since 20.*: after attempt .*copy back: wrong data" greta-orch node list
 expect 0 "\"quarantine\": ?\"gpu-$bad\"" greta-orch node list --json
 grep -qE '"since": ?"20[0-9-]+T[0-9:]+Z"' <<<"$said" || fail "no time since when: $said"
@@ -67,9 +67,9 @@ echo '{"type":"hello","re":1,"protocol_min":1,"protocol_max":1,"version":"0.0.9"
 sleep 2
 SH
 chmod +x old-agent
-wait_for 5 no_controller
+controller_ends
 GRETA_AGENT=$dir/old-agent expect 3 "of a release that can't let go of it: run .greta-agent quarantine --release --all. there" greta-orch node resume local
-wait_for 10 no_controller
+controller_ends
 equal "in quarantine" "SELECT count(*) FROM quarantine" 2
 
 # --- resume lets go, on the node as well; what waited goes on
@@ -139,13 +139,24 @@ greta-agent "$@" | while read -r line; do
 done
 SH
 chmod +x slow-agent
-wait_for 10 no_controller || fail "the controller stayed"
+controller_ends
 export GRETA_AGENT=$dir/slow-agent
 echo "since 2026-01-02T03:04:05Z: smells burnt" >"slots/quarantine/gpu-$one"
 expect 0 'gpu 0' greta-orch node check local
 expect 0 "gpu-$one since 20.*: smells burnt" greta-orch node list
 expect 0 '^$' greta-agent quarantine --release --all
 expect 0 'gpu 0' greta-orch node check local
+equal "in quarantine" "SELECT count(*) FROM quarantine" 0
+
+# --- both answers are waited for at once, by two people
+unset GRETA_AGENT
+echo "since 2026-01-02T03:04:05Z: smells burnt" >"slots/quarantine/gpu-$one"
+expect 0 'gpu 0' greta-orch node check local
+controller_ends
+greta-orch node resume local >resumed 2>&1 &
+resume=$!
+expect 0 'gpu 0' timeout 20 greta-orch node check local
+wait $resume || fail "not resumed: $(cat resumed)"
 equal "in quarantine" "SELECT count(*) FROM quarantine" 0
 
 done_testing

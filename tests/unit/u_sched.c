@@ -27,11 +27,22 @@ static void begin(struct fixture *f, struct sched_need need_a, struct sched_need
 		f->jobs_a[i].position = f->jobs_b[i].position = i;
 }
 
+static bool nowhere(const struct sched_job *job, const struct sched_node *n)
+{
+	(void)job, (void)n;
+	return false;
+}
+
+static bool elsewhere(const struct sched_job *job, const struct sched_node *n)
+{
+	return job->avoid == n;
+}
+
 static struct sched_job *pick(struct fixture *f, struct sched_node *n)
 {
 	struct sched_campaign *c;
 
-	return sched_pick(f->s, n, false, &c);
+	return sched_pick(f->s, n, nowhere, &c);
 }
 
 static void test_sched__keeps_the_order(void **state)
@@ -93,7 +104,7 @@ static void test_sched__fair_between_equals(void **state)
 	for (int i = 0; i < 8; i++) {
 		struct sched_campaign *c;
 
-		assert_non_null(sched_pick(f.s, &f.n1, false, &c));
+		assert_non_null(sched_pick(f.s, &f.n1, nowhere, &c));
 		n_a += c == f.a;
 		n_b += c == f.b;
 	}
@@ -113,7 +124,7 @@ static void test_sched__priority_first(void **state)
 	urgent = sched_campaign_add(f.s, 3, 10, one_gpu, 0);
 	sched_enqueue(f.sa, &f.jobs_a[0]);
 	sched_enqueue(sched_set_add(urgent, NULL, NULL), &job);
-	assert_ptr_equal(sched_pick(f.s, &f.n1, false, &c), &job);
+	assert_ptr_equal(sched_pick(f.s, &f.n1, nowhere, &c), &job);
 	assert_ptr_equal(c, urgent);
 	sched_destroy(f.s);
 }
@@ -189,17 +200,17 @@ static void test_sched__avoids_only_where_it_failed(void **state)
 	begin(&f, one_gpu, one_gpu, 0);
 	f.jobs_a[0].avoid = &f.n1;
 	sched_enqueue(f.sa, &f.jobs_a[0]);
-	assert_null(sched_pick(f.s, &f.n1, true, &c));
-	assert_ptr_equal(sched_pick(f.s, &f.n2, true, &c), &f.jobs_a[0]);
+	assert_null(sched_pick(f.s, &f.n1, elsewhere, &c));
+	assert_ptr_equal(sched_pick(f.s, &f.n2, elsewhere, &c), &f.jobs_a[0]);
 	sched_destroy(f.s);
 
 	begin(&f, one_gpu, one_gpu, 0);
 	f.jobs_a[0].avoid = &f.n1;
 	sched_enqueue(f.sa, &f.jobs_a[0]);
 	sched_enqueue(f.sa, &f.jobs_a[1]);
-	assert_ptr_equal(sched_pick(f.s, &f.n1, true, &c), &f.jobs_a[1]);
-	assert_null(sched_pick(f.s, &f.n1, true, &c));
-	assert_ptr_equal(sched_pick(f.s, &f.n1, false, &c), &f.jobs_a[0]);
+	assert_ptr_equal(sched_pick(f.s, &f.n1, elsewhere, &c), &f.jobs_a[1]);
+	assert_null(sched_pick(f.s, &f.n1, elsewhere, &c));
+	assert_ptr_equal(sched_pick(f.s, &f.n1, nowhere, &c), &f.jobs_a[0]);
 	sched_destroy(f.s);
 }
 
@@ -242,6 +253,27 @@ static void test_sched__reservation_ends(void **state)
 	assert_null(pick(&f, &f.n1));
 	sched_dequeue(&f.jobs_b[0]);
 	assert_non_null(pick(&f, &f.n1));
+	sched_destroy(f.s);
+}
+
+/* Nor does it hold a node that has closed: another one may be kept instead. */
+static void test_sched__reservation_moves_on(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	begin(&f, one_gpu, node, 0);
+	for (int i = 0; i < JOBS; i++)
+		sched_enqueue(f.sa, &f.jobs_a[i]);
+	assert_non_null(pick(&f, &f.n1));
+	assert_non_null(pick(&f, &f.n2));
+	sched_enqueue(f.sb, &f.jobs_b[0]);
+	assert_null(pick(&f, &f.n1)); /* kept for b */
+	f.n1.open = false;
+	sched_unreserve(f.s, &f.n1);
+	assert_null(pick(&f, &f.n2)); /* this one, now */
+	sched_release(f.a, &f.n2);
+	assert_ptr_equal(pick(&f, &f.n2), &f.jobs_b[0]);
 	sched_destroy(f.s);
 }
 
@@ -339,6 +371,7 @@ int main(void)
 		cmocka_unit_test(test_sched__avoids_only_where_it_failed),
 		cmocka_unit_test(test_sched__whole_node_does_not_starve),
 		cmocka_unit_test(test_sched__reservation_ends),
+		cmocka_unit_test(test_sched__reservation_moves_on),
 		cmocka_unit_test(test_sched__reservation_outlives_no_campaign),
 		cmocka_unit_test(test_sched__slots),
 		cmocka_unit_test(test_sched__asks_nothing_for_full_nodes),

@@ -145,6 +145,33 @@ static void test_spec__a_variable_that_is_not_there(void **state)
 	greta_campaign_release(&c);
 }
 
+/* What is read back of one that was stored: its secrets come from the environment again. */
+static void test_spec__hidden_values_come_back(void **state)
+{
+	struct greta_campaign c;
+	struct greta_spec s = {0};
+	struct greta_err e = {0};
+
+	(void)state;
+	unsetenv("GRETA_TEST_TOKEN");
+	parse("{\"name\":\"n\",\"contexts\":[1],\"engine\":{\"command\":[\"e\"]},\"variants\":[{\"name\":\"v\"},"
+	      "{\"name\":\"w\",\"env\":{\"GRETA_TEST_TOKEN\":null}}]}",
+	      &c);
+	greta_strs_add(&s.env, "A=b");
+	greta_strs_add(&s.env, "GRETA_TEST_TOKEN=" GRETA_NOT_STORED);
+	assert_int_equal(greta_spec_check_env(&c, 0, &e), 0);
+	assert_int_equal(greta_spec_check_env(&c, 1, &e), -1);
+	assert_int_equal(e.code, GRETA_EINVAL);
+	assert_int_equal(greta_spec_reveal(&s, &e), -1);
+	setenv("GRETA_TEST_TOKEN", "told", 1);
+	assert_int_equal(greta_spec_check_env(&c, 1, &e), 0);
+	assert_int_equal(greta_spec_reveal(&s, &e), 0);
+	is_list(&s.env, (const char *const[]){"A=b", "GRETA_TEST_TOKEN=told", NULL});
+	unsetenv("GRETA_TEST_TOKEN");
+	greta_spec_release(&s);
+	greta_campaign_release(&c);
+}
+
 #define SHA "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
 static void test_spec__variant_build_and_hashes(void **state)
@@ -232,6 +259,7 @@ int main(void)
 		cmocka_unit_test(test_spec__the_bundled_engine),
 		cmocka_unit_test(test_spec__environment_in_order),
 		cmocka_unit_test(test_spec__a_variable_that_is_not_there),
+		cmocka_unit_test(test_spec__hidden_values_come_back),
 		cmocka_unit_test(test_spec__variant_build_and_hashes),
 		cmocka_unit_test(test_template__holes),
 		cmocka_unit_test(test_secret__names),
