@@ -43,7 +43,18 @@ node_start() {
 			"SHLVL=9 GRETA_NODE_ID=$(printf '%032x' "$k") ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=0} ${nodes_setenv//%k/$k}"
 		printf '%s\n' "$@"
 	} >"$dir/sshd_config"
-	/usr/sbin/sshd -f "$dir/sshd_config" -E "$dir/sshd.log" || { cat "$dir/sshd.log"; return 1; }
+	node_listens "$k" || node_listens "$k" || { cat "$dir/sshd.log"; return 1; }
+}
+
+# sshd goes into the background before it binds, which it can't while the one before is still dying.
+node_listens() {
+	local dir=$nodes_dir/node$1 tries=100
+	rm -f "$dir/sshd.pid"
+	/usr/sbin/sshd -f "$dir/sshd_config" -E "$dir/sshd.log" || return 1
+	until [ -s "$dir/sshd.pid" ]; do
+		[ $((tries--)) -gt 0 ] || return 1
+		sleep 0.02
+	done
 }
 
 nodes_start() {
