@@ -200,6 +200,17 @@ static void find_culprit(struct supervise *s)
 		quarantine_culprit(s);
 }
 
+/* Nobody is left to be stopped: a sweep would take the probe for one of the engine's. */
+static void disarm(struct supervise *s)
+{
+	struct greta_watch **watches[] = {&s->wall, &s->grace, &s->sweep};
+	for (size_t i = 0; i < GRETA_COUNT(watches); i++) {
+		greta_watch_remove(*watches[i]);
+		*watches[i] = NULL;
+	}
+	s->state = SUPERVISE_SWEEPING;
+}
+
 bool after_begin(struct supervise *s)
 {
 	bool hung = is_gpu_hang(s), collateral = hung && s->watch.dog.verdict.class_ == GRETA_CLASS_COLLATERAL;
@@ -209,8 +220,7 @@ bool after_begin(struct supervise *s)
 		find_culprit(s);
 	if (!hung && s->blame.certainty == GRETA_CERTAINTY_NONE)
 		return false;
-	greta_watch_remove(s->sweep); /* it would take the probe for one of the engine's */
-	s->sweep = NULL;
+	disarm(s);
 	s->after = greta_loop_timer(s->loop, (int64_t)(watch_s(s) * 1e3), 0, on_watched, s);
 	return true;
 }

@@ -326,7 +326,8 @@ static void on_told_to_end(struct greta_watch *w, uint32_t signo, void *arg)
 	struct supervise *s = arg;
 	char text[96];
 	(void)w;
-	s->told = s->status != 0 || !s->exited; /* an engine that was through by then has its result */
+	/* An engine that was through by then has its result, and one that a neighbour took down its cause. */
+	s->told = !s->after && (s->status != 0 || !s->exited);
 	snprintf(text, sizeof text, "the supervisor was told to end (%s)", strsignal((int)signo));
 	supervise_stop(s, STOP_PREEMPT, text);
 }

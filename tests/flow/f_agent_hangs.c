@@ -482,6 +482,76 @@ static void test_hangs__a_sibling_takes_it_down(void **state)
 	release_spin(&d, &spec, &f);
 }
 
+/* An engine that dies of another GPU's reset, and is watched for what else the driver says: what comes meanwhile finds nothing
+ * to end. */
+static void begin_struck(struct node *n, struct driver *d, struct greta_spec *spec, struct found *f, double wall_s)
+{
+	char *engine = greta_format("%s/struck", n->root);
+	*f = (struct found){0};
+	gpu_node(n);
+	setenv("GRETA_AFTER_KILL_S", "6", 1);
+	setenv("GRETA_UNKILLABLE_S", "1", 1);
+	tree_file(n->root, "struck", "#!/bin/sh\necho '3,900,1000,-;amdgpu 0000:dd:00.0: amdgpu: GPU reset begin!' >>%s/kmsg\n"
+		  "echo 'HIP error: device lost' >&2\nexit 1\n", n->root);
+	chmod(engine, 0755);
+	spec_make(n, spec, ARGS(""));
+	greta_strs_release(&spec->argv);
+	greta_strs_add(&spec->argv, engine);
+	spec->slot = GRETA_SLOT_GPU, spec->n_gpus = 1;
+	spec->wall_s = wall_s;
+	driver_open(d, DRIVER_DB, 1, NULL);
+	driver_start(d, spec);
+	driver_until(d, spec->attempt, GRETA_EVENT_STARTED, &f->seen, 20000);
+	free(engine);
+}
+
+static void end_struck(struct driver *d, struct greta_spec *spec, struct found *f)
+{
+	end_spin(d, spec, f, GRETA_OUTCOME_COLLATERAL, GRETA_CLASS_COLLATERAL, GRETA_ESTABLISHED);
+	assert_int_equal(f->seen.end.quarantined.n, 0);
+	assert_true(f->seen.end.wall_s < 3);
+	unsetenv("GRETA_UNKILLABLE_S");
+	release_spin(d, spec, f);
+}
+
+static void wait_for_its_end(const struct greta_spec *spec)
+{
+	for (int i = 0; count_processes(spec->attempt) > 0 && i < 250; i++)
+		usleep(20000);
+	usleep(300000); /* reaped, and its neighbour found */
+}
+
+static void test_hangs__a_cancel_after_its_end(void **state)
+{
+	struct greta_spec spec;
+	struct driver d;
+	struct found f;
+	begin_struck(*state, &d, &spec, &f, 60);
+	wait_for_its_end(&spec);
+	driver_cancel(&d, spec.attempt, "enough");
+	end_struck(&d, &spec, &f);
+}
+
+static void test_hangs__a_budget_over_after_its_end(void **state)
+{
+	struct greta_spec spec;
+	struct driver d;
+	struct found f;
+	begin_struck(*state, &d, &spec, &f, 3);
+	end_struck(&d, &spec, &f);
+}
+
+static void test_hangs__told_to_end_after_its_end(void **state)
+{
+	struct greta_spec spec;
+	struct driver d;
+	struct found f;
+	begin_struck(*state, &d, &spec, &f, 60);
+	wait_for_its_end(&spec);
+	kill(supervisor_of(*state, spec.attempt), SIGTERM);
+	end_struck(&d, &spec, &f);
+}
+
 /* MI300X counts errors in ras/aca_BLOCK (amdgpu_aca.c): those of before the attempt are not its own; while a reset goes on
  * the file says "Query currently inaccessible", which is no number. */
 static void test_hangs__the_gpu_counts_an_error(void **state)
@@ -661,6 +731,9 @@ int main(void)
 		T(test_hangs__an_endless_kernel_of_greta_infer),
 		T(test_hangs__the_kernel_says_why),
 		T(test_hangs__a_sibling_takes_it_down),
+		T(test_hangs__a_cancel_after_its_end),
+		T(test_hangs__a_budget_over_after_its_end),
+		T(test_hangs__told_to_end_after_its_end),
 		T(test_hangs__the_gpu_counts_an_error),
 		T(test_hangs__the_driver_speaks_after_the_kill),
 		T(test_hangs__a_gpu_that_fails_its_probe_is_kept_out),
