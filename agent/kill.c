@@ -15,6 +15,7 @@
 struct entry {
 	pid_t pid, parent;
 	bool dead, ours;
+	bool headless; /* its first thread has ended, others run on */
 };
 
 struct table {
@@ -22,19 +23,22 @@ struct table {
 	size_t n, cap;
 };
 
-/* "pid (any thing) S ppid ...": the name may hold spaces and parentheses, so the last ')' counts. */
+/* "pid (any thing) S ppid ... num_threads ...": the name may hold spaces and parentheses, so the last ')' counts. What looks
+ * like a zombie may only have lost its first thread. */
 static bool read_entry(const char *proc, const char *name, struct entry *out)
 {
 	char file[64], stat[1024], state = 0;
-	int parent = 0;
+	int parent = 0, n_threads = 0;
 	snprintf(file, sizeof file, "%.16s/stat", name);
 	if (file_text(proc, file, stat, sizeof stat) != 0)
 		return false;
 	const char *after = strrchr(stat, ')');
-	if (!after || sscanf(after + 1, " %c %d", &state, &parent) != 2)
+	if (!after || sscanf(after + 1, " %c %d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %d", &state, &parent,
+			     &n_threads) != 3)
 		return false;
 	*out = (struct entry){.pid = (pid_t)strtol(name, NULL, 10), .parent = parent};
-	out->dead = state == 'Z' || state == 'X';
+	out->headless = state == 'Z' && n_threads > 1;
+	out->dead = (state == 'Z' || state == 'X') && !out->headless;
 	return true;
 }
 
@@ -64,13 +68,28 @@ static void mark_descendants(struct table *t, pid_t ancestor)
 	}
 }
 
-static bool environ_names(const char *proc, pid_t pid, const char *attempt)
+/* A process that has lost its first thread tells its environment by the others. */
+static void read_environ(const char *proc, const struct entry *process, struct greta_buf *out)
 {
-	cleanup_free char *path = greta_format("%s/%d/environ", proc, (int)pid);
+	cleanup_free char *dir = greta_format("%s/%d", proc, (int)process->pid);
+	cleanup_free char *own = greta_fs_join(dir, "environ"), *tasks = greta_fs_join(dir, "task");
+	cleanup_strs struct greta_strs tids = {0};
+	if (!process->headless) {
+		greta_fs_read(own, ENVIRON_MAX, out, NULL);
+		return;
+	}
+	file_names(tasks, "", &tids);
+	for (size_t i = 0; i < tids.n && out->len == 0; i++) {
+		cleanup_free char *path = greta_format("%s/%s/environ", tasks, tids.items[i]);
+		greta_fs_read(path, ENVIRON_MAX, out, NULL);
+	}
+}
+
+static bool environ_names(const char *proc, const struct entry *process, const char *attempt)
+{
 	cleanup_free char *want = greta_format(KILL_ATTEMPT_VARIABLE "=%s", attempt);
 	cleanup_buf struct greta_buf env = {0};
-	if (greta_fs_read(path, ENVIRON_MAX, &env, NULL) != 0)
-		return false;
+	read_environ(proc, process, &env);
 	for (size_t at = 0; at < env.len; at += strlen(env.data + at) + 1)
 		if (strcmp(env.data + at, want) == 0)
 			return true;
@@ -81,7 +100,7 @@ static void mark_named(struct table *t, const struct kill_target *target)
 {
 	for (size_t i = 0; i < t->n; i++)
 		if (!t->items[i].ours && !t->items[i].dead)
-			t->items[i].ours = environ_names(target->proc, t->items[i].pid, target->attempt);
+			t->items[i].ours = environ_names(target->proc, &t->items[i], target->attempt);
 }
 
 static void mark_cgroup(struct table *t, const struct cgroup *c)

@@ -417,6 +417,74 @@ static void test_faults__an_attacker_spoils_only_itself(void **state)
 	greta_spec_release(&victim), greta_spec_release(&attacker), greta_spec_release(&later);
 }
 
+/* The second process that the engine has told of, once it shows as a zombie. */
+static pid_t headless_child(const char *pids)
+{
+	for (int i = 0; i < 1000; i++, usleep(10000)) {
+		char path[64];
+		int engine, child;
+		struct greta_buf text = {0}, status = {0};
+		bool told = greta_fs_read(pids, 1000, &text, NULL) == 0 && sscanf(text.data, "%d\n%d\n", &engine, &child) == 2;
+		snprintf(path, sizeof path, "/proc/%d/status", told ? child : 0);
+		bool seen = told && greta_fs_read(path, 65536, &status, NULL) == 0 && strstr(status.data, "State:\tZ");
+		greta_buf_release(&text), greta_buf_release(&status);
+		if (seen)
+			return child;
+	}
+	fail_msg("no process without its first thread came");
+	return 0;
+}
+
+/* Whoever inherits an orphan may leave it as a zombie. */
+static bool runs_no_more(void *pid)
+{
+	char path[64];
+	struct greta_buf status = {0};
+	snprintf(path, sizeof path, "/proc/%d/status", (int)*(pid_t *)pid);
+	bool gone = greta_fs_read(path, 65536, &status, NULL) != 0 ||
+		    (strstr(status.data, "State:\tZ") && strstr(status.data, "Threads:\t1\n"));
+	greta_buf_release(&status);
+	return gone;
+}
+
+/* A descendant whose first thread has ended belongs to the attempt like any other: to its supervisor, and to whoever cleans up
+ * after a dead one. */
+static void headless(struct node *n, bool orphaned)
+{
+	char *pids = greta_format("%s/pids-%d", n->root, orphaned);
+	struct driver d;
+	struct greta_spec spec;
+	struct seen s = {0};
+	setenv("GRETA_UNKILLABLE_S", "4", 1);
+	spec_make(n, &spec, ARGS("headless", "--pid", pids, "--layers", orphaned ? "6000" : "20", "--layer-ms", "20"));
+	driver_open(&d, DRIVER_DB, 1, NULL);
+	driver_start(&d, &spec);
+	driver_until(&d, spec.attempt, GRETA_EVENT_PROGRESS, &s, 20000);
+	pid_t child = headless_child(pids);
+	if (orphaned) {
+		driver_kill(&d);
+		kill(supervisor_of(n, spec.attempt), SIGKILL);
+		driver_open(&d, DRIVER_DB, 1, NULL);
+		driver_attach(&d, spec.attempt, s.last_seq);
+	}
+	driver_until(&d, spec.attempt, GRETA_EVENT_OUTCOME, &s, 30000);
+	assert_int_equal(s.end.outcome, orphaned ? GRETA_OUTCOME_LOST : GRETA_OUTCOME_GOOD);
+	assert_false(s.end.survivors);
+	assert_true(runs_no_more(&child));
+	driver_ack(&d, spec.attempt, s.last_seq);
+	driver_close(&d);
+	unsetenv("GRETA_UNKILLABLE_S");
+	seen_release(&s);
+	greta_spec_release(&spec);
+	free(pids);
+}
+
+static void test_faults__a_child_without_its_first_thread(void **state)
+{
+	headless(*state, false);
+	headless(*state, true);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -430,6 +498,7 @@ int main(void)
 		T(test_faults__verify_refuses_changed_files),
 		T(test_faults__the_budget_ends_every_hang),
 		T(test_faults__a_runaway_child_is_killed),
+		T(test_faults__a_child_without_its_first_thread),
 		T(test_faults__an_attacker_spoils_only_itself),
 		T(test_faults__a_flood_is_bounded),
 		T(test_faults__progress_is_thinned_out),

@@ -414,6 +414,26 @@ static int runaway_hang(void)
 	sleep_for_ever();
 }
 
+static void *outlive_the_first(void *unused)
+{
+	sleep_for_ever();
+	return unused;
+}
+
+/* A child in a session of its own whose first thread ends, while another stays: it looks like a zombie, and is none. */
+static int headless(void)
+{
+	if (fork() == 0) {
+		pthread_t stays;
+		setsid();
+		alarm(120); /* where nobody finds it */
+		pthread_create(&stays, NULL, outlive_the_first, NULL);
+		tell_pid();
+		pthread_exit(NULL);
+	}
+	return ok();
+}
+
 static int ignore_term(void)
 {
 	signal(SIGTERM, SIG_IGN);
@@ -569,6 +589,7 @@ static const struct {
 	{"lying-time", lying_time},
 	{"runaway", runaway},
 	{"runaway-hang", runaway_hang},
+	{"headless", headless},
 	{"ignore-term", ignore_term},
 	{"obey-term", obey_term},
 	{"oom", oom},

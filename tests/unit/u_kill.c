@@ -3,21 +3,30 @@
 #include "agent/kill.h"
 #include "agent/klog.h"
 #include "agent/oom.h"
+#include "base/child.h"
 #include "base/mem.h"
 #include "tests/unit/agent_trees.h"
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #define ATTEMPT "0d1e2f30-1111-4222-8333-444455556666"
 
-static void process(const char *root, int pid, const char *name, char state, int parent, const char *env)
+static void threads(const char *root, int pid, const char *name, char state, int parent, int n_threads)
 {
 	char path[64];
 	snprintf(path, sizeof path, "%d/stat", pid);
-	tree_file(root, path, "%d (%s) %c %d 1 1 0 -1 4194560 120 0\n", pid, name, state, parent);
+	tree_file(root, path, "%d (%s) %c %d 1 1 0 -1 4194560 120 0 0 0 1 2 0 0 20 0 %d 0 4711 0\n", pid, name, state, parent, n_threads);
+}
+
+static void process(const char *root, int pid, const char *name, char state, int parent, const char *env)
+{
+	char path[64];
+	threads(root, pid, name, state, parent, state == 'X' ? 0 : 1);
 	snprintf(path, sizeof path, "%d/environ", pid);
 	tree_file(root, path, "%s", env);
 }
@@ -39,6 +48,7 @@ static void test_kill__finds_by_descent(void **state)
 	process(*state, 90, "late (numbers) wrap) x", 'D', 101, ""); /* a child with a smaller number, and a nasty name */
 	process(*state, 80, "grandchild", 'T', 90, "");
 	process(*state, 102, "zombie", 'Z', 100, "");
+	process(*state, 104, "gone", 'X', 100, "");
 	process(*state, 200, "other", 'R', 1, "");
 	tree_file(*state, "self/stat", "garbage");
 	tree_file(*state, "300/stat", "300 garbage");
@@ -67,6 +77,62 @@ static void test_kill__finds_by_name_of_the_attempt(void **state)
 	assert_int_equal(found.n, 1);
 	assert_int_equal(found.items[0], 101);
 	kill_pids_release(&found);
+}
+
+/* A process whose first thread has ended, while others run on: it shows as a zombie, and its own environment as empty. */
+static void *outlive_the_first(void *fd)
+{
+	char path[64];
+	struct greta_buf stat = {0};
+	snprintf(path, sizeof path, "/proc/%d/stat", (int)getpid());
+	do {
+		usleep(1000);
+		greta_buf_clear(&stat);
+	} while (greta_fs_read(path, 4096, &stat, NULL) == 0 && !strstr(stat.data, ") Z "));
+	if (write(*(int *)fd, "z", 1) == 1)
+		pause();
+	_exit(0);
+}
+
+static void lose_the_first_thread(int fd)
+{
+	static int to;
+	pthread_t other;
+	to = fd;
+	if (pthread_create(&other, NULL, outlive_the_first, &to) != 0)
+		_exit(1);
+	syscall(SYS_exit, 0); /* as pthread_exit ends in, without what it unwinds */
+}
+
+static void test_kill__a_process_without_its_first_thread(void **state)
+{
+	int ready[2], status;
+	char byte;
+	struct kill_pids found = {0};
+	const struct kill_target by_descent = {.proc = "/proc", .ancestor = getpid()};
+	const struct kill_target by_name = {.proc = "/proc", .attempt = ATTEMPT};
+	const char *const argv[] = {"/proc/self/exe", "lose-the-first-thread", NULL};
+	const char *const env[] = {KILL_ATTEMPT_VARIABLE "=" ATTEMPT, "ASAN_OPTIONS=detect_leaks=0", NULL};
+	threads(*state, 101, "worker", 'Z', 100, 2);
+	threads(*state, 102, "zombie", 'Z', 100, 1);
+	kill_find(&(struct kill_target){.proc = *state, .ancestor = 100}, &found);
+	assert_int_equal(found.n, 1);
+	assert_int_equal(found.items[0], 101);
+	kill_pids_release(&found);
+	assert_int_equal(pipe(ready), 0);
+	const struct greta_child_fd fds[] = {{ready[1], 3}};
+	const struct greta_child_spec spec = {.argv = argv, .env = env, .fds = fds, .n_fds = 1, .death_signal = SIGKILL};
+	pid_t pid = greta_child_spawn(&spec, NULL);
+	assert_true(pid > 0);
+	assert_int_equal(read(ready[0], &byte, 1), 1);
+	assert_true(kill_is_alive("/proc", pid));
+	kill_find(&by_descent, &found);
+	assert_true(has(&found, pid));
+	kill_pids_release(&found);
+	assert_int_equal(kill_all(&by_name), 1);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(kill_all(&by_name), 0);
+	close(ready[0]), close(ready[1]);
 }
 
 /* A real tree: a stopped child, one in its own session that ignores TERM, and an orphan. */
@@ -202,12 +268,15 @@ static void test_klog__keeps_the_messages(void **state)
 	free(kmsg);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+	if (argc > 1 && strcmp(argv[1], "lose-the-first-thread") == 0)
+		lose_the_first_thread(3);
 	const struct CMUnitTest tests[] = {
 #define T(name) cmocka_unit_test_setup_teardown(name, unit_tmp_create, unit_tmp_remove)
 		T(test_kill__finds_by_descent),
 		T(test_kill__finds_by_name_of_the_attempt),
+		T(test_kill__a_process_without_its_first_thread),
 		T(test_kill__ends_a_real_tree),
 		T(test_oom__every_proof),
 		T(test_oom__what_the_runtimes_say),
