@@ -26,6 +26,7 @@
 #define EXTEND_FACTOR 1.25         /* beyond the projection */
 #define EXTEND_MAX 4.0             /* times the budget, in all */
 #define LOG_TAIL 16384
+#define WALL_AGAIN_MS 1000         /* a budget that ended while evidence was gathered is asked for again */
 #define TOGETHER_MAX_S 3600.0      /* a longer time between lines of one read is the engine's mistake */
 
 /* events */
@@ -222,6 +223,12 @@ static void tell_kernel_log(struct supervise *s)
 	watch_tell_item(s, "kernel_log", text, strlen(text));
 }
 
+/* Where nothing else tells of progress, output does. */
+static bool has_printed(const struct supervise *s)
+{
+	return !s->watch.dog.speaks && logs_total(&s->logs) > s->watch.dog.output_bytes;
+}
+
 static void evidence_done(struct supervise *s)
 {
 	struct watch *w = &s->watch;
@@ -236,7 +243,7 @@ static void evidence_done(struct supervise *s)
 	tell_crumb(s);
 	watch_tell_item(s, "log_tail", tail, logs_tail(&s->logs, s->logs.streams[LOGS_ERR].total ? LOGS_ERR : LOGS_OUT, tail, sizeof tail));
 	tell_kernel_log(s);
-	if (w->stop_after == STOP_VERDICT && w->moved) { /* it came back to life while it was looked at */
+	if (w->stop_after == STOP_VERDICT && (w->moved || has_printed(s))) { /* it came back to life while it was looked at */
 		w->moved = false;
 		return;
 	}
@@ -337,7 +344,7 @@ void watch_progress(struct supervise *s)
 	const struct progress *p = &s->progress;
 	int64_t now = greta_clock_mono_ns();
 	s->watch.moved = true;
-	if (s->state != SUPERVISE_RUNNING || s->watch.evidence)
+	if (s->state != SUPERVISE_RUNNING)
 		return;
 	for (size_t i = 0; i + 1 < p->n_fresh; i++)
 		watchdog_learn(&s->watch.dog, &p->fresh[i], made_at(p, i, now));
@@ -373,9 +380,10 @@ static void on_tick(struct greta_watch *watch, uint32_t events, void *arg)
 		return;
 	tick_telemetry(s, now);
 	klog_read(&s->klog);
-	if (s->watch.evidence)
-		return; /* decided; and a debugger changes what threads do */
-	bool look = watchdog_wants_host(&s->watch.dog, now);
+	if (s->watch.evidence && !has_printed(s))
+		return; /* decided, unless it moves; and a debugger changes what threads do */
+	s->watch.moved |= has_printed(s);
+	bool look = !s->watch.evidence && watchdog_wants_host(&s->watch.dog, now);
 	if (look)
 		sample_host(s, &host);
 	feed(s, NULL, look ? &host : NULL);
@@ -440,8 +448,10 @@ bool watch_wall(struct supervise *s)
 	struct watchdog_verdict v;
 	int64_t now = greta_clock_mono_ns();
 	bool silent = watchdog_wants_host(&w->dog, now);
-	if (w->evidence)
+	if (w->evidence) {
+		greta_watch_rearm(s->wall, WALL_AGAIN_MS); /* for one that comes back to life */
 		return true;
+	}
 	if (!silent && extend(s, now))
 		return true;
 	if (!silent)

@@ -213,6 +213,61 @@ static void test_hangs__the_debugger_names_the_stack(void **state)
 	found_release(&f);
 }
 
+/* A debugger that lets the engine go on when it first looks, waits until that has moved, and takes some time more. */
+static void woken(struct node *n, struct greta_spec *spec, const char *mode, int looks_s)
+{
+	char *pids = greta_format("%s/pids", n->root), *debugger = greta_format("%s/rocgdb", n->root);
+	char *path = greta_format("%s:%s", n->root, getenv("PATH"));
+	tree_file(n->root, "rocgdb", "#!/bin/sh\n[ ! -e %s/asked ] || exit 0\n: >%s/asked\nkill -USR1 $4\n"
+		  "until [ \"$(wc -l <%s)\" -ge 2 ]; do sleep 0.05; done\nsleep %d\n", n->root, n->root, pids, looks_s);
+	chmod(debugger, 0755);
+	setenv("PATH", path, 1);
+	spec_short(n, spec, ARGS(mode, "--pid", pids));
+	for (int i = 0; i < GRETA_PHASE_COUNT; i++)
+		spec->phases[i].silence_s = 1;
+	free(pids), free(debugger), free(path);
+}
+
+/* Its budget ends while it is looked at, and it moves meanwhile: it is not stopped for that silence, but has no budget left. */
+static void test_hangs__a_budget_over_while_it_is_looked_at(void **state)
+{
+	struct greta_spec spec;
+	struct found f;
+	woken(*state, &spec, "woken-hang", 6);
+	spec.wall_s = 6;
+	run_it(*state, &spec, &f);
+	assert_true(f.seen.end.outcome == GRETA_OUTCOME_HUNG || f.seen.end.outcome == GRETA_OUTCOME_TIMED_OUT);
+	assert_non_null(strstr(f.seen.end.reason, "over its budget of 6.0 s"));
+	assert_true(f.seen.end.wall_s > 6 && f.seen.end.wall_s < 30);
+	found_release(&f);
+}
+
+static void test_hangs__it_moves_while_it_is_looked_at(void **state)
+{
+	struct greta_spec spec;
+	struct found f;
+	woken(*state, &spec, "woken-slow", 0);
+	for (int i = 0; i < GRETA_PHASE_COUNT; i++)
+		spec.phases[i].bound_s = 5;
+	run_it(*state, &spec, &f);
+	expect_class(&f, GRETA_OUTCOME_GOOD, GRETA_CLASS_NONE, GRETA_CERTAINTY_NONE);
+	assert_non_null(strstr(greta_buf_str(&f.verdicts), "it moves again"));
+	expect_evidence(&f, ARGS("debugger"));
+	found_release(&f);
+}
+
+static void test_hangs__it_prints_while_it_is_looked_at(void **state)
+{
+	struct greta_spec spec;
+	struct found f;
+	woken(*state, &spec, "woken-mute", 0);
+	run_it(*state, &spec, &f);
+	expect_class(&f, GRETA_OUTCOME_GOOD, GRETA_CLASS_NONE, GRETA_CERTAINTY_NONE);
+	assert_non_null(strstr(greta_buf_str(&f.verdicts), "it moves again"));
+	expect_evidence(&f, ARGS("debugger"));
+	found_release(&f);
+}
+
 static void test_hangs__slow_is_not_hung(void **state)
 {
 	struct node *n = *state;
@@ -722,6 +777,9 @@ int main(void)
 		T(test_hangs__a_chatterer),
 		T(test_hangs__a_spin_on_the_cpu),
 		T(test_hangs__the_debugger_names_the_stack),
+		T(test_hangs__a_budget_over_while_it_is_looked_at),
+		T(test_hangs__it_moves_while_it_is_looked_at),
+		T(test_hangs__it_prints_while_it_is_looked_at),
 		T(test_hangs__slow_is_not_hung),
 		T(test_hangs__on_slow_stop_and_extend),
 		T(test_hangs__a_phase_over_its_limit),

@@ -472,6 +472,75 @@ static int chatty_hang(void)
 	return 1;
 }
 
+/* What hangs until it is looked at: SIGUSR1, from whoever plays the debugger, lets it go on. It adds a line to --pid then,
+ * without a wait for the disk: one that spins must not be seen to sleep. */
+
+static volatile sig_atomic_t woken;
+
+static void wake(int signo)
+{
+	woken = signo;
+}
+
+static void tell_woken(void)
+{
+	int fd = opt.pid ? open(opt.pid, O_WRONLY | O_APPEND) : -1;
+	if (fd < 0 || write(fd, "woken\n", 6) != 6)
+		perror("--pid");
+	close(fd);
+}
+
+static void sleep_until_woken(void)
+{
+	sigset_t usr1, none;
+	sigemptyset(&none);
+	sigemptyset(&usr1);
+	sigaddset(&usr1, SIGUSR1);
+	sigprocmask(SIG_BLOCK, &usr1, NULL);
+	signal(SIGUSR1, wake);
+	while (!woken)
+		sigsuspend(&none);
+}
+
+static int woken_hang(void)
+{
+	begin_and_stall();
+	sleep_until_woken();
+	progress("prefill", 3, opt.layers, 1);
+	tell_woken();
+	for (volatile uint64_t i = 1; i; i++)
+		;
+	return 0;
+}
+
+static int woken_slow(void)
+{
+	begin_and_stall();
+	signal(SIGUSR1, wake);
+	while (!woken)
+		;
+	progress("prefill", 3, opt.layers, 1);
+	tell_woken();
+	for (double until = now_s() + 2; now_s() < until;)
+		;
+	result(1, 0.001, opt.ctx, opt.attn);
+	return 0;
+}
+
+/* Without a word of progress: output alone shows that it lives. */
+static int woken_mute(void)
+{
+	puts("it begins");
+	fflush(stdout);
+	sleep_until_woken();
+	puts("it goes on");
+	fflush(stdout);
+	tell_woken();
+	sleep_ms(2000);
+	result(1, 0.001, opt.ctx, opt.attn);
+	return 0;
+}
+
 /* A GPU kernel of ours that reports in the page: one that stands still, and one that is only slow. */
 static volatile uint64_t *gpu_page(void)
 {
@@ -594,6 +663,9 @@ static const struct {
 	{"obey-term", obey_term},
 	{"oom", oom},
 	{"chatty-hang", chatty_hang},
+	{"woken-hang", woken_hang},
+	{"woken-slow", woken_slow},
+	{"woken-mute", woken_mute},
 	{"hang-kernel", hang_kernel},
 	{"slow-kernel", slow_kernel},
 	{"env", show_environment},
