@@ -282,7 +282,7 @@ static bool reap(struct supervise *s)
 			return pid < 0;
 		if (pid == s->probe)
 			after_probed(s, status);
-		if (s->after || watch_is_helper(s, pid))
+		if (watch_reaped(s, pid) || s->after)
 			continue;
 		s->end.cpu_user_s += seconds(used.ru_utime);
 		s->end.cpu_system_s += seconds(used.ru_stime);

@@ -191,7 +191,7 @@ static void find_pids(const struct supervise *s, struct kill_pids *out)
 	kill_find(&t, &all);
 	*GRETA_PUSH(out->items, out->n, out->cap) = s->engine.pid;
 	for (size_t i = 0; i < all.n; i++)
-		if (all.items[i] != s->engine.pid && !watch_is_helper(s, all.items[i]))
+		if (all.items[i] != s->engine.pid && all.items[i] != s->watch.reader && all.items[i] != s->watch.collector)
 			*GRETA_PUSH(out->items, out->n, out->cap) = all.items[i];
 	kill_pids_release(&all);
 }
@@ -239,7 +239,9 @@ static void evidence_done(struct supervise *s)
 	greta_watch_remove(w->evidence_deadline);
 	w->evidence = w->evidence_deadline = NULL;
 	close(w->evidence_fd);
-	kill(w->collector, SIGKILL);
+	greta_buf_clear(&w->items); /* the half of an item, where the deadline has cut it */
+	if (w->collector > 0)
+		kill(w->collector, SIGKILL);
 	tell_crumb(s);
 	watch_tell_item(s, "log_tail", tail, logs_tail(&s->logs, s->logs.streams[LOGS_ERR].total ? LOGS_ERR : LOGS_OUT, tail, sizeof tail));
 	tell_kernel_log(s);
@@ -465,9 +467,15 @@ bool watch_wall(struct supervise *s)
 
 /* the end */
 
-bool watch_is_helper(const struct supervise *s, pid_t pid)
+bool watch_reaped(struct supervise *s, pid_t pid)
 {
-	return pid == s->watch.reader || pid == s->watch.collector;
+	pid_t *const helpers[] = {&s->watch.reader, &s->watch.collector};
+	for (size_t i = 0; i < GRETA_COUNT(helpers); i++)
+		if (*helpers[i] == pid) {
+			*helpers[i] = 0;
+			return true;
+		}
+	return false;
 }
 
 void watch_end(struct supervise *s)

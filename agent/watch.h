@@ -52,7 +52,8 @@ bool watch_wall(struct supervise *s);
 void watch_end(struct supervise *s);
 /* When the attempt did not end well: the black box, and what the kernel has said since the kill. */
 void watch_last_evidence(struct supervise *s);
-bool watch_is_helper(const struct supervise *s, pid_t pid);
+/* A child was reaped: true when it was a helper. Its number may be anybody's from now on. */
+bool watch_reaped(struct supervise *s, pid_t pid);
 /* An item of evidence, as events; arg: the struct supervise. */
 void watch_tell_item(void *arg, const char *name, const char *bytes, size_t n);
 void watch_release(struct supervise *s);

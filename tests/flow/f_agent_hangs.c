@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 #define ARGS(...) ((const char *const[]){__VA_ARGS__, NULL})
 
@@ -370,6 +371,93 @@ static void on_gpu(struct node *n, const char *const *args, double wall_s, enum 
 	found_release(&f);
 }
 
+static bool put(const char *dir, const char *name, const char *text)
+{
+	char *path = greta_format("%s/%s", dir, name);
+	int fd = open(path, O_WRONLY);
+	bool done = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+	if (fd >= 0)
+		close(fd);
+	free(path);
+	return done;
+}
+
+/* The supervisor's child that is not the engine: it reads GPU counters. */
+static pid_t reader_of(pid_t supervisor, pid_t engine)
+{
+	char path[64];
+	int children[2];
+	snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)supervisor, (int)supervisor);
+	for (int i = 0; i < 1000; i++, usleep(10000)) {
+		struct greta_buf text = {0};
+		int n = greta_fs_read(path, 4096, &text, NULL) == 0 ? sscanf(text.data, "%d %d", &children[0], &children[1]) : 0;
+		greta_buf_release(&text);
+		if (n == 2)
+			return children[0] == engine ? children[1] : children[0];
+	}
+	fail_msg("nobody reads the GPU's counters");
+	return 0;
+}
+
+static bool is_reaped(void *pid)
+{
+	return kill(*(pid_t *)pid, 0) != 0;
+}
+
+/* A process of ours with that number, which is free. 0: it could not be had. */
+static pid_t fork_as(pid_t wanted)
+{
+	char before[16];
+	snprintf(before, sizeof before, "%d", (int)wanted - 1);
+	for (int i = 0; i < 100; i++) {
+		pid_t pid = put("/proc/sys/kernel", "ns_last_pid", before) ? fork() : -1;
+		if (pid == 0) {
+			pause();
+			_exit(0);
+		}
+		if (pid < 0 || pid == wanted)
+			return pid < 0 ? 0 : pid;
+		kill(pid, SIGKILL);
+		waitpid(pid, NULL, 0);
+	}
+	return 0;
+}
+
+/* The number of a helper that has ended may be anybody's: a stranger that has it is neither killed nor counted. */
+static void test_hangs__a_stranger_with_a_helper_s_number(void **state)
+{
+	struct node *n = *state;
+	struct greta_spec spec;
+	struct driver d;
+	struct seen s = {0};
+	gpu_node(n);
+	spec_make(n, &spec, ARGS("ok", "--layers", "6000", "--layer-ms", "20"));
+	spec.slot = GRETA_SLOT_GPU, spec.n_gpus = 1;
+	driver_open(&d, DRIVER_DB, 1, NULL);
+	driver_start(&d, &spec);
+	driver_until(&d, spec.attempt, GRETA_EVENT_PROGRESS, &s, 20000);
+	pid_t engine = (pid_t)strtol(strstr(s.started, "\"pid\":") + 6, NULL, 10);
+	pid_t reader = reader_of(supervisor_of(n, spec.attempt), engine);
+	kill(reader, SIGKILL);
+	assert_true(wait_until(is_reaped, &reader, 20000));
+	pid_t stranger = fork_as(reader);
+	driver_cancel(&d, spec.attempt, "enough");
+	driver_until(&d, spec.attempt, GRETA_EVENT_OUTCOME, &s, 20000);
+	no_gpu_node();
+	assert_int_equal(s.end.outcome, GRETA_OUTCOME_CANCELLED);
+	assert_false(s.end.survivors);
+	if (stranger) {
+		assert_int_equal(waitpid(stranger, NULL, WNOHANG), 0);
+		kill(stranger, SIGKILL);
+		waitpid(stranger, NULL, 0);
+	} else {
+		print_message("          the number could not be had: only that it ends was seen\n");
+	}
+	driver_close(&d);
+	seen_release(&s);
+	greta_spec_release(&spec);
+}
+
 static void test_hangs__a_spin_beside_an_idle_gpu(void **state)
 {
 	gpu_node(*state);
@@ -711,17 +799,6 @@ static void test_hangs__a_probe_that_can_t_tell(void **state)
 	free(probe), free(asked);
 }
 
-static bool put(const char *dir, const char *name, const char *text)
-{
-	char *path = greta_format("%s/%s", dir, name);
-	int fd = open(path, O_WRONLY);
-	bool done = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
-	if (fd >= 0)
-		close(fd);
-	free(path);
-	return done;
-}
-
 /* A frozen process (cgroup v1) does not die of KILL: it stands in for one that is stuck in a driver. */
 static void test_hangs__unkillable(void **state)
 {
@@ -783,6 +860,7 @@ int main(void)
 		T(test_hangs__slow_is_not_hung),
 		T(test_hangs__on_slow_stop_and_extend),
 		T(test_hangs__a_phase_over_its_limit),
+		T(test_hangs__a_stranger_with_a_helper_s_number),
 		T(test_hangs__a_spin_beside_an_idle_gpu),
 		T(test_hangs__a_busy_gpu),
 		T(test_hangs__a_kernel_that_counts),
