@@ -301,6 +301,7 @@ static _Noreturn void read_in_child(size_t item, const struct evidence_plan *p, 
 {
 	struct greta_buf text = {0};
 	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+	fd = gauge_keep_only(fd);
 	items[item].read(p, &text);
 	size_t n = text.len < EVIDENCE_ITEM_MAX ? text.len : EVIDENCE_ITEM_MAX;
 	_exit(greta_fs_write_all(fd, text.data ? text.data : "", n, NULL) == 0 ? 0 : 1);
@@ -375,8 +376,9 @@ pid_t evidence_start(const struct evidence_plan *plan, int *fd, struct greta_err
 	pid_t pid = fork();
 	if (pid == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-		close(ends[0]);
-		evidence_gather(plan, send_item, &ends[1]);
+		setsid();
+		int to = gauge_keep_only(ends[1]);
+		evidence_gather(plan, send_item, &to);
 		_exit(0);
 	}
 	close(ends[1]);

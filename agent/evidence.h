@@ -31,7 +31,7 @@ typedef void evidence_fn(void *arg, const char *name, const char *text, size_t n
 /* Goes through the list in this process, for tests. */
 void evidence_gather(const struct evidence_plan *plan, evidence_fn *fn, void *arg);
 
-/* Forks the collector; items come through *fd, to be taken by evidence_take. */
+/* Forks the collector, a session of its own; items come through *fd, to be taken by evidence_take. */
 pid_t evidence_start(const struct evidence_plan *plan, int *fd, struct greta_err *e);
 
 /* Takes whole items out of what was read from the pipe. */

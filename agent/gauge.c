@@ -1,5 +1,6 @@
 #include "agent/gauge.h"
 #include "agent/files.h"
+#include "base/child.h"
 #include "base/clock.h"
 #include "base/fs.h"
 #include "base/mem.h"
@@ -154,6 +155,15 @@ static _Noreturn void read_for_ever(const char *sys, const struct greta_device *
 	}
 }
 
+int gauge_keep_only(int fd)
+{
+	const int kept = 3;
+	if (fd != kept && dup3(fd, kept, O_CLOEXEC) < 0)
+		_exit(1);
+	greta_child_close_from(kept + 1);
+	return kept;
+}
+
 pid_t gauge_start(const char *sys, const struct greta_device *devices, size_t n, int64_t interval_ms, int *fd,
 		  struct greta_err *e)
 {
@@ -165,7 +175,8 @@ pid_t gauge_start(const char *sys, const struct greta_device *devices, size_t n,
 		prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
 		if (getppid() != parent)
 			_exit(0);
-		read_for_ever(sys, devices, n, interval_ms, ends[1]);
+		setsid();
+		read_for_ever(sys, devices, n, interval_ms, gauge_keep_only(ends[1]));
 	}
 	close(ends[1]);
 	*fd = ends[0];

@@ -34,9 +34,13 @@ struct nvml *nvml_open(void); /* for as long as the process is; NULL: no library
 void nvml_read(struct nvml *n, const char *uuid, struct gauge_gpu *out);
 pid_t nvml_user(struct nvml *n, const char *uuid); /* a process that computes on it; 0: none, or not to be known */
 
-/* Forks the reader; *fd is its pipe, non-blocking. It dies with us. */
+/* Forks the reader, a session of its own; *fd is its pipe, non-blocking. It dies with us. */
 pid_t gauge_start(const char *sys, const struct greta_device *devices, size_t n, int64_t interval_ms, int *fd,
 		  struct greta_err *e);
+
+/* For a child of the supervisor that reads what may hang in the kernel: only this descriptor stays, and 0 to 2, since others
+ * are locks and devices, which a child that can't be killed would hold. Returns its new number. */
+int gauge_keep_only(int fd);
 
 /* Takes the newest record from the pipe. False: none new. */
 bool gauge_take(int fd, struct gauge_record *out);

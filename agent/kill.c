@@ -13,7 +13,7 @@
 #define ENVIRON_MAX (2 * 1024 * 1024)
 
 struct entry {
-	pid_t pid, parent;
+	pid_t pid, parent, session;
 	bool dead, ours;
 	bool headless; /* its first thread has ended, others run on */
 };
@@ -23,20 +23,20 @@ struct table {
 	size_t n, cap;
 };
 
-/* "pid (any thing) S ppid ... num_threads ...": the name may hold spaces and parentheses, so the last ')' counts. What looks
- * like a zombie may only have lost its first thread. */
+/* "pid (any thing) S ppid pgrp session ... num_threads ...": the name may hold spaces and parentheses, so the last ')'
+ * counts. What looks like a zombie may only have lost its first thread. */
 static bool read_entry(const char *proc, const char *name, struct entry *out)
 {
 	char file[64], stat[1024], state = 0;
-	int parent = 0, n_threads = 0;
+	int parent = 0, session = 0, n_threads = 0;
 	snprintf(file, sizeof file, "%.16s/stat", name);
 	if (file_text(proc, file, stat, sizeof stat) != 0)
 		return false;
 	const char *after = strrchr(stat, ')');
-	if (!after || sscanf(after + 1, " %c %d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %d", &state, &parent,
-			     &n_threads) != 3)
+	if (!after || sscanf(after + 1, " %c %d %*d %d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %d", &state, &parent,
+			     &session, &n_threads) != 4)
 		return false;
-	*out = (struct entry){.pid = (pid_t)strtol(name, NULL, 10), .parent = parent};
+	*out = (struct entry){.pid = (pid_t)strtol(name, NULL, 10), .parent = parent, .session = session};
 	out->headless = state == 'Z' && n_threads > 1;
 	out->dead = (state == 'Z' || state == 'X') && !out->headless;
 	return true;
@@ -117,7 +117,15 @@ static void mark_cgroup(struct table *t, const struct cgroup *c)
 	}
 }
 
-void kill_find(const struct kill_target *target, struct kill_pids *out)
+static bool is_helper(const struct kill_target *target, const struct entry *process)
+{
+	for (size_t i = 0; target->helpers && i < target->helpers->n; i++)
+		if (target->helpers->items[i] == process->session || target->helpers->items[i] == process->pid)
+			return true;
+	return false;
+}
+
+static void find(const struct kill_target *target, bool helpers, struct kill_pids *out)
 {
 	struct table t = {0};
 	read_table(target->proc, &t);
@@ -128,17 +136,14 @@ void kill_find(const struct kill_target *target, struct kill_pids *out)
 	if (target->cgroup && target->cgroup->path)
 		mark_cgroup(&t, target->cgroup);
 	for (size_t i = 0; i < t.n; i++)
-		if (t.items[i].ours && !t.items[i].dead && t.items[i].pid != getpid())
+		if (t.items[i].ours && !t.items[i].dead && t.items[i].pid != getpid() && is_helper(target, &t.items[i]) == helpers)
 			*GRETA_PUSH(out->items, out->n, out->cap) = t.items[i].pid;
 	free(t.items);
 }
 
-bool kill_is_alive(const char *proc, pid_t pid)
+void kill_find(const struct kill_target *target, struct kill_pids *out)
 {
-	char name[16];
-	struct entry entry;
-	snprintf(name, sizeof name, "%d", (int)pid);
-	return read_entry(proc, name, &entry) && !entry.dead;
+	find(target, false, out);
 }
 
 void kill_ask(pid_t group)
@@ -147,17 +152,27 @@ void kill_ask(pid_t group)
 	kill(-group, SIGCONT);
 }
 
-size_t kill_all(const struct kill_target *target)
+static size_t kill_found(const struct kill_target *target, bool helpers)
 {
 	struct kill_pids found = {0};
-	if (target->cgroup)
-		cgroup_kill(target->cgroup);
-	kill_find(target, &found);
+	find(target, helpers, &found);
 	for (size_t i = 0; i < found.n; i++)
 		kill(found.items[i], SIGKILL);
 	size_t n = found.n;
 	kill_pids_release(&found);
 	return n;
+}
+
+size_t kill_all(const struct kill_target *target)
+{
+	if (target->cgroup)
+		cgroup_kill(target->cgroup);
+	return kill_found(target, false);
+}
+
+size_t kill_helpers(const struct kill_target *target)
+{
+	return kill_found(target, true);
 }
 
 void kill_pids_release(struct kill_pids *p)

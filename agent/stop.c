@@ -31,23 +31,15 @@ static void give_up(struct supervise *s)
 	supervise_finish(s);
 }
 
-static size_t helpers_left(const struct supervise *s)
-{
-	const pid_t helpers[] = {s->watch.reader, s->watch.collector};
-	size_t n = 0;
-	for (size_t i = 0; i < 2; i++)
-		n += helpers[i] > 0 && kill_is_alive("/proc", helpers[i]);
-	return n;
-}
-
 static void on_sweep(struct greta_watch *w, uint32_t events, void *arg)
 {
 	struct supervise *s = arg;
-	const struct kill_target target = {.proc = "/proc", .ancestor = getpid(), .cgroup = &s->cgroup};
+	const struct kill_target target = {.proc = "/proc", .ancestor = getpid(), .cgroup = &s->cgroup,
+					   .helpers = &s->watch.helpers};
 	(void)w, (void)events;
-	size_t left = kill_all(&target) - helpers_left(s);
+	size_t left = kill_all(&target), helpers = kill_helpers(&target);
 	capture_drain(s, false);
-	if (s->exited && left == 0 && helpers_left(s))
+	if (s->exited && left == 0 && helpers)
 		stop_sweep(s, true); /* a reader of ours that hangs in the kernel is not the attempt's */
 	else if ((double)(greta_clock_mono_ns() - s->killed_ns) >= unkillable_s() * (double)GRETA_NS_PER_S)
 		give_up(s);

@@ -183,15 +183,20 @@ static void engine_usage(const struct supervise *s, int64_t *ticks, int64_t *rss
 	*rss_bytes = (int64_t)rss * sysconf(_SC_PAGESIZE);
 }
 
+static void add_helper(struct watch *w, pid_t pid)
+{
+	*GRETA_PUSH(w->helpers.items, w->helpers.n, w->helpers.cap) = pid;
+}
+
 /* The attempt's processes, the engine first; what lost its parent is our child. */
 static void find_pids(const struct supervise *s, struct kill_pids *out)
 {
-	const struct kill_target t = {.proc = "/proc", .ancestor = getpid()};
+	const struct kill_target t = {.proc = "/proc", .ancestor = getpid(), .helpers = &s->watch.helpers};
 	struct kill_pids all = {0};
 	kill_find(&t, &all);
 	*GRETA_PUSH(out->items, out->n, out->cap) = s->engine.pid;
 	for (size_t i = 0; i < all.n; i++)
-		if (all.items[i] != s->engine.pid && all.items[i] != s->watch.reader && all.items[i] != s->watch.collector)
+		if (all.items[i] != s->engine.pid)
 			*GRETA_PUSH(out->items, out->n, out->cap) = all.items[i];
 	kill_pids_release(&all);
 }
@@ -303,6 +308,7 @@ static void gather_then_stop(struct supervise *s, enum stop_why why, const char 
 		supervise_stop(s, why, text);
 		return;
 	}
+	add_helper(w, w->collector);
 	w->evidence = greta_loop_fd(s->loop, w->evidence_fd, EPOLLIN, on_evidence, s);
 	w->evidence_deadline = greta_loop_timer(s->loop, EVIDENCE_DEADLINE_MS, 0, on_evidence_deadline, s);
 }
@@ -412,6 +418,8 @@ static void on_gauge(struct greta_watch *watch, uint32_t events, void *arg)
 	w->reader = gauge_start(s->paths->sys, w->gpus.devices, w->gpus.n_devices, tick_ms(&s->spec), &w->gauge_fd, &e);
 	if (w->reader < 0)
 		greta_error("%s", e.text);
+	else
+		add_helper(w, w->reader);
 }
 
 void watch_begin(struct supervise *s)
@@ -511,5 +519,6 @@ void watch_release(struct supervise *s)
 		close(w->gauge_fd);
 	telemetry_release(&w->telemetry);
 	greta_buf_release(&w->items);
+	kill_pids_release(&w->helpers);
 	greta_facts_release(&w->gpus);
 }

@@ -7,6 +7,7 @@
 #include "agent/engine.h"
 #include "agent/finish.h"
 #include "agent/gauge.h"
+#include "agent/kill.h"
 #include "agent/telemetry.h"
 #include "agent/watchdog.h"
 #include "base/loop.h"
@@ -18,6 +19,7 @@ struct watch {
 	struct telemetry telemetry;
 	struct greta_watch *tick;
 	int64_t second_ns;              /* the last row of telemetry */
+	struct kill_pids helpers;       /* all that were started: what they have left behind is in their sessions */
 	/* the reader of GPU counters */
 	struct greta_facts gpus;        /* the devices held */
 	struct greta_watch *gauge_due;  /* when it starts */

@@ -840,6 +840,78 @@ static void test_hangs__unkillable(void **state)
 	greta_spec_release(&spec);
 }
 
+/* A file system that answers nothing: who asks it for a file can't be killed. It ends with the test. */
+static pid_t stuck_begin(char *folder)
+{
+	char word[8] = "";
+	int said[2];
+	assert_non_null(mkdtemp(folder));
+	assert_int_equal(pipe(said), 0);
+	const char *const argv[] = {GRETA_BIN "/stuck_fs", folder, NULL};
+	const struct greta_child_fd fds[] = {{said[1], 1}};
+	const struct greta_child_spec spec = {.argv = argv, .env = ARGS(NULL), .fds = fds, .n_fds = 1, .death_signal = SIGTERM};
+	pid_t pid = greta_child_spawn(&spec, NULL); /* without the node's name in its environment, by which it would be killed */
+	close(said[1]);
+	bool ready = pid > 0 && read(said[0], word, 5) == 5 && strcmp(word, "ready") == 0;
+	close(said[0]);
+	return ready ? pid : 0;
+}
+
+static void gpu_file_is_stuck(const struct node *n, const char *file, const char *folder)
+{
+	char *path = greta_format("%s/%s", n->root, file), *target = greta_format("%s/file", folder);
+	tree_file(n->root, file, "%s", "");
+	assert_int_equal(unlink(path) | symlink(target, path), 0);
+	free(path), free(target);
+}
+
+static void ok_on_gpu(struct node *n)
+{
+	struct greta_spec spec;
+	struct found f;
+	spec_short(n, &spec, ARGS("ok", "--layers", "20", "--layer-ms", "50"));
+	spec.slot = GRETA_SLOT_GPU, spec.n_gpus = 1;
+	run_it(n, &spec, &f);
+	expect_class(&f, GRETA_OUTCOME_GOOD, GRETA_CLASS_NONE, GRETA_CERTAINTY_NONE);
+	assert_int_equal(f.seen.end.devices.n, 1);
+	found_release(&f);
+}
+
+/* What reads for us and is stuck in the kernel is not the attempt's: neither is that unkillable, nor its slot held. */
+static void test_hangs__our_own_readers_are_stuck(void **state)
+{
+	struct node *n = *state;
+	struct greta_spec spec;
+	struct found f;
+	char folder[] = "/tmp/greta-stuck-XXXXXX";
+	pid_t stuck = stuck_begin(folder);
+	if (!stuck) {
+		print_message("          skipped: no FUSE to stand in for a stuck driver\n");
+		rmdir(folder);
+		skip();
+	}
+	gpu_node(n);
+	gpu_reads(n, 0, 0, 2100);
+	setenv("GRETA_UNKILLABLE_S", "3", 1);
+	gpu_file_is_stuck(n, "sys/class/devcoredump/devcd1/data", folder);
+	spec_short(n, &spec, ARGS("hang-sleep"));
+	spec.slot = GRETA_SLOT_GPU, spec.n_gpus = 1;
+	run_it(n, &spec, &f);
+	expect_class(&f, GRETA_OUTCOME_HUNG, GRETA_CLASS_HOST_DEADLOCK, GRETA_ESTABLISHED);
+	assert_int_equal(f.seen.end.quarantined.n, 0);
+	expect_evidence(&f, gpu_evidence);
+	assert_non_null(strstr(greta_buf_str(&f.evidence), "a read hangs in the kernel"));
+	found_release(&f);
+	gpu_file_is_stuck(n, "sys/class/drm/renderD128/device/gpu_busy_percent", folder);
+	ok_on_gpu(n); /* its reader of counters stays behind */
+	ok_on_gpu(n);
+	unsetenv("GRETA_UNKILLABLE_S");
+	no_gpu_node();
+	kill(stuck, SIGTERM);
+	waitpid(stuck, NULL, 0);
+	assert_int_equal(rmdir(folder), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -874,6 +946,7 @@ int main(void)
 		T(test_hangs__the_driver_speaks_after_the_kill),
 		T(test_hangs__a_gpu_that_fails_its_probe_is_kept_out),
 		T(test_hangs__a_probe_that_can_t_tell),
+		T(test_hangs__our_own_readers_are_stuck),
 		T(test_hangs__unkillable),
 	};
 	return run_side_by_side(tests, GRETA_COUNT(tests), 4);

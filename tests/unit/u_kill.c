@@ -58,6 +58,22 @@ static void test_kill__finds_by_descent(void **state)
 	kill_pids_release(&found);
 }
 
+/* Ours, by its leader or by the session that a leader has left behind, is not the attempt's. */
+static void test_kill__leaves_out_helpers(void **state)
+{
+	struct kill_pids found = {0};
+	pid_t leaders[] = {110, 120};
+	const struct kill_pids helpers = {.items = leaders, .n = 2};
+	const struct kill_target t = {.proc = *state, .ancestor = 100, .helpers = &helpers};
+	process(*state, 101, "engine", 'R', 100, "");
+	process(*state, 110, "reader", 'S', 100, ""); /* it has not made its session yet */
+	tree_file(*state, "121/stat", "121 (item) D 100 120 120 0 -1 0 1 0 0 0 0 0 0 0 20 0 1 0 1 0\n");
+	kill_find(&t, &found);
+	assert_int_equal(found.n, 1);
+	assert_int_equal(found.items[0], 101);
+	kill_pids_release(&found);
+}
+
 static void test_kill__finds_by_name_of_the_attempt(void **state)
 {
 	struct kill_pids found = {0};
@@ -125,7 +141,6 @@ static void test_kill__a_process_without_its_first_thread(void **state)
 	pid_t pid = greta_child_spawn(&spec, NULL);
 	assert_true(pid > 0);
 	assert_int_equal(read(ready[0], &byte, 1), 1);
-	assert_true(kill_is_alive("/proc", pid));
 	kill_find(&by_descent, &found);
 	assert_true(has(&found, pid));
 	kill_pids_release(&found);
@@ -275,6 +290,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 #define T(name) cmocka_unit_test_setup_teardown(name, unit_tmp_create, unit_tmp_remove)
 		T(test_kill__finds_by_descent),
+		T(test_kill__leaves_out_helpers),
 		T(test_kill__finds_by_name_of_the_attempt),
 		T(test_kill__a_process_without_its_first_thread),
 		T(test_kill__ends_a_real_tree),
