@@ -27,6 +27,7 @@
 #define EXTEND_MAX 4.0             /* times the budget, in all */
 #define LOG_TAIL 16384
 #define WALL_AGAIN_MS 1000         /* a budget that ended while evidence was gathered is asked for again */
+#define FROZEN_NS (5 * GRETA_NS_PER_S) /* beyond a tick's time: five of the longest */
 #define TOGETHER_MAX_S 3600.0      /* a longer time between lines of one read is the engine's mistake */
 
 /* events */
@@ -340,6 +341,20 @@ static void feed(struct supervise *s, const struct greta_progress *progress, con
 	act(s, watchdog_feed(&s->watch.dog, &sample));
 }
 
+/* The time, for judging by it. Whoever freezes an attempt (a freezer, Slurm's suspend, a signal) freezes its supervisor as well;
+ * after that, pipes and the budget may be served before the tick that is late. */
+static int64_t look_at_time(struct supervise *s)
+{
+	struct watch *w = &s->watch;
+	int64_t now = greta_clock_mono_ns(), late_ns = now - w->looked_ns - w->period_ns;
+	if (late_ns > FROZEN_NS) {
+		watchdog_skip(&w->dog, late_ns);
+		w->frozen_ns += late_ns;
+	}
+	w->looked_ns = now;
+	return now;
+}
+
 /* Lines that were read together came one by one: the engine's own clock says how long before the last. */
 static int64_t made_at(const struct progress *p, size_t i, int64_t last_ns)
 {
@@ -350,10 +365,10 @@ static int64_t made_at(const struct progress *p, size_t i, int64_t last_ns)
 void watch_progress(struct supervise *s)
 {
 	const struct progress *p = &s->progress;
-	int64_t now = greta_clock_mono_ns();
 	s->watch.moved = true;
 	if (s->state != SUPERVISE_RUNNING)
 		return;
+	int64_t now = look_at_time(s);
 	for (size_t i = 0; i + 1 < p->n_fresh; i++)
 		watchdog_learn(&s->watch.dog, &p->fresh[i], made_at(p, i, now));
 	feed(s, &p->last, NULL);
@@ -381,11 +396,11 @@ static void tick_telemetry(struct supervise *s, int64_t now_ns)
 static void on_tick(struct greta_watch *watch, uint32_t events, void *arg)
 {
 	struct supervise *s = arg;
-	int64_t now = greta_clock_mono_ns();
 	struct sample_host host;
 	(void)watch, (void)events;
 	if (s->state != SUPERVISE_RUNNING)
 		return;
+	int64_t now = look_at_time(s);
 	tick_telemetry(s, now);
 	klog_read(&s->klog);
 	if (s->watch.evidence && !has_printed(s))
@@ -427,6 +442,8 @@ void watch_begin(struct supervise *s)
 	struct watch *w = &s->watch;
 	int64_t period = tick_ms(&s->spec);
 	w->gauge_fd = w->evidence_fd = -1;
+	w->period_ns = period * GRETA_NS_PER_MS;
+	w->looked_ns = greta_clock_mono_ns();
 	if (s->slots.devices.n) {
 		find_devices(s);
 		w->gauge_due = greta_loop_timer(s->loop, period / 2, 0, on_gauge, s);
@@ -441,7 +458,7 @@ void watch_begin(struct supervise *s)
 /* on_slow: extend moves the budget behind the projection, once or more, never beyond EXTEND_MAX times the first. */
 static bool extend(struct supervise *s, int64_t now_ns)
 {
-	double end_s, ran_s = (double)(now_ns - s->exec_ns) / (double)GRETA_NS_PER_S;
+	double end_s, ran_s = (double)(now_ns - s->watch.dog.begun_ns) / (double)GRETA_NS_PER_S;
 	char text[160];
 	double most = s->spec.wall_s * EXTEND_MAX;
 	if (s->spec.on_slow != GRETA_ON_SLOW_EXTEND || ran_s >= most ||
@@ -456,10 +473,11 @@ bool watch_wall(struct supervise *s)
 {
 	struct watch *w = &s->watch;
 	struct watchdog_verdict v;
-	int64_t now = greta_clock_mono_ns();
+	int64_t now = look_at_time(s);
 	bool silent = watchdog_wants_host(&w->dog, now);
-	if (w->evidence) {
-		greta_watch_rearm(s->wall, WALL_AGAIN_MS); /* for one that comes back to life */
+	if (w->frozen_ns || w->evidence) { /* one that is looked at may come back to life */
+		greta_watch_rearm(s->wall, w->frozen_ns ? w->frozen_ns / GRETA_NS_PER_MS : WALL_AGAIN_MS);
+		w->frozen_ns = 0;
 		return true;
 	}
 	if (!silent && extend(s, now))

@@ -18,6 +18,8 @@ struct watch {
 	struct watchdog dog;
 	struct telemetry telemetry;
 	struct greta_watch *tick;
+	int64_t period_ns, looked_ns;   /* of ticks; when the time was last looked at */
+	int64_t frozen_ns;              /* that the budget has not been given yet */
 	int64_t second_ns;              /* the last row of telemetry */
 	struct kill_pids helpers;       /* all that were started: what they have left behind is in their sessions */
 	/* the reader of GPU counters */
@@ -47,7 +49,7 @@ struct watch {
 void watch_begin(struct supervise *s);
 void watch_progress(struct supervise *s);      /* new lines of progress were understood */
 
-/* The budget is over: true when the engine may go on (on_slow: extend), or evidence is being gathered first. */
+/* The budget is over: true when the engine may go on (on_slow: extend; it was frozen), or evidence is being gathered first. */
 bool watch_wall(struct supervise *s);
 
 /* The engine is gone: helpers are ended, last rows told. */

@@ -46,6 +46,14 @@ void watchdog_init(struct watchdog *w, const struct greta_spec *spec, int64_t no
 	w->verdict.projection_s = NAN;
 }
 
+void watchdog_skip(struct watchdog *w, int64_t ns)
+{
+	w->begun_ns += ns;
+	w->phase_ns += ns;
+	w->moved_ns += ns;
+	w->first.t_ns += ns;
+}
+
 /* limits */
 
 static double configured_silence_s(const struct watchdog *w)

@@ -122,6 +122,9 @@ enum watchdog_action watchdog_feed(struct watchdog *w, const struct watchdog_sam
  * Nothing is judged by it, but what it teaches of the engine's pace is learned. */
 void watchdog_learn(struct watchdog *w, const struct greta_progress *progress, int64_t t_ns);
 
+/* Nothing could move for so long, by no fault of the engine's: neither silence, phase nor budget counts that time. */
+void watchdog_skip(struct watchdog *w, int64_t ns);
+
 /* What it thinks at this moment, also before a verdict was due: for a budget that ends. */
 void watchdog_judge(struct watchdog *w, int64_t now_ns, struct watchdog_verdict *out);
 

@@ -309,6 +309,60 @@ static void test_hangs__on_slow_stop_and_extend(void **state)
 	found_release(&f);
 }
 
+/* As a freezer or Slurm's suspend do it: nobody could move, so neither bound nor budget has passed. */
+static void test_hangs__frozen_with_its_supervisor(void **state)
+{
+	struct node *n = *state;
+	struct greta_spec spec;
+	struct driver d;
+	struct seen s = {0};
+	spec_short(n, &spec, ARGS("ok", "--layers", "20", "--layer-ms", "100"));
+	for (int i = 0; i < GRETA_PHASE_COUNT; i++)
+		spec.phases[i].bound_s = spec.phases[i].limit_s = 5;
+	spec.wall_s = 6;
+	driver_open(&d, DRIVER_DB, 1, NULL);
+	driver_start(&d, &spec);
+	driver_until(&d, spec.attempt, GRETA_EVENT_PROGRESS, &s, 20000);
+	pid_t frozen[] = {supervisor_of(n, spec.attempt), (pid_t)strtol(strstr(s.started, "\"pid\":") + 6, NULL, 10)};
+	for (size_t i = 0; i < GRETA_COUNT(frozen); i++)
+		assert_int_equal(kill(frozen[i], SIGSTOP), 0);
+	sleep(8);
+	for (size_t i = 0; i < GRETA_COUNT(frozen); i++)
+		assert_int_equal(kill(frozen[i], SIGCONT), 0);
+	driver_until(&d, spec.attempt, GRETA_EVENT_OUTCOME, &s, 20000);
+	if (s.end.outcome != GRETA_OUTCOME_GOOD)
+		fail_msg("%s: %s", greta_outcome_name(s.end.outcome), s.end.reason);
+	assert_true(s.end.wall_s > 8);
+	driver_close(&d);
+	seen_release(&s);
+	greta_spec_release(&spec);
+}
+
+/* What is left of a budget after a freeze is all that is left. */
+static void test_hangs__a_budget_with_a_freeze_in_it(void **state)
+{
+	struct node *n = *state;
+	struct greta_spec spec;
+	struct driver d;
+	struct seen s = {0};
+	spec_short(n, &spec, ARGS("ok", "--layers", "600", "--layer-ms", "100"));
+	spec.wall_s = 3;
+	driver_open(&d, DRIVER_DB, 1, NULL);
+	driver_start(&d, &spec);
+	driver_until(&d, spec.attempt, GRETA_EVENT_PROGRESS, &s, 20000);
+	pid_t supervisor = supervisor_of(n, spec.attempt);
+	assert_int_equal(kill(supervisor, SIGSTOP), 0);
+	sleep(8);
+	assert_int_equal(kill(supervisor, SIGCONT), 0);
+	driver_until(&d, spec.attempt, GRETA_EVENT_OUTCOME, &s, 20000);
+	assert_int_equal(s.end.outcome, GRETA_OUTCOME_TIMED_OUT);
+	if (!(s.end.wall_s > 9 && s.end.wall_s < 30))
+		fail_msg("%g s: %s", s.end.wall_s, s.end.reason);
+	driver_close(&d);
+	seen_release(&s);
+	greta_spec_release(&spec);
+}
+
 static void test_hangs__a_phase_over_its_limit(void **state)
 {
 	struct greta_spec spec;
@@ -931,6 +985,8 @@ int main(void)
 		T(test_hangs__it_prints_while_it_is_looked_at),
 		T(test_hangs__slow_is_not_hung),
 		T(test_hangs__on_slow_stop_and_extend),
+		T(test_hangs__frozen_with_its_supervisor),
+		T(test_hangs__a_budget_with_a_freeze_in_it),
 		T(test_hangs__a_phase_over_its_limit),
 		T(test_hangs__a_stranger_with_a_helper_s_number),
 		T(test_hangs__a_spin_beside_an_idle_gpu),

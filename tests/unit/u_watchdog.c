@@ -533,6 +533,26 @@ static void test_watchdog__a_phase_has_a_limit(void **state)
 	assert_int_equal(p.n_hung, 1);
 }
 
+static void test_watchdog__a_time_that_does_not_count(void **state)
+{
+	struct play p;
+	double end_s;
+	char text[160];
+	(void)state;
+	begin(&p, 60, 600, false);
+	p.dog.phases[GRETA_PHASE_PREFILL].limit_s = p.dog.phases[GRETA_PHASE_PREFILL].bound_s = 100;
+	layers(&p, 7, 1);
+	p.t_ns += 3600 * GRETA_NS_PER_S;
+	watchdog_skip(&p.dog, 3600 * GRETA_NS_PER_S);
+	assert_false(watchdog_wants_host(&p.dog, p.t_ns));
+	ticks(&p, 2);
+	progress(&p, GRETA_PHASE_PREFILL, 8, 32);
+	assert_int_equal(p.n_told + p.n_hung + p.n_limit, 0);
+	assert_true(watchdog_silence_s(&p.dog) == 60); /* it has taught nothing */
+	assert_true(watchdog_projection(&p.dog, p.t_ns, &end_s, text, sizeof text));
+	assert_true(end_s > 9 && end_s < 60);
+}
+
 static void test_watchdog__says_when_it_moves_again(void **state)
 {
 	struct play p;
@@ -611,6 +631,7 @@ int main(void)
 		cmocka_unit_test(test_watchdog__learns_from_all_lines),
 		cmocka_unit_test(test_watchdog__slow_has_a_projection),
 		cmocka_unit_test(test_watchdog__a_phase_has_a_limit),
+		cmocka_unit_test(test_watchdog__a_time_that_does_not_count),
 		cmocka_unit_test(test_watchdog__says_when_it_moves_again),
 		cmocka_unit_test(test_watchdog__blind_is_not_healthy),
 		cmocka_unit_test(test_watchdog__random_lives),
