@@ -28,6 +28,7 @@ cat >struck.json <<JSON
 {"name": "struck", "slot": {"gpus": 1}, "contexts": [128], "repeats": 1, "telemetry_interval_s": 0, "nodes": ["node1", "node2"],
  "retries": {"failed": 3}, "engine": {"command": ["$dir/struck"], "adapter": "perf_timing"}, "variants": [{"name": "v3"}]}
 JSON
+controller_stays # a node that comes later than the other gets the next one, too
 expect 1 'collateral: .*; not tried again after 20 attempts' timeout 200 greta-orch submit struck.json
 equal "attempts" "SELECT count(*), min(outcome), max(outcome), min(certainty) FROM attempt" "20|collateral|collateral|established"
 equal "where it went next" "SELECT count(*) FROM attempt a JOIN attempt b ON b.try_no = a.try_no + 1 WHERE a.alias_id <> b.alias_id" 19

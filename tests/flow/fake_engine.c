@@ -385,18 +385,32 @@ static int lying_time(void)
 	return 0;
 }
 
+/* A child has told its number, and closed its end. */
+static void wait_until_told(const int told[2])
+{
+	char byte;
+	close(told[1]);
+	while (read(told[0], &byte, 1) < 0 && errno == EINTR)
+		;
+	close(told[0]);
+}
+
 /* A grandchild in a session of its own that ignores TERM. */
 static void run_away(void)
 {
-	pid_t child = fork();
+	int told[2];
+	pid_t child = pipe(told) == 0 ? fork() : -1;
 	if (child == 0) {
 		setsid();
 		if (fork() != 0)
 			_exit(0);
 		signal(SIGTERM, SIG_IGN);
 		tell_pid();
+		close(told[0]);
+		close(told[1]);
 		sleep_for_ever();
 	}
+	wait_until_told(told);
 	waitpid(child, NULL, 0);
 }
 
@@ -423,14 +437,18 @@ static void *outlive_the_first(void *unused)
 /* A child in a session of its own whose first thread ends, while another stays: it looks like a zombie, and is none. */
 static int headless(void)
 {
-	if (fork() == 0) {
+	int told[2];
+	if (pipe(told) == 0 && fork() == 0) {
 		pthread_t stays;
 		setsid();
 		alarm(120); /* where nobody finds it */
 		pthread_create(&stays, NULL, outlive_the_first, NULL);
 		tell_pid();
+		close(told[0]);
+		close(told[1]);
 		pthread_exit(NULL);
 	}
+	wait_until_told(told);
 	return ok();
 }
 
