@@ -5,7 +5,17 @@
 #include "base/fs.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
+
+/* Nothing may be written behind a part of a frame, or over it by a shorter one. */
+static bool cut(struct journal *j)
+{
+	struct stat st;
+	bool whole = fstat(j->fd, &st) == 0 && st.st_size == j->bytes;
+	j->torn = (!whole && ftruncate(j->fd, j->bytes) != 0) || lseek(j->fd, j->bytes, SEEK_SET) < 0;
+	return !j->torn;
+}
 
 int journal_open(struct journal *j, const char *dir, const char *attempt, struct greta_err *e)
 {
@@ -19,14 +29,11 @@ int journal_open(struct journal *j, const char *dir, const char *attempt, struct
 		j->seq = t.seq;
 		j->bytes = t.offset;
 	}
-	bool torn = t.read_bytes > j->bytes;
 	tail_close(&t);
 	j->fd = open(path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
 	if (j->fd < 0)
 		return greta_err_sys(e, "can't open %s", path);
-	if ((torn && ftruncate(j->fd, j->bytes) != 0) || lseek(j->fd, j->bytes, SEEK_SET) < 0)
-		return greta_err_sys(e, "can't cut %s", path);
-	return 0;
+	return cut(j) ? 0 : greta_err_sys(e, "can't cut %s", path);
 }
 
 static bool lose(struct journal *j, enum greta_event_kind kind, int sys)
@@ -40,13 +47,14 @@ static bool lose(struct journal *j, enum greta_event_kind kind, int sys)
 static bool write_frame(struct journal *j, enum greta_event_kind kind)
 {
 	struct greta_err e = {0};
-	if (greta_fs_write_all(j->fd, j->frame.data, j->frame.len, &e) == 0) {
-		j->bytes += (int64_t)j->frame.len;
-		return true;
-	}
-	if (ftruncate(j->fd, j->bytes) != 0 || lseek(j->fd, j->bytes, SEEK_SET) < 0)
+	if (j->torn && !cut(j))
 		return lose(j, kind, errno);
-	return lose(j, kind, e.sys);
+	if (greta_fs_write_all(j->fd, j->frame.data, j->frame.len, &e) != 0) {
+		cut(j);
+		return lose(j, kind, e.sys);
+	}
+	j->bytes += (int64_t)j->frame.len;
+	return true;
 }
 
 bool journal_add_bytes(struct journal *j, enum greta_event_kind kind, const char *detail, const void *bytes, size_t n)

@@ -12,7 +12,8 @@ struct journal {
 	char attempt[GRETA_UUID_LEN + 1];
 	int fd;                /* 0: closed */
 	int64_t seq;           /* of the last event written */
-	int64_t bytes;         /* size of the file */
+	int64_t bytes;         /* of whole frames: the size of the file, unless ... */
+	bool torn;             /* ... a part of one stands behind them that could not be taken back yet */
 	int64_t lost[GRETA_EVENT_COUNT]; /* events that could not be written */
 	int lost_errno;        /* why the last of them could not */
 	struct greta_buf frame;

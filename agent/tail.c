@@ -22,17 +22,19 @@ int tail_open(struct tail *t, const char *dir, int64_t after, struct greta_err *
 	return 0;
 }
 
+/* Not behind what is there of a frame, but from its beginning: its writer may have taken it back, and written another one
+ * in its place. 0: as far as the file goes. */
 static int fill(struct tail *t, struct greta_err *e)
 {
-	greta_buf_consume(&t->buf, t->used);
+	size_t want = t->buf.len - t->used + READ_BYTES;
 	t->used = 0;
-	ssize_t got = read(t->fd, greta_buf_reserve(&t->buf, READ_BYTES), READ_BYTES);
+	greta_buf_clear(&t->buf);
+	ssize_t got = pread(t->fd, greta_buf_reserve(&t->buf, want), want, t->offset);
 	if (got < 0)
 		return greta_err_sys(e, "can't read the events of %s", t->dir);
-	t->buf.len += (size_t)got;
+	t->buf.len = (size_t)got;
 	t->buf.data[t->buf.len] = '\0';
-	t->read_bytes += got;
-	return got > 0;
+	return (size_t)got == want;
 }
 
 static int take_frame(struct tail *t, struct greta_err *e)
@@ -48,7 +50,7 @@ static int take_frame(struct tail *t, struct greta_err *e)
 		t->seq = m.event->seq;
 		t->kind = m.event->kind;
 		t->used += (size_t)n;
-		t->offset = t->read_bytes - (int64_t)(t->buf.len - t->used);
+		t->offset += n;
 	}
 	greta_msg_release(&m);
 	return is_event ? 1 : greta_err_set(e, GRETA_EPROTO, "%s/events holds something that is no event", t->dir);
@@ -63,14 +65,14 @@ static int next_at_hand(struct tail *t, struct greta_err *e)
 /* The next frame of the file, whatever its number. */
 static int next_in_file(struct tail *t, struct greta_err *e)
 {
-	for (;;) {
-		int got = next_at_hand(t, e);
-		if (got != 0)
-			return got;
-		got = fill(t, e);
-		if (got <= 0)
-			return got;
+	int got = next_at_hand(t, e);
+	for (int more = 1; got == 0 && more;) {
+		more = fill(t, e);
+		if (more < 0)
+			return -1;
+		got = next_at_hand(t, e);
 	}
+	return got;
 }
 
 int tail_next_written(struct tail *t)

@@ -12,7 +12,6 @@ struct tail {
 	char *dir;
 	int fd;
 	int64_t after;          /* frames up to this number are passed over */
-	int64_t read_bytes;     /* of the file, into buf */
 	struct greta_buf buf;
 	size_t used;            /* of buf, before the current frame's end */
 	struct greta_buf outcome; /* the made frame */
@@ -21,7 +20,7 @@ struct tail {
 	const char *frame;
 	size_t n_frame;
 	int64_t seq;
-	int64_t offset;         /* in the file, behind it */
+	int64_t offset;         /* in the file, behind it: what is not whole yet is read again from here */
 	enum greta_event_kind kind;
 };
 

@@ -385,6 +385,50 @@ static void test_journal__no_room(void **state)
 	free(dir), free(spool);
 }
 
+/* What a full disk, or a KILL, leaves of a frame is seen by a reader before its writer takes it back: at any length, and
+ * whatever comes in its place. */
+static void test_journal__what_is_taken_back_is_not_read(void **state)
+{
+	struct greta_err e = {0};
+	struct greta_spec spec;
+	int lock = -1;
+	char *spool = made_spool(*state), *dir = made_attempt(spool, &spec, &lock);
+	char *path = greta_format("%s/events", dir);
+	struct greta_buf torn = {0};
+	struct greta_event ev = {.seq = 2, .kind = GRETA_EVENT_LOG, .bytes = (char *)"gone\n", .n_bytes = 5};
+	struct greta_msg m = {.type = GRETA_MSG_EVENT, .event = &ev};
+	greta_str_copy(ev.attempt, sizeof ev.attempt, spec.attempt);
+	assert_ok(greta_msg_encode(&m, &torn, &e));
+	for (size_t n = 1; n < torn.len; n++) {
+		struct journal j;
+		struct tail t;
+		tree_file(dir, "events", "%s", "");
+		assert_ok(journal_open(&j, dir, spec.attempt, &e));
+		assert_true(journal_add(&j, GRETA_EVENT_ACCEPTED, NULL));
+		assert_ok(tail_open(&t, dir, 0, &e));
+		assert_int_equal(tail_next(&t, &e), 1);
+		int fd = open(path, O_WRONLY | O_APPEND | O_CLOEXEC);
+		assert_ok(greta_fs_write_all(fd, torn.data, n, &e));
+		assert_int_equal(tail_next(&t, &e), 0);
+		assert_int_equal(ftruncate(fd, j.bytes), 0);
+		close(fd);
+		for (int i = 2; i <= 4; i++)
+			assert_true(journal_add_bytes(&j, GRETA_EVENT_LOG, NULL, "ab\n", i == 3 ? 3 : 0));
+		for (int i = 2; i <= 4; i++) {
+			assert_int_equal(tail_next(&t, &e), 1);
+			assert_int_equal(t.seq, i);
+		}
+		assert_int_equal(t.offset, j.bytes);
+		assert_int_equal(tail_next(&t, &e), 0);
+		tail_close(&t);
+		journal_close(&j);
+	}
+	greta_buf_release(&torn);
+	close(lock);
+	greta_spec_release(&spec);
+	free(dir), free(spool), free(path);
+}
+
 static void test_fence__only_rises(void **state)
 {
 	struct greta_err e = {0};
@@ -482,6 +526,7 @@ int main(void)
 		T(test_journal__is_read_back_while_it_grows),
 		T(test_journal__torn_anywhere),
 		T(test_journal__no_room),
+		T(test_journal__what_is_taken_back_is_not_read),
 		T(test_fence__only_rises),
 		T(test_hash__is_remembered_until_the_file_changes),
 		T(test_gc__least_recently_used_goes_first),
