@@ -37,14 +37,27 @@ static int fill(struct tail *t, struct greta_err *e)
 	return (size_t)got == want;
 }
 
+static const char *attempt_of(const struct tail *t)
+{
+	const char *slash = strrchr(t->dir, '/');
+	return slash ? slash + 1 : t->dir;
+}
+
+/* The engine may write into the file: of its own attempt what it likes, except how that ends, and of no other. */
+static bool belongs(const struct tail *t, const struct greta_msg *m)
+{
+	return m->type == GRETA_MSG_EVENT && m->event && !m->re && m->event->kind != GRETA_EVENT_OUTCOME &&
+	       strcmp(m->event->attempt, attempt_of(t)) == 0;
+}
+
 static int take_frame(struct tail *t, struct greta_err *e)
 {
 	struct greta_msg m = {0};
 	ssize_t n = greta_msg_decode(t->buf.data + t->used, t->buf.len - t->used, &m, e);
 	if (n <= 0)
 		return (int)n;
-	bool is_event = m.type == GRETA_MSG_EVENT && m.event;
-	if (is_event) {
+	bool ours = belongs(t, &m);
+	if (ours) {
 		t->frame = t->buf.data + t->used;
 		t->n_frame = (size_t)n;
 		t->seq = m.event->seq;
@@ -53,7 +66,7 @@ static int take_frame(struct tail *t, struct greta_err *e)
 		t->offset += n;
 	}
 	greta_msg_release(&m);
-	return is_event ? 1 : greta_err_set(e, GRETA_EPROTO, "%s/events holds something that is no event", t->dir);
+	return ours ? 1 : greta_err_set(e, GRETA_EPROTO, "%s/events holds something that is no event of this attempt", t->dir);
 }
 
 /* Of what was read already. */
@@ -103,9 +116,8 @@ static int make_outcome(struct tail *t, struct greta_err *e)
 		.boot_ns = greta_clock_boot_ns() - (greta_clock_wall_ns() - end.finished_wall_ns),
 		.detail = text.data,
 	};
-	const char *slash = strrchr(t->dir, '/');
 	struct greta_msg m = {.type = GRETA_MSG_EVENT, .event = &ev};
-	greta_str_copy(ev.attempt, sizeof ev.attempt, slash ? slash + 1 : t->dir);
+	greta_str_copy(ev.attempt, sizeof ev.attempt, attempt_of(t));
 	greta_str_copy(m.attempt, sizeof m.attempt, ev.attempt);
 	greta_end_release(&end);
 	return greta_msg_encode(&m, &t->outcome, e);

@@ -429,6 +429,60 @@ static void test_journal__what_is_taken_back_is_not_read(void **state)
 	free(dir), free(spool), free(path);
 }
 
+static void append_event(const char *dir, const char *attempt, enum greta_event_kind kind, int64_t re)
+{
+	struct greta_err e = {0};
+	struct greta_buf frame = {0};
+	struct greta_event ev = {.seq = 2, .kind = kind};
+	struct greta_msg m = {.type = GRETA_MSG_EVENT, .event = &ev, .re = re};
+	char *path = greta_format("%s/events", dir);
+	greta_str_copy(ev.attempt, sizeof ev.attempt, attempt);
+	assert_ok(greta_msg_encode(&m, &frame, &e));
+	int fd = open(path, O_WRONLY | O_APPEND | O_CLOEXEC);
+	assert_ok(greta_fs_write_all(fd, frame.data, frame.len, &e));
+	close(fd);
+	greta_buf_release(&frame);
+	free(path);
+}
+
+/* An engine can write into its attempt's folder. */
+static void test_tail__gives_events_of_its_own_attempt_only(void **state)
+{
+	static const struct {
+		bool other;
+		enum greta_event_kind kind;
+		int64_t re;
+		int got;
+	} cases[] = {
+		{false, GRETA_EVENT_PROGRESS, 0, 1},
+		{true, GRETA_EVENT_PROGRESS, 0, -1},
+		{true, GRETA_EVENT_OUTCOME, 0, -1},
+		{false, GRETA_EVENT_OUTCOME, 0, -1},
+		{false, GRETA_EVENT_PROGRESS, 7, -1},
+	};
+	struct greta_err e = {0};
+	struct greta_spec spec;
+	int lock = -1;
+	char other[GRETA_UUID_LEN + 1], *spool = made_spool(*state), *dir = made_attempt(spool, &spec, &lock);
+	greta_uuid_new(other);
+	for (size_t i = 0; i < GRETA_COUNT(cases); i++) {
+		struct journal j;
+		struct tail t;
+		tree_file(dir, "events", "%s", "");
+		assert_ok(journal_open(&j, dir, spec.attempt, &e));
+		assert_true(journal_add(&j, GRETA_EVENT_ACCEPTED, NULL));
+		append_event(dir, cases[i].other ? other : spec.attempt, cases[i].kind, cases[i].re);
+		assert_ok(tail_open(&t, dir, 0, &e));
+		assert_int_equal(tail_next(&t, &e), 1);
+		assert_int_equal(tail_next(&t, &e), cases[i].got);
+		tail_close(&t);
+		journal_close(&j);
+	}
+	close(lock);
+	greta_spec_release(&spec);
+	free(dir), free(spool);
+}
+
 static void test_fence__only_rises(void **state)
 {
 	struct greta_err e = {0};
@@ -527,6 +581,7 @@ int main(void)
 		T(test_journal__torn_anywhere),
 		T(test_journal__no_room),
 		T(test_journal__what_is_taken_back_is_not_read),
+		T(test_tail__gives_events_of_its_own_attempt_only),
 		T(test_fence__only_rises),
 		T(test_hash__is_remembered_until_the_file_changes),
 		T(test_gc__least_recently_used_goes_first),
