@@ -341,8 +341,8 @@ static int remove_attempt(const char *spool, const char *uuid, bool keep, struct
 {
 	cleanup_free char *dir = spool_attempt_dir(spool, uuid);
 	cleanup_free char *dead = greta_format("%s/attempts/" SPOOL_DEAD "%s", spool, uuid);
-	if (rename(dir, dead) != 0 && errno != ENOENT)
-		return greta_err_sys(e, "can't remove %s", dir);
+	if (rename(dir, dead) != 0) /* ENOENT: another session removes it, or makes a spare of it */
+		return errno == ENOENT ? 0 : greta_err_sys(e, "can't remove %s", dir);
 	return keep && spare_keep(spool, dead) ? 0 : greta_fs_remove_tree(dead, e);
 }
 
@@ -379,18 +379,34 @@ static void tidy_attempt(const char *spool, const char *dir, const char *uuid)
 	greta_spec_release(&spec);
 }
 
+/* It may be on its way to the spares, and in the next moment another attempt's: only what nobody else finds is removed. */
+static void tidy_dead(const char *attempts, const char *dir)
+{
+	char unique[GRETA_UUID_LEN + 1];
+	cleanup_free char *ours = greta_format("%s/" SPOOL_DEAD "%s", attempts, greta_uuid_new(unique));
+	if (rename(dir, ours) == 0)
+		greta_fs_remove_tree(ours, NULL);
+}
+
+static void tidy_one(const char *spool, const char *attempts, const char *name)
+{
+	cleanup_free char *dir = greta_fs_join(attempts, name);
+	if (greta_str_starts(name, SPOOL_DEAD))
+		tidy_dead(attempts, dir);
+	else if (greta_str_starts(name, NEW_PREFIX))
+		tidy_new(dir);
+	else if (greta_uuid_valid(name))
+		tidy_attempt(spool, dir, name);
+}
+
 void spool_tidy(const char *spool)
 {
 	cleanup_free char *attempts = attempts_dir(spool);
+	cleanup_strs struct greta_strs names = {0};
 	cleanup_dir DIR *d = opendir(attempts);
 	spare_clear(spool);
-	for (struct dirent *entry; d && (entry = readdir(d));) {
-		cleanup_free char *dir = greta_fs_join(attempts, entry->d_name);
-		if (greta_str_starts(entry->d_name, SPOOL_DEAD))
-			greta_fs_remove_tree(dir, NULL);
-		else if (greta_str_starts(entry->d_name, NEW_PREFIX))
-			tidy_new(dir);
-		else if (greta_uuid_valid(entry->d_name))
-			tidy_attempt(spool, dir, entry->d_name);
-	}
+	for (struct dirent *entry; d && (entry = readdir(d));)
+		greta_strs_add(&names, entry->d_name); /* all first: one that can't be removed has another name then */
+	for (size_t i = 0; i < names.n; i++)
+		tidy_one(spool, attempts, names.items[i]);
 }

@@ -16,6 +16,8 @@
 #include <sys/file.h>
 #include <sys/resource.h>
 #include <signal.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
 #include <time.h>
 
 #define DB "11111111-1111-4111-8111-111111111111"
@@ -169,6 +171,58 @@ static void test_spool__a_folder_under_the_name_of_the_attempt_before_goes(void 
 	close(lock);
 	greta_spec_release(&old), greta_spec_release(&spec);
 	free(dir), free(before), free(spool);
+}
+
+static void test_spool__what_another_session_removes_is_its_own(void **state)
+{
+	struct greta_err e = {0};
+	struct greta_spec spec;
+	int lock = -1;
+	char *spool = made_spool(*state), *dir = made_attempt(spool, &spec, &lock);
+	char *dead = greta_format("%s/attempts/" SPOOL_DEAD "%s", spool, spec.attempt);
+	close(lock);
+	end_attempt(dir, GRETA_OUTCOME_GOOD);
+	assert_int_equal(rename(dir, dead), 0);
+	assert_ok(spool_recycle(spool, spec.attempt, &e));
+	assert_false(has_spare(spool));
+	assert_ok(spool_remove(spool, spec.attempt, &e));
+	assert_int_equal(access(dead, F_OK), 0);
+	greta_spec_release(&spec);
+	free(dir), free(dead), free(spool);
+}
+
+/* As sessions do that begin, one after the other, until it is killed. */
+static pid_t tidy_all_the_time(const char *spool)
+{
+	pid_t parent = getpid(), pid = fork();
+	if (pid != 0)
+		return pid;
+	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+	while (getppid() == parent)
+		spool_tidy(spool);
+	_exit(0);
+}
+
+static void test_spool__a_session_that_begins_spares_other_attempts(void **state)
+{
+	struct greta_err e = {0};
+	char *spool = made_spool(*state);
+	pid_t pid = tidy_all_the_time(spool);
+	assert_true(pid > 0);
+	for (int i = 0; i < 300; i++) {
+		struct greta_spec spec, back = {0};
+		int lock = -1;
+		char *dir = made_attempt(spool, &spec, &lock), *part = greta_format("%s/outcome.part", dir);
+		assert_ok(spool_read_spec(dir, &back, &e));
+		assert_int_equal(access(part, F_OK), 0);
+		end_attempt(dir, GRETA_OUTCOME_GOOD);
+		recycle(spool, &spec, dir, lock);
+		greta_spec_release(&back);
+		free(part);
+	}
+	kill(pid, SIGKILL);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	free(spool);
 }
 
 static void leave_file(const char *dir)
@@ -574,6 +628,8 @@ int main(void)
 		T(test_spool__a_life),
 		T(test_spool__a_recycled_folder_tells_nothing_of_the_attempt_before),
 		T(test_spool__a_folder_under_the_name_of_the_attempt_before_goes),
+		T(test_spool__what_another_session_removes_is_its_own),
+		T(test_spool__a_session_that_begins_spares_other_attempts),
 		T(test_spool__only_a_folder_as_it_was_made_is_recycled),
 		T(test_spool__half_made_and_half_removed_folders_go),
 		T(test_spool__foreign_folders_are_refused),
