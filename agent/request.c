@@ -155,11 +155,15 @@ static int start(struct session *s, const struct greta_msg *m, struct greta_err 
 	return attach(s, m->spec->attempt, m->seq, m->credit_bytes, e);
 }
 
+/* After a long silence it may be one that a network has kept back, and the attempt have come and gone through another
+ * session: it would run again. A controller that only stood still connects anew, sees what is here, and starts it then. */
 static int on_start(struct session *s, const struct greta_msg *m, struct greta_err *e)
 {
 	struct greta_err why = {0};
 	struct greta_msg about = {.re = m->re};
-	(void)e;
+	if (s->given_up)
+		return greta_err_set(e, GRETA_ETIMEOUT, "nothing was heard of the controller for so long that it may have another "
+							"session: nothing is started in this one any more");
 	if (m->spec)
 		greta_str_copy(about.attempt, sizeof about.attempt, m->spec->attempt);
 	if (start(s, m, &why) == 0)

@@ -3,6 +3,7 @@
 #include "agent/request.h"
 #include "agent/spare.h"
 #include "agent/spool.h"
+#include "base/clock.h"
 #include "base/fs.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -17,6 +18,7 @@
 #define SENDING_BYTES (32 * 1024) /* gathered for one write */
 #define LOOK_MS 1000              /* how soon a dead supervisor is noticed */
 #define GATHER_MS 50              /* what nobody waits for goes out together: a short attempt in one packet, not in six */
+#define SILENCE_NS (10 * GRETA_NS_PER_S) /* controllers ping every 5 s, and give up after as much without an answer */
 #define POOL_LOOK_MS 250          /* inotify does not tell what other machines write */
 
 void session_send(struct session *s, const struct greta_msg *m)
@@ -170,6 +172,13 @@ static bool take_frames(struct session *s)
 	return urgent || s->ending;
 }
 
+static void note_silence(struct session *s)
+{
+	int64_t now = greta_clock_boot_ns();
+	s->given_up |= s->greeted && now - s->heard_ns >= SILENCE_NS;
+	s->heard_ns = now;
+}
+
 static void on_readable(struct greta_watch *w, uint32_t events, void *arg)
 {
 	struct session *s = arg;
@@ -183,6 +192,7 @@ static void on_readable(struct greta_watch *w, uint32_t events, void *arg)
 	}
 	s->received.len += (size_t)n;
 	s->received.data[s->received.len] = '\0';
+	note_silence(s);
 	if (take_frames(s))
 		session_flush(s);
 	else

@@ -25,6 +25,8 @@ struct session {
 	struct greta_watch *in, *out, *notify, *gather;
 	bool gathering;           /* events wait for more of them */
 	struct greta_buf received;
+	int64_t heard_ns;         /* boottime of the last input */
+	bool given_up;            /* it came so late that the controller may have another session since */
 	struct greta_buf urgent;  /* answers, waiting */
 	struct greta_buf sending; /* going out now: whole frames */
 	struct relays relays;

@@ -15,6 +15,7 @@
 #include <sys/wait.h>
 
 #define ANSWER_MS 20000
+#define KEEP_ALIVE_MS 4000
 
 /* nodes */
 
@@ -103,11 +104,31 @@ static void spawn_session(struct driver *d)
 	d->fd = pair[0];
 }
 
+/* As controllers do, or the session would end. Credit for nobody needs no answer. */
+static void keep_alive(struct driver *d)
+{
+	static const char frame[] = "{\"type\":\"credit\",\"credit_bytes\":0}\n";
+	if (!d->greeted || greta_clock_mono_ns() - d->sent_ns < KEEP_ALIVE_MS * GRETA_NS_PER_MS)
+		return;
+	send(d->fd, frame, sizeof frame - 1, MSG_NOSIGNAL);
+	d->sent_ns = greta_clock_mono_ns();
+}
+
+static bool wait_input(struct driver *d, int timeout_ms)
+{
+	struct pollfd p = {.fd = d->fd, .events = POLLIN};
+	for (int left = timeout_ms; left > 0; left -= KEEP_ALIVE_MS) {
+		keep_alive(d);
+		if (poll(&p, 1, left < KEEP_ALIVE_MS ? left : KEEP_ALIVE_MS) == 1)
+			return true;
+	}
+	return false;
+}
+
 /* False at the end of the stream. */
 static bool read_more(struct driver *d, int timeout_ms)
 {
-	struct pollfd p = {.fd = d->fd, .events = POLLIN};
-	if (poll(&p, 1, timeout_ms) != 1)
+	if (!wait_input(d, timeout_ms))
 		fail_msg("nothing came from the agent within %d ms", timeout_ms);
 	ssize_t n = read(d->fd, greta_buf_reserve(&d->in, 65536), 65536);
 	if (n <= 0)
@@ -139,6 +160,7 @@ void driver_open(struct driver *d, const char *db, int64_t fence, struct greta_m
 	greta_str_copy(m.db, sizeof m.db, db);
 	driver_answer(d, driver_send(d, &m), &answer);
 	assert_int_equal(answer.type, GRETA_MSG_HELLO);
+	d->greeted = true;
 	if (hello)
 		*hello = answer;
 	else
@@ -169,6 +191,7 @@ void driver_send_raw(struct driver *d, const void *bytes, size_t n)
 {
 	struct greta_err e = {0};
 	assert_ok(greta_fs_write_all(d->fd, bytes, n, &e));
+	d->sent_ns = greta_clock_mono_ns();
 }
 
 int64_t driver_send(struct driver *d, struct greta_msg *m)

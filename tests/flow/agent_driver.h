@@ -21,6 +21,8 @@ struct driver {
 	int fd;
 	struct greta_buf in;
 	int64_t re;
+	bool greeted;
+	int64_t sent_ns;
 };
 
 #define DRIVER_DB "11111111-1111-4111-8111-111111111111"

@@ -214,6 +214,43 @@ static void test_session__a_newer_controller_owns_everything(void **state)
 	greta_spec_release(&second);
 }
 
+/* A network may have kept it back for so long, while its controller had the attempt run through another session. What can
+ * do no harm is still done: it may be the last that a controller says. */
+static void test_session__nothing_is_started_after_a_long_silence(void **state)
+{
+	struct node *n = *state;
+	struct driver d;
+	struct greta_spec spec, late;
+	struct seen s;
+	struct greta_msg start = {.type = GRETA_MSG_START, .spec = &late}, answer;
+	int status = 0;
+	spec_make(n, &spec, ARGS("ok"));
+	spec_make(n, &late, ARGS("ok"));
+	char *first = greta_format("%s/attempts/%s", n->spool, spec.attempt);
+	char *second = greta_format("%s/attempts/%s", n->spool, late.attempt);
+	driver_open(&d, DRIVER_DB, 1, NULL);
+	driver_start(&d, &spec);
+	driver_follow(&d, spec.attempt, 0, &s, 20000);
+	usleep(10100000);
+	driver_ack(&d, spec.attempt, s.last_seq);
+	assert_int_not_equal(access(first, F_OK), 0);
+	driver_send(&d, &start);
+	assert_true(driver_read(&d, &answer, 5000));
+	assert_int_equal(answer.type, GRETA_MSG_REFUSED);
+	assert_int_equal(answer.code, GRETA_ETIMEOUT);
+	assert_int_equal(answer.re, 0);
+	greta_msg_release(&answer);
+	assert_false(driver_read(&d, &answer, 5000));
+	assert_int_equal(waitpid(d.pid, &status, 0), d.pid);
+	assert_int_equal(status, 0);
+	assert_int_not_equal(access(second, F_OK), 0);
+	close(d.fd);
+	greta_buf_release(&d.in);
+	seen_release(&s);
+	greta_spec_release(&spec), greta_spec_release(&late);
+	free(first), free(second);
+}
+
 static void test_session__another_database_has_no_say(void **state)
 {
 	struct node *n = *state;
@@ -523,6 +560,7 @@ int main(void)
 		T(test_session__replays_from_any_number),
 		T(test_session__starting_twice_attaches),
 		T(test_session__a_newer_controller_owns_everything),
+		T(test_session__nothing_is_started_after_a_long_silence),
 		T(test_session__another_database_has_no_say),
 		T(test_session__cancel_takes_less_than_five_seconds),
 		T(test_session__waiting_names_the_holder),
