@@ -240,8 +240,10 @@ bool launch_adopt(const struct agent_paths *paths, const char *dir, struct greta
 	if (fd < 0)
 		return false;
 	/* It may have published and gone between the two looks. */
-	if (!spool_is_finished(dir))
-		return launch_supervisor(paths, dir, fd, spool_engine_note(dir, note), e) == 0;
+	if (!spool_is_finished(dir)) {
+		bool recover = spool_engine_note(dir, note) || spool_is_of_another_boot(dir);
+		return launch_supervisor(paths, dir, fd, recover, e) == 0;
+	}
 	close(fd);
 	return false;
 }

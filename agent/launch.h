@@ -27,7 +27,7 @@ void launch_watch(struct greta_loop *loop, greta_loop_fn *fn, void *arg);
 void launch_reap(void);
 
 /* An attempt without an outcome whose lock nobody holds gets a new supervisor: one that runs it if nothing of it has
- * run yet, else one that ends it as `lost`. True when one was launched. */
+ * run yet, else, or if that is not known any more, one that ends it as `lost`. True when one was launched. */
 bool launch_adopt(const struct agent_paths *paths, const char *dir, struct greta_err *e);
 
 #endif

@@ -23,6 +23,7 @@ struct remains {
 	pid_t supervisor;
 	struct cgroup cgroup;
 	bool rebooted;
+	bool noted;      /* that the engine would run now */
 	bool started;
 };
 
@@ -31,7 +32,9 @@ static void read_remains(struct remains *r, const char *dir)
 	char text[SPOOL_RECORD], value[2048];
 	const char *slash = strrchr(dir, '/');
 	*r = (struct remains){.attempt = slash ? slash + 1 : dir, .supervisor = spool_lock_pid(dir)};
-	if (!spool_engine_note(dir, text))
+	r->noted = spool_engine_note(dir, text);
+	r->rebooted = spool_is_of_another_boot(dir);
+	if (!r->noted)
 		return;
 	if (file_field(text, "cgroup", value, sizeof value) == 0 && value[0] == '/')
 		r->cgroup.path = greta_strdup(value);
@@ -57,7 +60,8 @@ static void describe(const struct remains *r, struct greta_end *end)
 	end->outcome = GRETA_OUTCOME_LOST;
 	end->cause = greta_strdup(r->rebooted ? "reboot" : "supervisor");
 	if (r->rebooted)
-		end->reason = greta_strdup("the node was rebooted while the attempt ran");
+		end->reason = greta_strdup(r->noted ? "the node was rebooted while the attempt ran"
+						    : "the node was rebooted, and whether the attempt ran before is not known");
 	else
 		end->reason = greta_format("its supervisor (pid %d) died %s; what was left of the attempt was killed",
 					   (int)r->supervisor,

@@ -116,7 +116,7 @@ static int create_and_launch(struct session *s, const struct greta_spec *spec, s
 {
 	int lock_fd = -1;
 	cleanup_free char *dir = spool_attempt_dir(s->paths->spool, spec->attempt);
-	if (spool_create(s->paths->spool, spec, s->db, &lock_fd, e) != 0)
+	if ((s->pool ? spool_create_shared : spool_create)(s->paths->spool, spec, s->db, &lock_fd, e) != 0)
 		return -1;
 	if (queue_or_launch(s, spec, dir, lock_fd, e) == 0)
 		return 0;

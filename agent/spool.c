@@ -2,6 +2,7 @@
 #include "agent/files.h"
 #include "agent/spare.h"
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/fs.h"
 #include "base/mem.h"
 #include <errno.h>
@@ -116,16 +117,21 @@ static int write_reserve(const char *dir, const char *name, int how, size_t byte
 	return greta_err_sys(e, "can't reserve %zu bytes for %s", bytes, path);
 }
 
-/* The spec, with the database in front: a member that those who read specs ignore. */
-static void print_spec(const struct greta_spec *spec, const char *db, struct greta_buf *out)
+/* For whom, and in which boot; "": in any. */
+struct owner {
+	const char *db, *boot;
+};
+
+/* The spec, with the owner in front: members that those who read specs ignore. */
+static void print_spec(const struct greta_spec *spec, const struct owner *owner, struct greta_buf *out)
 {
 	cleanup_buf struct greta_buf text = {0};
 	greta_spec_print(spec, &text);
-	greta_buf_addf(out, "{\"db\":\"%s\",%s", db, greta_buf_str(&text) + 1);
+	greta_buf_addf(out, "{\"db\":\"%s\",\"boot\":\"%s\",%s", owner->db, owner->boot, greta_buf_str(&text) + 1);
 }
 
 /* Everything is there before the first sync, so that file systems with a journal have one commit to make, not two. */
-static int fill(const char *dir, const struct greta_spec *spec, const char *db, struct greta_err *e)
+static int fill(const char *dir, const struct greta_spec *spec, const struct owner *owner, struct greta_err *e)
 {
 	cleanup_buf struct greta_buf text = {0};
 	cleanup_free char *events = greta_fs_join(dir, "events");
@@ -137,7 +143,7 @@ static int fill(const char *dir, const struct greta_spec *spec, const char *db, 
 		return greta_err_sys(e, "can't create %s", events);
 	if (mkdir(scratch, 0700) != 0)
 		return greta_err_sys(e, "can't make %s", scratch);
-	print_spec(spec, db, &text);
+	print_spec(spec, owner, &text);
 	return write_synced(dir, "spec.json", text.data, text.len, e) == 0 ? greta_fs_sync_dir(dir, e) : -1;
 }
 
@@ -165,7 +171,8 @@ static int reveal(const char *attempts, const char *from, const char *to, struct
 	return greta_err_sys(e, "can't rename %s to %s", from, to);
 }
 
-int spool_create(const char *spool, const struct greta_spec *spec, const char *db, int *lock_fd, struct greta_err *e)
+static int create(const char *spool, const struct greta_spec *spec, const struct owner *owner, int *lock_fd,
+		  struct greta_err *e)
 {
 	char unique[GRETA_UUID_LEN + 1];
 	cleanup_free char *attempts = attempts_dir(spool);
@@ -176,7 +183,7 @@ int spool_create(const char *spool, const struct greta_spec *spec, const char *d
 	if (!spare_take(spool, from) && mkdir(from, 0700) != 0)
 		return greta_err_sys(e, "can't make the spool folder %s", from);
 	int fd = make_control(from, e);
-	if (fd < 0 || fill(from, spec, db, e) != 0 || reveal(attempts, from, to, e) != 0) {
+	if (fd < 0 || fill(from, spec, owner, e) != 0 || reveal(attempts, from, to, e) != 0) {
 		greta_fs_remove_tree(from, NULL);
 		if (fd >= 0)
 			close(fd);
@@ -184,6 +191,16 @@ int spool_create(const char *spool, const struct greta_spec *spec, const char *d
 	}
 	*lock_fd = fd;
 	return 0;
+}
+
+int spool_create(const char *spool, const struct greta_spec *spec, const char *db, int *lock_fd, struct greta_err *e)
+{
+	return create(spool, spec, &(struct owner){db, greta_clock_boot_id()}, lock_fd, e);
+}
+
+int spool_create_shared(const char *spool, const struct greta_spec *spec, const char *db, int *lock_fd, struct greta_err *e)
+{
+	return create(spool, spec, &(struct owner){db, ""}, lock_fd, e);
 }
 
 /* records */
@@ -260,18 +277,33 @@ int spool_read_spec(const char *dir, struct greta_spec *out, struct greta_err *e
 }
 
 /* Only its beginning is read: print_spec puts it there. */
-int spool_read_owner(const char *dir, char db[GRETA_UUID_LEN + 1], struct greta_err *e)
+static int read_begin(const char *dir, char *text, size_t cap, struct greta_err *e)
 {
-	char text[64];
 	cleanup_free char *path = greta_fs_join(dir, "spec.json");
 	cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	ssize_t n = fd >= 0 ? read(fd, text, sizeof text - 1) : -1;
+	ssize_t n = fd >= 0 ? read(fd, text, cap - 1) : -1;
 	if (n < 0)
 		return greta_err_sys(e, "can't read %s", path);
 	text[n] = '\0';
+	return 0;
+}
+
+int spool_read_owner(const char *dir, char db[GRETA_UUID_LEN + 1], struct greta_err *e)
+{
+	char text[64];
+	if (read_begin(dir, text, sizeof text, e) != 0)
+		return -1;
 	if (sscanf(text, "{\"db\":\"%36[0-9a-f-]\"", db) == 1 && greta_uuid_valid(db))
 		return 0;
-	return greta_err_set(e, GRETA_EINVAL, "%s does not say whose attempt it is", path);
+	return greta_err_set(e, GRETA_EINVAL, "%s/spec.json does not say whose attempt it is", dir);
+}
+
+bool spool_is_of_another_boot(const char *dir)
+{
+	char text[128], boot[GRETA_BOOT_ID_LEN + 1];
+	return read_begin(dir, text, sizeof text, NULL) == 0 &&
+	       sscanf(text, "{\"db\":\"%*36[0-9a-f-]\",\"boot\":\"%36[0-9a-f-]\"", boot) == 1 &&
+	       strcmp(boot, greta_clock_boot_id()) != 0;
 }
 
 bool spool_is_finished(const char *dir)

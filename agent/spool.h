@@ -1,6 +1,7 @@
 /* spool: what an attempt leaves on its node, kept until the controller has acknowledged its outcome.
  *
- *   <spool>/attempts/<uuid>/spec.json     what it was told to do, and for which database; synced before `accepted`
+ *   <spool>/attempts/<uuid>/spec.json     what it was told to do, for which database, in which boot; synced before
+ *                                         `accepted`
  *                          /control       one preallocated block of small records, written in place: who holds the lock,
  *                                         why a controller cancels, what runs, what is acknowledged. Its flock is the
  *                                         attempt's lock, held by its supervisor, and by nobody once that is gone
@@ -16,7 +17,8 @@
  * A folder appears under its name only when spec.json is whole and its lock is held. Life of the lock: taken by the
  * session that creates the folder, inherited by the supervisor. So an unlocked folder without an outcome means that
  * its supervisor died; whoever takes the lock then must see to it: run the attempt if nothing of it has run yet, else
- * end it as `lost`.
+ * end it as `lost`. That nothing has run only the boot knows in which it would have: a power cut takes control and events,
+ * which nobody syncs while it runs.
  */
 #ifndef AGENT_SPOOL_H
 #define AGENT_SPOOL_H
@@ -39,8 +41,10 @@ int spool_prepare(const char *spool, bool shared, struct greta_err *e);
 char *spool_attempt_dir(const char *spool, const char *uuid);
 void spool_list(const char *spool, struct greta_strs *uuids);
 
-/* Creates the folder durably. *lock_fd is then held and close-on-exec. EEXIST: there is one already. */
+/* Creates the folder durably. *lock_fd is then held and close-on-exec. EEXIST: there is one already. shared: whichever
+ * machine comes for it may run it, whose boot nobody knows yet. */
 int spool_create(const char *spool, const struct greta_spec *spec, const char *db, int *lock_fd, struct greta_err *e);
+int spool_create_shared(const char *spool, const struct greta_spec *spec, const char *db, int *lock_fd, struct greta_err *e);
 
 /* Takes the lock of a folder whose supervisor is gone: a descriptor, or -1 with EBUSY while one lives. */
 int spool_lock(const char *dir, struct greta_err *e);
@@ -50,6 +54,7 @@ pid_t spool_lock_pid(const char *dir);
 
 int spool_read_spec(const char *dir, struct greta_spec *out, struct greta_err *e);
 int spool_read_owner(const char *dir, char db[GRETA_UUID_LEN + 1], struct greta_err *e);
+bool spool_is_of_another_boot(const char *dir);
 bool spool_is_finished(const char *dir);
 
 /* Publishes outcome.json: into the reserve, synced, renamed, synced. Works on a full disk. */

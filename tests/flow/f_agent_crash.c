@@ -12,12 +12,12 @@
 
 #define ARGS(...) ((const char *const[]){__VA_ARGS__, NULL})
 
-static int ledger_lines(const char *path, const char *attempt)
+static int ledger_lines(const char *path, const char *having)
 {
 	struct greta_buf text = {0};
 	int n = 0;
 	if (greta_fs_read(path, 1 << 20, &text, NULL) == 0)
-		for (const char *at = text.data; (at = strstr(at, attempt)); at++)
+		for (const char *at = text.data; (at = strstr(at, having)); at++)
 			n++;
 	greta_buf_release(&text);
 	return n;
@@ -247,6 +247,61 @@ static void test_crash__torn_events_are_cut_off(void **state)
 	greta_spec_release(&spec);
 }
 
+/* As a power cut soon after the start leaves it: what is synced, from another boot. */
+static void cut_power(const char *dir)
+{
+	static const char other[] = "99999999-9999-4999-8999-999999999999";
+	char *spec = greta_format("%s/spec.json", dir), *events = greta_format("%s/events", dir);
+	char *control = greta_format("%s/control", dir);
+	struct greta_buf text = {0};
+	struct stat st;
+	assert_int_equal(stat(control, &st), 0);
+	assert_int_equal(truncate(control, 0), 0);
+	assert_int_equal(truncate(control, st.st_size), 0);
+	assert_int_equal(truncate(events, 0), 0);
+	assert_int_equal(greta_fs_read(spec, 1 << 20, &text, NULL), 0);
+	char *boot = strstr(text.data, greta_clock_boot_id());
+	if (boot)
+		memcpy(boot, other, sizeof other - 1);
+	assert_int_equal(greta_fs_write_atomic(spec, text.data, text.len, 0600, NULL), 0);
+	free(spec), free(events), free(control);
+	greta_buf_release(&text);
+}
+
+/* That it has run is on no disk: it must not run again under the same name, behind events of before. */
+static void test_crash__a_power_cut_takes_the_note_that_it_ran(void **state)
+{
+	struct node *n = *state;
+	struct greta_spec spec;
+	struct driver d;
+	struct seen s = {0};
+	char *ledger, *dir;
+	spec_make(n, &spec, ARGS("hang-sleep", "--ledgers", n->root));
+	ledger = greta_format("%s/%s", n->root, spec.attempt);
+	dir = greta_format("%s/attempts/%s", n->spool, spec.attempt);
+	driver_open(&d, DRIVER_DB, 1, NULL);
+	driver_start(&d, &spec);
+	driver_until(&d, spec.attempt, GRETA_EVENT_PROGRESS, &s, 20000);
+	pid_t supervisor = supervisor_of(n, spec.attempt);
+	driver_kill(&d);
+	kill(supervisor, SIGKILL);
+	no_processes(spec.attempt);
+	int64_t known = s.last_seq;
+	seen_release(&s);
+	cut_power(dir);
+	driver_open(&d, DRIVER_DB, 1, NULL);
+	driver_attach(&d, spec.attempt, known);
+	driver_follow(&d, spec.attempt, known, &s, 20000);
+	assert_int_equal(s.end.outcome, GRETA_OUTCOME_LOST);
+	assert_string_equal(s.end.cause, "reboot");
+	assert_int_equal(s.last_seq, known + 1);
+	assert_int_equal(ledger_lines(ledger, "begin"), 1);
+	driver_close(&d);
+	seen_release(&s);
+	greta_spec_release(&spec);
+	free(ledger), free(dir);
+}
+
 /* A spool that can't be run says so, instead of being tried again and again. */
 static void test_crash__an_unreadable_spec_is_infra(void **state)
 {
@@ -306,6 +361,7 @@ int main(void)
 		T(test_crash__engines_die),
 		T(test_crash__a_supervisor_told_to_end_is_preempted),
 		T(test_crash__torn_events_are_cut_off),
+		T(test_crash__a_power_cut_takes_the_note_that_it_ran),
 		T(test_crash__an_unreadable_spec_is_infra),
 		T(test_crash__waiting_goes_on),
 	};

@@ -66,6 +66,7 @@ static void test_spool__a_life(void **state)
 	assert_string_equal(back.argv.items[0], "true");
 	assert_ok(spool_read_owner(dir, db, &e));
 	assert_string_equal(db, DB);
+	assert_false(spool_is_of_another_boot(dir));
 	assert_false(spool_cancel_asked(dir, text));
 	assert_ok(spool_cancel(dir, "by bob", &e));
 	assert_true(spool_cancel_asked(dir, text));
@@ -91,6 +92,42 @@ static void test_spool__a_life(void **state)
 	spool_list(spool, &ids);
 	assert_int_equal(ids.n, 0);
 	greta_spec_release(&spec), greta_spec_release(&back);
+	free(dir), free(spool);
+}
+
+static void rewrite_boot(const char *dir)
+{
+	struct greta_err e = {0};
+	struct greta_buf text = {0};
+	char *path = greta_format("%s/spec.json", dir);
+	assert_ok(greta_fs_read(path, 1 << 20, &text, &e));
+	char *boot = strstr(text.data, "\"boot\":\"") + 8;
+	if (*boot != '"')
+		*boot = *boot == '0' ? '1' : '0';
+	assert_ok(greta_fs_write_atomic(path, text.data, text.len, 0600, &e));
+	free(path);
+	greta_buf_release(&text);
+}
+
+/* Of one in a shared spool that can't be told: another machine may have made it. */
+static void test_spool__knows_the_boot_that_it_is_of(void **state)
+{
+	struct greta_err e = {0};
+	struct greta_spec spec, shared = {0}, back = {0};
+	int lock = -1, other = -1;
+	char *spool = made_spool(*state), *dir = made_attempt(spool, &spec, &lock);
+	greta_uuid_new(shared.attempt);
+	greta_strs_add(&shared.argv, "true");
+	assert_ok(spool_create_shared(spool, &shared, DB, &other, &e));
+	rewrite_boot(dir);
+	assert_true(spool_is_of_another_boot(dir));
+	assert_ok(spool_read_spec(dir, &back, &e));
+	free(dir);
+	dir = spool_attempt_dir(spool, shared.attempt);
+	rewrite_boot(dir);
+	assert_false(spool_is_of_another_boot(dir));
+	close(lock), close(other);
+	greta_spec_release(&spec), greta_spec_release(&shared), greta_spec_release(&back);
 	free(dir), free(spool);
 }
 
@@ -626,6 +663,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 #define T(name) cmocka_unit_test_setup_teardown(name, unit_tmp_create, unit_tmp_remove)
 		T(test_spool__a_life),
+		T(test_spool__knows_the_boot_that_it_is_of),
 		T(test_spool__a_recycled_folder_tells_nothing_of_the_attempt_before),
 		T(test_spool__a_folder_under_the_name_of_the_attempt_before_goes),
 		T(test_spool__what_another_session_removes_is_its_own),
