@@ -129,6 +129,7 @@ static _Noreturn void be_supervisor(const struct agent_paths *paths, const char 
 	all.n = 0;
 	setsid();
 	greta_child_reset_signals();
+	greta_child_raise_files(); /* a slot is a file for each CPU */
 	umask(077);
 	if (chdir("/") != 0)
 		_exit(127); /* not to hold a file system that somebody may want to unmount */

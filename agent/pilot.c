@@ -10,6 +10,7 @@
 #include "agent/queue.h"
 #include "agent/spool.h"
 #include "base/buf.h"
+#include "base/child.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/fs.h"
@@ -298,6 +299,7 @@ static void know_allocation(struct pilot *p, const struct agent_paths *paths)
 static int set_up(struct pilot *p, struct greta_err *e)
 {
 	cleanup_free char *queue = greta_fs_join(p->options->spool, "queue");
+	greta_child_raise_files();
 	p->loop = greta_loop_create(e);
 	if (!p->loop)
 		return -1;

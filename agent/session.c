@@ -3,6 +3,7 @@
 #include "agent/request.h"
 #include "agent/spare.h"
 #include "agent/spool.h"
+#include "base/child.h"
 #include "base/clock.h"
 #include "base/fs.h"
 #include "base/log.h"
@@ -203,6 +204,7 @@ static int set_up(struct session *s, const char *slurm, struct greta_err *e)
 {
 	struct sigaction ignore = {.sa_handler = SIG_IGN};
 	sigaction(SIGPIPE, &ignore, NULL);
+	greta_child_raise_files(); /* each attempt that waits or runs takes some */
 	relays_init(&s->relays);
 	s->loop = greta_loop_create(e);
 	if (!s->loop || greta_fs_set_nonblock(STDIN_FILENO, e) != 0 || greta_fs_set_nonblock(STDOUT_FILENO, e) != 0)

@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -23,6 +24,8 @@
 #define MAX_OPEN 65536 /* looked at one by one where close_range is refused: about 10 ms */
 
 extern char **environ;
+
+static struct rlimit files_before; /* of this process; 0: it did not ask for more */
 
 enum step { STEP_FDS, STEP_SESSION, STEP_CGROUP, STEP_CWD, STEP_EXEC };
 
@@ -137,6 +140,17 @@ static void place_fds(struct plan *p)
 			give_null(p, fd);
 }
 
+static void restore_files(const struct plan *p)
+{
+	struct rlimit r = files_before;
+	if (!r.rlim_cur)
+		return;
+	r.rlim_cur += (rlim_t)p->spec->n_fds;
+	if (r.rlim_cur > r.rlim_max)
+		r.rlim_cur = r.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &r);
+}
+
 static void detach(const struct plan *p)
 {
 	const struct greta_child_spec *spec = p->spec;
@@ -158,6 +172,7 @@ static _Noreturn void exec_child(struct plan *p)
 	/* The cgroup descriptor is used before descriptors move over it. */
 	detach(p);
 	place_fds(p);
+	restore_files(p);
 	if (p->spec->cwd && chdir(p->spec->cwd) != 0)
 		fail(p, STEP_CWD);
 	greta_child_reset_signals();
@@ -288,6 +303,17 @@ pid_t greta_child_spawn(const struct greta_child_spec *spec, struct greta_err *e
 	if (pid < 0 || finish_start(spec, pid, error_fd, e) != 0)
 		return -1;
 	return pid;
+}
+
+void greta_child_raise_files(void)
+{
+	struct rlimit before, more;
+	if (getrlimit(RLIMIT_NOFILE, &before) != 0 || before.rlim_cur >= before.rlim_max)
+		return;
+	more = before;
+	more.rlim_cur = more.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &more) == 0)
+		files_before = before;
 }
 
 /* run */

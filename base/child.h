@@ -45,6 +45,10 @@ struct greta_child_result {
 int greta_child_run(const struct greta_child_spec *spec, int64_t deadline_ms, size_t max_output, struct greta_buf *out,
 		    struct greta_child_result *result, struct greta_err *e); /* out: stdout and stderr; NULL: dropped */
 
+/* Lets this process, and those that it forks, open as many files as it may. Programs that they start have the limit of before,
+ * and what they are given on top: they may take it for a number of files to close, or to wait for with select. */
+void greta_child_raise_files(void);
+
 /* For a child that was forked and goes on as what we are, without exec. */
 void greta_child_reset_signals(void);   /* default dispositions, nothing blocked */
 void greta_child_close_from(int first); /* all descriptors from this one on */

@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -338,6 +339,35 @@ static void test_session__a_slot_wait_has_a_limit(void **state)
 	greta_spec_release(&holder), greta_spec_release(&waiter);
 }
 
+/* A slot takes a file for each CPU, and on large nodes more than the soft limit: here that has no room for one. The engine
+ * has the limit of before, and what it holds on top. */
+static void test_session__slots_may_take_more_files_than_the_soft_limit(void **state)
+{
+	struct node *n = *state;
+	struct driver d;
+	struct greta_spec spec;
+	struct seen s;
+	struct rlimit before, few;
+	spec_make(n, &spec, ARGS("ok"));
+	greta_strs_release(&spec.argv);
+	greta_strs_add(&spec.argv, "sh");
+	greta_strs_add(&spec.argv, "-c");
+	greta_strs_add(&spec.argv, "ulimit -n");
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	few = before;
+	few.rlim_cur = 20;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+	driver_open(&d, DRIVER_DB, 1, NULL);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+	driver_start(&d, &spec);
+	driver_follow(&d, spec.attempt, 0, &s, 20000);
+	assert_int_equal(s.end.outcome, GRETA_OUTCOME_INVALID); /* it ran; there are no samples */
+	assert_string_equal(greta_buf_str(&s.out), "25\n");
+	driver_close(&d);
+	seen_release(&s);
+	greta_spec_release(&spec);
+}
+
 static pid_t run_one(struct node *n, struct driver *d)
 {
 	struct greta_spec spec;
@@ -565,6 +595,7 @@ int main(void)
 		T(test_session__cancel_takes_less_than_five_seconds),
 		T(test_session__waiting_names_the_holder),
 		T(test_session__a_slot_wait_has_a_limit),
+		T(test_session__slots_may_take_more_files_than_the_soft_limit),
 		T(test_session__an_idle_supervisor_takes_the_next_attempt),
 		T(test_session__logs_wait_for_credit),
 		T(test_session__list_and_probe),
