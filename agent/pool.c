@@ -29,7 +29,7 @@
 #define ORPHAN_MIN_AGE_S 10   /* else it is being made */
 #define BAD_IN_A_ROW 3
 #define LOG_MAX (1024 * 1024)
-#define GIVE_UP_NS (300 * GRETA_NS_PER_S) /* a lock of a dead machine that nobody gives back */
+#define GIVE_UP_S 300         /* on a lock of a dead machine that its file server keeps; GRETA_SLURM_GIVE_UP_S changes it */
 
 struct gone { /* a pilot whose job is over, with attempts that are still locked */
 	char pilot[64];
@@ -76,19 +76,25 @@ static char *log_path(const struct pool *p, int64_t job)
 
 enum end_result { END_DONE, END_LATER };
 
+static void put_end(const char *dir, const struct ticket *t, enum greta_outcome outcome, const char *reason)
+{
+	struct greta_err e = {0};
+	struct greta_end end = {.outcome = outcome, .cause = greta_strdup("slurm"), .reason = greta_strdup(reason)};
+	unsupervised_read(dir, &end);
+	if (!spool_is_finished(dir) && unsupervised_end(dir, &end, &e) != 0)
+		greta_error("attempt %s: %s", t->attempt, e.text);
+	greta_end_release(&end);
+}
+
 /* Under its lock: returns END_LATER while a supervisor somewhere holds it. */
 static enum end_result end_attempt(struct pool *p, const struct ticket *t, enum greta_outcome outcome, const char *reason)
 {
 	struct greta_err e = {0};
-	struct greta_end end = {.outcome = outcome, .cause = greta_strdup("slurm"), .reason = greta_strdup(reason)};
 	cleanup_free char *dir = spool_attempt_dir(p->spool, t->attempt);
 	cleanup_fd int lock = spool_lock(dir, &e);
-	enum end_result result = lock < 0 && e.code == GRETA_EBUSY ? END_LATER : END_DONE;
-	unsupervised_read(dir, &end);
-	if (lock >= 0 && !spool_is_finished(dir) && unsupervised_end(dir, &end, &e) != 0)
-		greta_error("attempt %s: %s", t->attempt, e.text);
-	greta_end_release(&end);
-	return result;
+	if (lock >= 0)
+		put_end(dir, t, outcome, reason);
+	return lock < 0 && e.code == GRETA_EBUSY ? END_LATER : END_DONE;
 }
 
 static void refuse_waiting(struct pool *p, const char *reason)
@@ -208,6 +214,17 @@ static enum greta_outcome judge(const struct pool *p, const char *pilot, const s
 	return slurm_state_outcome(job->state);
 }
 
+static bool is_given_up(struct pool *p, const char *pilot)
+{
+	double s = GIVE_UP_S;
+	const char *set = getenv("GRETA_SLURM_GIVE_UP_S");
+	if (set)
+		greta_str_f64(set, &s);
+	return (double)gone_for_ns(p, pilot) > s * (double)GRETA_NS_PER_S;
+}
+
+/* Slurm says that nobody runs it: a lock that is still there after a while is nobody's. Without an outcome the attempt would be
+ * queued again, for pilots that could not take the lock either. */
 static void settle(struct pool *p, const char *pilot, const struct ticket *t, const struct slurm_job *job)
 {
 	char reason[320], note[SPOOL_RECORD];
@@ -220,11 +237,16 @@ static void settle(struct pool *p, const char *pilot, const struct ticket *t, co
 		cleanup_fd int lock = spool_lock(dir, NULL);
 		if (lock >= 0 && !spool_engine_note(dir, note))
 			queue_return(p->spool, pilot, t);
-		return;
+		if (lock >= 0 || !is_given_up(p, pilot))
+			return;
 	}
 	enum greta_outcome outcome = judge(p, pilot, job, reason);
-	if (end_attempt(p, t, outcome, reason) == END_DONE || gone_for_ns(p, pilot) > GIVE_UP_NS)
-		queue_done(p->spool, pilot, t);
+	if (end_attempt(p, t, outcome, reason) == END_LATER) {
+		if (!is_given_up(p, pilot))
+			return;
+		put_end(dir, t, outcome, reason);
+	}
+	queue_done(p->spool, pilot, t);
 }
 
 /* pilots: as seen before squeue was asked, since it can't tell of one that began later. */

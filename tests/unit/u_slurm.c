@@ -2,6 +2,7 @@
 #include "agent/allocation.h"
 #include "agent/collect.h"
 #include "agent/journal.h"
+#include "agent/pool.h"
 #include "agent/pool_quarantine.h"
 #include "agent/quarantine.h"
 #include "agent/queue.h"
@@ -14,6 +15,7 @@
 #include "tests/unit/unit.h"
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static void test_slurm__states(void **state)
@@ -455,6 +457,70 @@ static void test_collect__changes_nothing_that_was_ended(void **state)
 	assert_int_not_equal(access(from, F_OK), 0);
 }
 
+/* A pool that looks after this spool, of a Slurm that knows no job, until its input ends. */
+static pid_t pool_begin(const char *spool, int *input)
+{
+	static const char squeue[] = "#!/bin/sh\necho '{\"jobs\": []}'\n";
+	struct greta_err e = {0};
+	struct greta_slurm settings = {.name = (char *)"pool", .nodes = 1};
+	int ends[2];
+	cleanup_free char *here = getcwd(NULL, 0), *path = greta_format("%s:/usr/bin:/bin", here);
+	assert_ok(greta_fs_write_atomic("squeue", squeue, sizeof squeue - 1, 0755, &e));
+	assert_ok(greta_fs_write_atomic("scontrol", "#!/bin/sh\nexit 1\n", 17, 0755, &e));
+	assert_ok(greta_fs_write_atomic("sacct", "#!/bin/sh\nexit 1\n", 17, 0755, &e));
+	assert_int_equal(pipe(ends), 0);
+	pid_t pid = fork();
+	if (pid == 0) {
+		setenv("PATH", path, 1);
+		setenv("GRETA_SLURM_POLL_S", "0.1", 1);
+		setenv("GRETA_SLURM_GIVE_UP_S", "0.3", 1);
+		dup2(ends[0], STDIN_FILENO);
+		close(ends[1]);
+		_exit(pool_run(&settings, spool));
+	}
+	close(ends[0]);
+	*input = ends[1];
+	return pid;
+}
+
+/* Its machine is gone, and the file server keeps its lock: with a note of an engine or without, it ends. */
+static void test_pool__ends_what_nobody_will_unlock(void **state)
+{
+	struct greta_err e = {0};
+	struct greta_spec specs[2] = {{.slot = GRETA_SLOT_CPU}, {.slot = GRETA_SLOT_CPU}};
+	char *dirs[2];
+	int input, locks[2], status;
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		greta_uuid_new(specs[i].attempt);
+		dirs[i] = make_spool("shared", &specs[i], i == 0, &locks[i]);
+	}
+	assert_ok(spool_note_engine(dirs[0], "cgroup -\n", &e));
+	assert_ok(queue_prepare("shared", &e));
+	assert_ok(queue_pilot_begin("shared", "7.0", &e));
+	for (int i = 0; i < 2; i++) {
+		struct tickets waiting = {0};
+		assert_ok(queue_add("shared", &specs[i], &e));
+		queue_list("shared", &waiting);
+		assert_int_equal(waiting.n, 1);
+		assert_true(queue_take("shared", "7.0", &waiting.items[0]));
+		tickets_release(&waiting);
+	}
+	pid_t pid = pool_begin("shared", &input);
+	assert_true(pid > 0);
+	for (int i = 0; i < 1000 && access("shared/pilots/7.0", F_OK) == 0; i++)
+		usleep(20000);
+	close(input);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_not_equal(access("shared/pilots/7.0", F_OK), 0);
+	assert_true(spool_is_finished(dirs[0]));
+	assert_true(spool_is_finished(dirs[1]));
+	for (int i = 0; i < 2; i++) {
+		close(locks[i]);
+		free(dirs[i]);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -470,6 +536,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_queue__order_of_coming, unit_tmp_create, unit_tmp_remove),
 		cmocka_unit_test_setup_teardown(test_pool_quarantine__is_told_and_let_go, unit_tmp_create, unit_tmp_remove),
 		cmocka_unit_test_setup_teardown(test_pool_quarantine__machines_with_nothing_to_use, unit_tmp_create, unit_tmp_remove),
+		cmocka_unit_test_setup_teardown(test_pool__ends_what_nobody_will_unlock, unit_tmp_create, unit_tmp_remove),
 		cmocka_unit_test_setup_teardown(test_collect__takes_what_a_dead_pilot_left, unit_tmp_create, unit_tmp_remove),
 		cmocka_unit_test_setup_teardown(test_collect__changes_nothing_that_was_ended, unit_tmp_create, unit_tmp_remove),
 	};
