@@ -47,6 +47,19 @@ static int64_t tree_bytes(const char *path)
 	return summed_bytes;
 }
 
+static bool is_uploaded_to(const char *entry)
+{
+	cleanup_strs struct greta_strs names = {0};
+	bool young = false;
+	file_names(entry, "", &names);
+	for (size_t i = 0; i < names.n && !young; i++) {
+		struct stat st;
+		cleanup_free char *path = greta_fs_join(entry, names.items[i]);
+		young = greta_str_ends(path, ".part") && lstat(path, &st) == 0 && time(NULL) - st.st_mtime < PART_MIN_AGE_S;
+	}
+	return young;
+}
+
 static void read_store(const char *store, struct entries *all)
 {
 	cleanup_strs struct greta_strs names = {0};
@@ -60,7 +73,7 @@ static void read_store(const char *store, struct entries *all)
 		}
 		struct entry *entry = GRETA_PUSH(all->items, all->n, all->cap);
 		*entry = (struct entry){.path = path, .bytes = tree_bytes(path), .used = st.st_mtime};
-		entry->pinned = greta_str_ends(path, ".part") && time(NULL) - st.st_mtime < PART_MIN_AGE_S;
+		entry->pinned = is_uploaded_to(path);
 	}
 }
 

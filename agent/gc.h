@@ -1,8 +1,8 @@
 /* gc: keeps the store of uploaded files (agent, engines, models) under a size.
  *
  * <cache>/store/<sha256>[/...]: an entry is a file or a folder named by its content's hash. The least recently used go
- * first; what an attempt in the spool names, what is younger than a day's half-finished upload (*.part), and this
- * program itself stay. */
+ * first; what an attempt in the spool names, where an upload is half finished (<name>.part) that got something within a
+ * day, and this program itself stay. */
 #ifndef AGENT_GC_H
 #define AGENT_GC_H
 
