@@ -73,7 +73,7 @@ static void test_crash__supervisors_die(void **state)
 		struct greta_spec spec;
 		struct driver d;
 		struct seen s;
-		spec_make(n, &spec, ARGS(i % 3 == 2 ? "runaway" : "ok", "--layers", "3", "--layer-ms", "10"));
+		spec_make(n, &spec, ARGS(i % 3 == 2 ? "runaway" : "ok", "--layers", "3", "--layer-ms", "40"));
 		driver_open(&d, DRIVER_DB, 1, NULL);
 		driver_start(&d, &spec);
 		usleep((useconds_t)i * 5000);

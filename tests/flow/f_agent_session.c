@@ -443,7 +443,7 @@ static void test_session__logs_wait_for_credit(void **state)
 		}
 		assert_int_equal(m.stamp_ns, 42);
 		greta_msg_release(&m);
-		if (!more)
+		if (!more && got > 0) /* else it has not begun yet */
 			break;
 	}
 	assert_true(got > 50000 && got < 200000);

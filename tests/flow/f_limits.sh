@@ -8,7 +8,7 @@ export GRETA_SPOOL_DIR=$dir/spool GRETA_SLOTS_DIR=$dir/slots
 # ends_in_order: the controller at hand, as by a service manager
 ends_in_order() {
 	kill -TERM "$(controller_pid)"
-	wait_for 20 no_controller || fail "the controller stayed"
+	controller_ends
 }
 
 # --- no descriptors left: said, stored, and it goes on with more
@@ -18,7 +18,7 @@ said() { greta-orch status | grep -q "$1"; }
 wait_for 20 said 'Too many open files' || fail "it does not say that descriptors ran out: $(greta-orch status)"
 ends_in_order
 expect 0 '2 of 2' greta-orch resume
-wait_for 20 no_controller
+controller_ends
 
 # --- no processes left, as a user that has a limit
 if [ "$(id -u)" = 0 ] && command -v setpriv >/dev/null; then
@@ -45,7 +45,7 @@ wait_for 20 is "SELECT count(*) FROM attempt WHERE state = 'running'" 1 || fail 
 rm -rf spool/*/attempts/*
 expect 0 '2 of 2' timeout 60 greta-orch watch
 equal "lost to the cleaner" "SELECT count(*) FROM attempt WHERE outcome = 'lost' AND cause = 'spool'" 1
-wait_for 20 no_controller
+controller_ends
 
 # --- somebody sets the clock, a day forth and two back, while attempts run: nothing ends for it, no duration changes
 open_ended jump.json 1 landed
@@ -64,7 +64,7 @@ touch landed
 expect 0 '2 of 2' timeout 60 greta-orch watch
 equal "attempts across jumps" "SELECT count(*) FROM attempt a $jumped" 2
 equal "durations across jumps" "SELECT count(*) FROM attempt a $jumped AND a.wall_s BETWEEN 0 AND $((SECONDS - before + 1))" 2
-wait_for 20 no_controller
+controller_ends
 
 # --- a home that can't be written
 expect '[123]' 'proc' env -u GRETA_DB HOME=/proc XDG_DATA_HOME= greta-orch submit few.json

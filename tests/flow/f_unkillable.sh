@@ -43,7 +43,7 @@ equal "verdict" "SELECT outcome || ' ' || class || ' ' || certainty || ' ' || bl
 equal "evidence" "SELECT count(DISTINCT name) FROM evidence_part WHERE name IN ('threads', 'black_box')" 2
 pid=$(pgrep -f "$dir/stuck/file|^sleep 600" | head -n 1)
 [ -n "$pid" ] && kill -0 "$pid" || fail "nothing was left: the stand-in can be killed"
-wait_for 10 no_controller
+controller_ends
 expect 0 'local .*quarantine.* since 20.*left' greta-orch node list
 expect 3 'quarantine' timeout 60 greta-orch submit good.json
 
