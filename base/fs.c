@@ -142,6 +142,9 @@ static int remove_entry(int dir, const char *name, struct greta_err *e);
 static int remove_entries(int fd, struct greta_err *e)
 {
 	int result = 0;
+	struct stat st;
+	if (fstat(fd, &st) == 0 && (st.st_mode & 0700) != 0700)
+		(void)fchmod(fd, 0700); /* where that is not allowed, removing will tell */
 	cleanup_dir DIR *d = fdopendir(fd);
 	if (!d) {
 		greta_err_sys(e, "can't read the folder");
@@ -155,6 +158,22 @@ static int remove_entries(int fd, struct greta_err *e)
 	return result;
 }
 
+/* Also one that is ours and that we may not read. */
+static int open_folder(int dir, const char *name)
+{
+	const int flags = O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+	char path[40];
+	int fd = openat(dir, name, O_RDONLY | flags);
+	if (fd >= 0 || errno != EACCES)
+		return fd;
+	cleanup_fd int there = openat(dir, name, O_PATH | flags);
+	snprintf(path, sizeof path, "/proc/self/fd/%d", there);
+	if (there >= 0 && chmod(path, 0700) == 0)
+		return openat(dir, name, O_RDONLY | flags);
+	errno = EACCES;
+	return -1;
+}
+
 /* unlink first: of a link to a folder that removes the link. */
 static int remove_entry(int dir, const char *name, struct greta_err *e)
 {
@@ -162,7 +181,7 @@ static int remove_entry(int dir, const char *name, struct greta_err *e)
 		return 0;
 	if (errno != EISDIR)
 		return greta_err_sys(e, "can't remove %s", name);
-	int fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	int fd = open_folder(dir, name);
 	if (fd < 0)
 		return errno == ENOENT ? 0 : greta_err_sys(e, "can't open the folder %s", name);
 	if (remove_entries(fd, e) != 0)

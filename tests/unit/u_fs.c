@@ -138,16 +138,41 @@ static void test_fs__remove_tree_names_what_it_cannot(void **state)
 	assert_ok(greta_fs_write_atomic("tree/a/shut/f", "", 0, 0600, &e));
 	assert_int_equal(chmod(".", 0777) | chmod("tree", 0777) | chmod("tree/a", 0777), 0);
 	assert_int_equal(chmod("tree/free", 0777) | chmod("tree/a/shut", 0555), 0);
-	bool root = geteuid() == 0;
-	if (root && seteuid(65534) != 0)
+	if (geteuid() != 0 || seteuid(65534) != 0) /* one's own can be opened */
 		skip();
 	int result = greta_fs_remove_tree("tree", &e);
-	if (root)
-		assert_int_equal(seteuid(0), 0);
-	chmod("tree/a/shut", 0755);
+	assert_int_equal(seteuid(0), 0);
 	assert_int_equal(result, -1);
 	assert_string_equal(e.text, "tree: a: shut: can't remove f: Permission denied");
 	assert_false(exists("tree/free")); /* the rest went */
+}
+
+static void test_fs__remove_tree_opens_what_is_ours(void **state)
+{
+	static const struct {
+		const char *dir;
+		mode_t mode;
+	} shut[] = {{"tree/a/b", 0}, {"tree/a", 0555}, {"tree/c", 0333}, {"tree/d", 0444}, {"tree", 0100}};
+	(void)state;
+	struct greta_err e = {0};
+	assert_int_equal(chmod(".", 0777), 0);
+	bool root = geteuid() == 0;
+	if (root && seteuid(65534) != 0)
+		skip();
+	assert_ok(greta_fs_mkdirs("tree/a/b", 0700, &e));
+	assert_ok(greta_fs_mkdirs("tree/c", 0700, &e));
+	assert_ok(greta_fs_mkdirs("tree/d", 0700, &e));
+	assert_ok(greta_fs_write_atomic("tree/a/b/f", "", 0, 0600, &e));
+	assert_ok(greta_fs_write_atomic("tree/c/f", "", 0, 0600, &e));
+	assert_ok(greta_fs_write_atomic("tree/d/f", "", 0, 0600, &e));
+	for (size_t i = 0; i < GRETA_COUNT(shut); i++)
+		assert_int_equal(chmod(shut[i].dir, shut[i].mode), 0);
+	int result = greta_fs_remove_tree("tree", &e);
+	if (root)
+		assert_int_equal(seteuid(0), 0);
+	if (result != 0)
+		fail_msg("%s", e.text);
+	assert_false(exists("tree"));
 }
 
 /* Deeper than PATH_MAX. */
@@ -295,6 +320,7 @@ int main(void)
 		IN_TMP(test_fs__mkdirs),
 		IN_TMP(test_fs__remove_tree_does_not_follow_links),
 		IN_TMP(test_fs__remove_tree_names_what_it_cannot),
+		IN_TMP(test_fs__remove_tree_opens_what_is_ours),
 		IN_TMP(test_fs__remove_tree_of_a_deep_tree),
 		IN_TMP(test_fs__lock_says_who_holds_it),
 		IN_TMP(test_fs__removed_lock_is_no_lock),
