@@ -126,21 +126,40 @@ static bool is_locked(const char *dir, const char *name)
 
 /* taking */
 
-static int take(struct slots *s, const char *dir, const char *name, int how, const char *attempt, struct greta_err *e)
+/* Something that tidies may have removed it between open and flock. */
+static bool is_still_there(int fd, const char *dir, const char *name)
 {
-	int fd = open_slot(dir, name, e);
-	if (fd < 0)
-		return -1;
-	if (flock(fd, how | LOCK_NB) != 0) {
-		int sys = errno;
-		close(fd);
-		errno = sys;
-		return sys == EWOULDBLOCK ? busy(s, dir, name, e) : greta_err_sys(e, "can't lock the slot %s", name);
-	}
+	struct stat held, there;
+	cleanup_free char *path = greta_format("%s/%s", dir, name);
+	return fstat(fd, &held) == 0 && lstat(path, &there) == 0 && there.st_ino == held.st_ino && there.st_dev == held.st_dev;
+}
+
+/* Used now, for what removes old files from /var/tmp: a lock that is only shared writes nothing else, and one on a file that
+ * was removed excludes nobody. */
+static void put_mark(int fd, int how, const char *attempt)
+{
 	if (how == LOCK_EX)
 		write_holder(fd, attempt);
-	keep(s, fd);
-	return 0;
+	else if (futimens(fd, NULL) != 0)
+		return; /* it holds without */
+}
+
+static int take(struct slots *s, const char *dir, const char *name, int how, const char *attempt, struct greta_err *e)
+{
+	for (int tries = 0; tries < 100; tries++) {
+		cleanup_fd int fd = open_slot(dir, name, e);
+		if (fd < 0)
+			return -1;
+		if (flock(fd, how | LOCK_NB) != 0)
+			return errno == EWOULDBLOCK ? busy(s, dir, name, e) : greta_err_sys(e, "can't lock the slot %s", name);
+		if (!is_still_there(fd, dir, name))
+			continue;
+		put_mark(fd, how, attempt);
+		keep(s, fd);
+		fd = -1;
+		return 0;
+	}
+	return greta_err_set(e, GRETA_EBUSY, "the slot %s is being removed and created again by another process", name);
 }
 
 /* Somebody has a part of the node: says who. */

@@ -315,6 +315,66 @@ static void test_slots__the_folder_is_for_all_users(void **state)
 	agent_paths_release(&p);
 }
 
+/* /var/tmp is tidied by age, and its tidiers ask for no lock. */
+static void test_slots__a_shared_lock_keeps_its_file_young(void **state)
+{
+	struct greta_err e = {0};
+	struct agent_paths p = paths_of(*state);
+	struct slots s = {0};
+	struct greta_spec cpu = spec_of(GRETA_SLOT_CPU, 1);
+	struct timespec old[2] = {{.tv_sec = 1000000}, {.tv_sec = 1000000}};
+	struct stat st;
+	char *path = greta_format("%s/node", p.slots);
+	assert_ok(slots_prepare(p.slots, &e));
+	assert_ok(slots_take(&s, &p, &cpu, &e));
+	slots_release(&s);
+	assert_int_equal(utimensat(AT_FDCWD, path, old, 0), 0);
+	assert_ok(slots_take(&s, &p, &cpu, &e));
+	assert_int_equal(stat(path, &st), 0);
+	assert_true(st.st_mtime > 1000000 && st.st_atime > 1000000);
+	slots_release(&s);
+	free(path);
+	agent_paths_release(&p);
+}
+
+/* One of those who take turns; exits with 1 when it was not alone. */
+static _Noreturn void take_turns(const char *root, const struct agent_paths *p)
+{
+	char *inside = greta_format("%s/inside", root), *node = greta_format("%s/node", p->slots);
+	for (int round = 0; round < 1000; round++) {
+		struct slots s = {0};
+		struct greta_spec spec = spec_of(GRETA_SLOT_NODE, 0);
+		if (slots_take(&s, p, &spec, NULL) == 0) {
+			int alone = open(inside, O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+			if (alone < 0)
+				_exit(1);
+			close(alone);
+			unlink(inside);
+			if (round % 2)
+				unlink(node);
+		}
+		slots_release(&s);
+	}
+	_exit(0);
+}
+
+static void test_slots__a_removed_file_locks_nothing(void **state)
+{
+	struct greta_err e = {0};
+	struct agent_paths p = paths_of(*state);
+	pid_t pids[3];
+	assert_ok(slots_prepare(p.slots, &e));
+	for (int i = 0; i < 3; i++)
+		if ((pids[i] = fork()) == 0)
+			take_turns(*state, &p);
+	for (int i = 0; i < 3; i++) {
+		int status = -1;
+		assert_int_equal(waitpid(pids[i], &status, 0), pids[i]);
+		assert_int_equal(status, 0);
+	}
+	agent_paths_release(&p);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -328,6 +388,8 @@ int main(void)
 		T(test_slots__quarantine),
 		T(test_slots__too_many_cpus),
 		T(test_slots__are_inherited),
+		T(test_slots__a_shared_lock_keeps_its_file_young),
+		T(test_slots__a_removed_file_locks_nothing),
 		T(test_slots__the_folder_is_for_all_users),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
