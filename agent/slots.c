@@ -21,12 +21,13 @@
 #define WANTS "node.wants"
 #define PROC "/proc" /* locks are real, whatever stands in for the node's other files */
 
-/* For all users of the node, as /tmp is. */
+/* For all users of the node, as /tmp is: from the first moment, since nobody else could open it to them later. */
 static int prepare_folder(const char *dir, struct greta_err *e)
 {
 	struct stat st;
-	if (mkdir(dir, 01777) == 0 && chmod(dir, 01777) != 0)
-		return greta_err_sys(e, "can't open the slot folder %s to all users", dir);
+	mode_t mask = umask(0);
+	mkdir(dir, 01777);
+	umask(mask);
 	if (lstat(dir, &st) != 0)
 		return greta_err_sys(e, "can't make the slot folder %s", dir);
 	if (!S_ISDIR(st.st_mode))
@@ -42,6 +43,14 @@ int slots_prepare(const char *dir, struct greta_err *e)
 	return prepare_folder(dir, e) || prepare_folder(quarantine, e) || prepare_folder(hangs, e) ? -1 : 0;
 }
 
+static int create_slot(const char *path)
+{
+	mode_t mask = umask(0);
+	int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0666);
+	umask(mask);
+	return fd;
+}
+
 /* Not O_CREAT at first: the kernel may refuse that for another user's file in a sticky folder (protected_regular). */
 static int open_slot(const char *dir, const char *name, struct greta_err *e)
 {
@@ -52,11 +61,9 @@ static int open_slot(const char *dir, const char *name, struct greta_err *e)
 			return fd;
 		if (errno != ENOENT)
 			break;
-		fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0666);
-		if (fd >= 0 && fchmod(fd, 0666) == 0)
-			return fd;
+		fd = create_slot(path);
 		if (fd >= 0)
-			close(fd);
+			return fd;
 		if (errno != EEXIST)
 			break;
 	}
