@@ -17,6 +17,7 @@
 #define SAID_MAX 320
 
 struct helper {
+	struct greta_loop *loop;
 	pid_t pid;
 	int fd, err_fd; /* what it says on standard output is read as it comes, on standard error at the end */
 	char name[32];
@@ -94,6 +95,12 @@ static void on_ended(struct greta_watch *w, uint32_t status, void *arg)
 	finish(h, &e);
 }
 
+/* By now it is reaped. */
+static void on_left_behind_ended(struct greta_watch *w, uint32_t status, void *arg)
+{
+	(void)w, (void)status, (void)arg;
+}
+
 /* It may hang in the kernel where no signal reaches it: killed and left behind, not waited for. */
 static void on_deadline(struct greta_watch *w, uint32_t events, void *arg)
 {
@@ -102,6 +109,7 @@ static void on_deadline(struct greta_watch *w, uint32_t events, void *arg)
 	(void)w, (void)events;
 	h->deadline = NULL;
 	kill(h->pid, SIGKILL);
+	greta_loop_child(h->loop, h->pid, on_left_behind_ended, NULL);
 	greta_err_set(&e, GRETA_ETIMEOUT, "greta-agent %s on the node did not end within %" PRId64 " ms; killed", h->name,
 		      h->deadline_ms);
 	finish(h, &e);
@@ -128,8 +136,8 @@ struct helper *helper_start(struct greta_loop *loop, const char *const *args, in
 		return NULL;
 	}
 	struct helper *h = greta_alloc(sizeof *h);
-	*h = (struct helper){.pid = pid, .fd = pipe_fd[0], .err_fd = err, .max_output = max_output, .deadline_ms = deadline_ms,
-			     .fn = fn, .arg = arg};
+	*h = (struct helper){.loop = loop, .pid = pid, .fd = pipe_fd[0], .err_fd = err, .max_output = max_output,
+			     .deadline_ms = deadline_ms, .fn = fn, .arg = arg};
 	err = -1;
 	greta_str_copy(h->name, sizeof h->name, args[0]);
 	h->readable = greta_loop_fd(loop, h->fd, EPOLLIN, on_readable, h);
