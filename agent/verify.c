@@ -54,11 +54,13 @@ static int verify_files(const struct supervise *s, struct greta_err *e)
 	return 0;
 }
 
-static _Noreturn void verify_all(const struct supervise *s, int fd)
+static _Noreturn void verify_all(const struct supervise *s, pid_t parent, int fd)
 {
 	struct greta_err e = {0};
 	char answer[ANSWER_MAX];
 	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+	if (getppid() != parent) /* died before the prctl: its signal will never come */
+		_exit(1);
 	if (verify_files(s, &e) != 0 || kernels_check(s, &e) != 0) {
 		greta_fs_write_all(fd, e.text, strlen(e.text), NULL);
 		_exit(1);
@@ -97,6 +99,7 @@ void verify_begin(struct supervise *s)
 {
 	struct greta_err e = {0};
 	int ends[2];
+	pid_t parent = getpid();
 	if (s->spec.verify.n == 0 && !s->spec.model && !s->spec.keep_kernels) {
 		take_begin(s);
 		return;
@@ -107,7 +110,7 @@ void verify_begin(struct supervise *s)
 		return;
 	}
 	if (s->verify_pid == 0)
-		verify_all(s, ends[1]);
+		verify_all(s, parent, ends[1]);
 	close(ends[1]);
 	s->verify_fd = ends[0];
 	s->verified = greta_loop_fd(s->loop, s->verify_fd, EPOLLIN, on_verified, s);
