@@ -147,8 +147,8 @@ static void put_mark(int fd, int how, const char *attempt)
 {
 	if (how == LOCK_EX)
 		write_holder(fd, attempt);
-	else if (futimens(fd, NULL) != 0)
-		return; /* it holds without */
+	else
+		futimens(fd, NULL); /* it holds without */
 }
 
 static int take(struct slots *s, const char *dir, const char *name, int how, const char *attempt, struct greta_err *e)
