@@ -311,10 +311,10 @@ static void reclaim(struct ctl_node *n, const struct greta_held *held)
 }
 
 /* Also by another of the machine's names, which hears of it then. */
-static bool is_known(const struct ctl_node *n, const char *uuid)
+static bool is_known(struct ctl_node *n, const char *uuid)
 {
 	struct ctl *c = n->ctl;
-	bool known = false;
+	bool known = work_attempt(n, uuid) != NULL;
 
 	for (size_t i = 0; i < c->n_nodes && !known; i++)
 		known = work_attempt(c->nodes[i], uuid) != NULL;
