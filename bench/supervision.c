@@ -356,31 +356,38 @@ static double bare_s(const char *rounds)
 	return (double)a.worked_ns / 1e9;
 }
 
-static void paired(const char *agent, const char *spool, double seconds, size_t pairs, struct greta_jsonw *w)
+/* In a session of its own: one in which nothing was said for 10 s starts nothing more. */
+static double supervised_s(const char *agent, const char *spool, const char *rounds)
 {
 	struct session s;
+	struct attempt a = {0};
+	session_open(&s, agent);
+	run(&s, spool, (const char *const[]){"work", rounds, NULL}, &a);
+	session_close(&s);
+	return (double)a.worked_ns / 1e9;
+}
+
+static void paired(const char *agent, const char *spool, double seconds, size_t pairs, struct greta_jsonw *w)
+{
 	char rounds[32];
 	double sum = 0, squares = 0, base = 0;
 	int64_t begun = greta_clock_mono_ns();
 	work(100000000);
 	double one = (double)(greta_clock_mono_ns() - begun) / 1e9 / 100000000;
 	snprintf(rounds, sizeof rounds, "%.0f", seconds / one);
-	session_open(&s, agent);
 	for (size_t i = 0; i < pairs; i++) {
-		struct attempt a = {0};
-		double bare = 0;
+		double bare = 0, supervised = 0;
 		for (size_t k = 0; k < 2; k++) { /* who goes first alternates */
 			if ((i + k) % 2 == 0)
 				bare = bare_s(rounds);
 			else
-				run(&s, spool, (const char *const[]){"work", rounds, NULL}, &a);
+				supervised = supervised_s(agent, spool, rounds);
 		}
-		double difference = (double)a.worked_ns / 1e9 - bare;
+		double difference = supervised - bare;
 		sum += difference;
 		squares += difference * difference;
 		base += bare;
 	}
-	session_close(&s);
 	double n = (double)pairs, mean = sum / n, variance = pairs > 1 ? (squares - sum * mean) / (n - 1) : INFINITY;
 	double half = student(pairs - 1) * sqrt(variance / n);
 	greta_jsonw_f64(w, "bare_s_mean", base / n);
