@@ -52,6 +52,23 @@ static int put_inherited(struct greta_strs *env, const char *name, struct greta_
 	return 0;
 }
 
+/* One that is written down takes the place of one from the environment, and is stored as others are. */
+static void put_plain(struct greta_spec *spec, const char *entry)
+{
+	size_t name = strcspn(entry, "="), n = 0;
+
+	put_env(&spec->env, entry);
+	for (size_t i = 0; i < spec->unstored.n; i++) {
+		char *other = spec->unstored.items[i];
+
+		if (strlen(other) == name && strncmp(other, entry, name) == 0)
+			free(other);
+		else
+			spec->unstored.items[n++] = other;
+	}
+	spec->unstored.n = n;
+}
+
 static int add_env(struct greta_spec *spec, const struct greta_strs *from, const struct filling *f, struct greta_err *e)
 {
 	for (size_t i = 0; i < from->n; i++) {
@@ -64,7 +81,7 @@ static int add_env(struct greta_spec *spec, const struct greta_strs *from, const
 			continue;
 		}
 		entry = template_fill(from->items[i], f->values);
-		put_env(&spec->env, entry);
+		put_plain(spec, entry);
 	}
 	return 0;
 }

@@ -145,6 +145,33 @@ static void test_spec__a_variable_that_is_not_there(void **state)
 	greta_campaign_release(&c);
 }
 
+/* A later place wins, also over one that takes the value from the environment: it is stored, and comes back as it was. */
+static void test_spec__what_is_written_down_is_stored(void **state)
+{
+	struct greta_spec_paths paths = {NULL, NULL};
+	struct greta_campaign c;
+	struct greta_spec s;
+
+	(void)state;
+	setenv("HF_HOME", "/here", 1);
+	parse("{\"name\":\"n\",\"contexts\":[1],\"engine\":{\"command\":[\"e\"],\"env\":{\"HF_HOME\":null,"
+	      "\"OTHER\":\"a\"}},\"variants\":[{\"name\":\"v\",\"env\":{\"HF_HOME\":\"/data/x\"}},"
+	      "{\"name\":\"w\",\"env\":{\"OTHER\":null}}]}",
+	      &c);
+	build(&c, 0, 1, &paths, &s);
+	assert_int_equal(s.unstored.n, 0);
+	assert_false(greta_spec_hides(&s, "HF_HOME"));
+	assert_string_equal(s.env.items[0], "HF_HOME=/data/x");
+	greta_spec_release(&s);
+	setenv("OTHER", "b", 1);
+	build(&c, 1, 1, &paths, &s);
+	is_list(&s.unstored, (const char *const[]){"HF_HOME", "OTHER", NULL});
+	greta_spec_release(&s);
+	unsetenv("OTHER");
+	unsetenv("HF_HOME");
+	greta_campaign_release(&c);
+}
+
 /* What is read back of one that was stored: its secrets come from the environment again. */
 static void test_spec__hidden_values_come_back(void **state)
 {
@@ -259,6 +286,7 @@ int main(void)
 		cmocka_unit_test(test_spec__the_bundled_engine),
 		cmocka_unit_test(test_spec__environment_in_order),
 		cmocka_unit_test(test_spec__a_variable_that_is_not_there),
+		cmocka_unit_test(test_spec__what_is_written_down_is_stored),
 		cmocka_unit_test(test_spec__hidden_values_come_back),
 		cmocka_unit_test(test_spec__variant_build_and_hashes),
 		cmocka_unit_test(test_template__holes),
