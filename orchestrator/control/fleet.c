@@ -44,7 +44,7 @@ static void judge_open(struct ctl_node *n)
 
 /* ---- one machine by several names */
 
-/* The one that is used instead of n; NULL: none, it is used itself. */
+/* The one that serves for the machine of n just now; NULL: none does. */
 static struct ctl_node *find_twin(struct ctl_node *n)
 {
 	struct ctl *c = n->ctl;
@@ -59,11 +59,27 @@ static struct ctl_node *find_twin(struct ctl_node *n)
 	return NULL;
 }
 
+static void stand_back(struct ctl_node *n, struct ctl_node *for_whom)
+{
+	n->twin = for_whom;
+	judge_open(n);
+	news_add(n->ctl, 0, "%s: the same machine as %s, which is used instead", n->name, for_whom->name);
+}
+
+/* The name that was added first serves, whichever comes first: campaigns may know the machine by that alone. */
 static void meet_twin(struct ctl_node *n)
 {
-	n->twin = find_twin(n);
-	if (n->twin)
-		news_add(n->ctl, 0, "%s: the same machine as %s, which is used instead", n->name, n->twin->name);
+	struct ctl *c = n->ctl;
+	struct ctl_node *o = find_twin(n);
+
+	n->twin = NULL;
+	if (o && o->alias_id < n->alias_id) {
+		stand_back(n, o);
+		return;
+	}
+	for (size_t i = 0; i < c->n_nodes && o; i++)
+		if (c->nodes[i] == o || c->nodes[i]->twin == o)
+			stand_back(c->nodes[i], n);
 }
 
 /* n is away: the next of its names serves. */
@@ -76,7 +92,9 @@ static void leave_twins(struct ctl_node *n)
 
 		if (o->twin != n)
 			continue;
-		o->twin = o->link && link_state(o->link) == LINK_UP ? find_twin(o) : NULL;
+		o->twin = NULL;
+		if (o->link && link_state(o->link) == LINK_UP)
+			meet_twin(o);
 		judge_open(o);
 	}
 }
@@ -338,6 +356,7 @@ static void absent(struct ctl_attempt *a, const char *why)
 static void on_attempts(struct ctl_node *n, const struct greta_msg *m)
 {
 	struct ctl *c = n->ctl;
+	int64_t asked = n->list_re;
 
 	n->list_re = 0;
 	if (batch_begin(c) < 0)
@@ -347,7 +366,7 @@ static void on_attempts(struct ctl_node *n, const struct greta_msg *m)
 
 		if (find_held(m, a->uuid))
 			work_event(a, ATTEMPT_EV_HELD);
-		else
+		else if (a->start_re < asked) /* else its start is on its way behind the question */
 			absent(a, "the node no longer knows of it (spool removed or disk replaced)");
 	}
 	for (size_t i = 0; i < m->n_held; i++)

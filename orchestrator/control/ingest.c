@@ -144,9 +144,10 @@ static void after_commit(struct ctl_attempt *a)
 		acknowledge(a);
 	if (a->credit >= CREDIT_STEP && !final)
 		give_credit(a);
-	work_do(a);
 	if (final)
 		work_forget(a);
+	else
+		work_do(a);
 }
 
 int batch_commit(struct ctl *c, struct greta_err *e)

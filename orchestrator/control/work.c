@@ -143,10 +143,10 @@ void work_release(struct ctl *c)
 	}
 }
 
-/* A node has not heard of it, or has not stopped it yet. */
+/* A node has not heard of it, or has not stopped it yet; one that can't even be tried never will. */
 static bool is_being_cancelled(const struct ctl_node *n)
 {
-	for (size_t i = 0; i < n->n_attempts; i++)
+	for (size_t i = 0; n->link && i < n->n_attempts; i++)
 		if (n->attempts[i]->cancel_asked && work_is_open(n->attempts[i]))
 			return true;
 	return false;

@@ -172,14 +172,19 @@ one first.json
 on first.json '"a"'
 greta-orch submit --detach first.json >/dev/null
 wait_for 20 running 1 || fail "twins: nothing was started"
-campaign second.json 128 1 ok
-on second.json '"b"'
-expect 3 'no node can run .*: b: the same machine as another node' greta-orch submit second.json
+expect 0 cpu greta-orch node check b
 touch both
 expect 0 '1 of 1' timeout 20 greta-orch watch first
 equal "attempts of twins" "SELECT count(*) FROM attempt" 1
+expect 0 cpu greta-orch node check a # which connects anew, and is the first all the same
+for name in a b; do
+	campaign on_$name.json 128 1 ok
+	on on_$name.json "\"$name\""
+done
+expect 0 '2 of 2' greta-orch submit on_a.json
+expect 3 'no node can run .*: b: the same machine as another node' greta-orch submit on_b.json
 expect 0 removed greta-orch node remove a
-expect 0 '2 of 2' greta-orch resume second
+expect 0 '2 of 2' greta-orch resume on_b
 kill $controller
 wait $controller
 
