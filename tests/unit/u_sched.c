@@ -214,15 +214,21 @@ static void test_sched__avoids_only_where_it_failed(void **state)
 	sched_destroy(f.s);
 }
 
+/* Many small jobs of a; one of b takes a whole node. */
+static void begin_crowded(struct fixture *f)
+{
+	begin(f, one_gpu, node, 0);
+	for (int i = 0; i < JOBS; i++)
+		sched_enqueue(f->sa, &f->jobs_a[i]);
+}
+
 /* Small jobs of others must not keep a node busy for ever. */
 static void test_sched__whole_node_does_not_starve(void **state)
 {
 	struct fixture f;
 
 	(void)state;
-	begin(&f, one_gpu, node, 0);
-	for (int i = 0; i < JOBS; i++)
-		sched_enqueue(f.sa, &f.jobs_a[i]);
+	begin_crowded(&f);
 	assert_non_null(pick(&f, &f.n1));
 	assert_non_null(pick(&f, &f.n1));
 	sched_enqueue(f.sb, &f.jobs_b[0]);
@@ -245,9 +251,7 @@ static void test_sched__reservation_ends(void **state)
 	struct fixture f;
 
 	(void)state;
-	begin(&f, one_gpu, node, 0);
-	for (int i = 0; i < JOBS; i++)
-		sched_enqueue(f.sa, &f.jobs_a[i]);
+	begin_crowded(&f);
 	assert_non_null(pick(&f, &f.n1));
 	sched_enqueue(f.sb, &f.jobs_b[0]);
 	assert_null(pick(&f, &f.n1));
@@ -262,9 +266,7 @@ static void test_sched__reservation_moves_on(void **state)
 	struct fixture f;
 
 	(void)state;
-	begin(&f, one_gpu, node, 0);
-	for (int i = 0; i < JOBS; i++)
-		sched_enqueue(f.sa, &f.jobs_a[i]);
+	begin_crowded(&f);
 	assert_non_null(pick(&f, &f.n1));
 	assert_non_null(pick(&f, &f.n2));
 	sched_enqueue(f.sb, &f.jobs_b[0]);
